@@ -1,0 +1,53 @@
+"What must hold of the repository itself"
+import ast, importlib, json, pkgutil, re, shutil, subprocess, sys
+import pytest
+from conftest import bin, root, sh
+from readme import readme
+
+notebooks = sorted((root/'nbs').rglob('*.ipynb'))
+modules = sorted((root/'embed_lab').rglob('*.py'))
+heavy = 'torch', 'transformers', 'sentence_transformers', 'papermill', 'plotly', 'pandas', 'nbdev', 'datasets', 'IPython'
+
+def test_export_and_clean_change_nothing(tmp_path):
+    copy = tmp_path/'copy'
+    shutil.copytree(root, copy, ignore=shutil.ignore_patterns('.venv', '.git', '__pycache__', '*.egg-info', 'data', 'results', 'embed_lab_demo'))
+    for o in ([bin/'nbdev-export'], [bin/'nbdev-clean']): sh(*o, cwd=copy)
+    for o in [*notebooks, *modules, root/'pyproject.toml']:
+        assert (copy/o.relative_to(root)).read_bytes() == o.read_bytes(), f'{o.relative_to(root)}: run nbdev-export and nbdev-clean, and commit both'
+    assert sorted(o.relative_to(copy) for o in (copy/'embed_lab').rglob('*.py')) == [o.relative_to(root) for o in modules]
+
+def test_readme_is_the_index(): assert (root/'README.md').read_text() == readme(), 'python tests/readme.py > README.md'
+
+def test_every_public_name_is_importable_from_outside(tmp_path):
+    names = [o.relative_to(root).with_suffix('').as_posix().replace('/', '.') for o in modules if not o.name.startswith('_')]
+    code = f"import importlib\nfor m in {names!r}:\n    mod = importlib.import_module(m)\n    for n in mod.__all__: getattr(mod, n)"
+    sh(sys.executable, '-c', code, cwd=tmp_path)
+
+def test_the_toolkit_never_imports_the_inventory():
+    for o in (root/'embed_lab').glob('*.py'):
+        if o.name == '_modidx.py': continue
+        for node in ast.walk(ast.parse(o.read_text())):
+            names = [node.module or ''] + [a.name for a in node.names] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            assert not any('inventory' in n for n in names), f'{o.name}:{node.lineno}'
+
+@pytest.mark.parametrize('module', ['cli', 'lab', 'rows', 'sample', 'notebooks', 'runs', 'execute', 'scaffold', 'models'])
+def test_what_starts_commands_is_light(module, tmp_path):
+    code = f"import sys, embed_lab.{module}; print(*[o for o in {heavy!r} if o in sys.modules])"
+    assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip() == ''
+
+def test_help_imports_nothing_heavy(tmp_path):
+    code = f"import sys; from embed_lab.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\nprint('loaded', *[o for o in {heavy!r} if o in sys.modules])"
+    assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip().endswith('loaded')
+
+@pytest.mark.parametrize('nb', sorted((root/'nbs'/'experiments').glob('*.ipynb')), ids=lambda o: o.stem)
+def test_recipes_compose_and_define_nothing(nb):
+    from embed_lab.notebooks import about, read_notebook, read_parameters
+    assert all(o.help for o in read_parameters(nb).values()) and all(vars(about(nb)).values())
+    code = [ast.parse(o['source']) for o in read_notebook(nb)['cells'] if o['cell_type'] == 'code']
+    assert not [n for o in code for n in ast.walk(o) if isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Lambda))]
+    assert sum(len(ast.unparse(o).splitlines()) for o in code[1:]) <= 25
+
+def test_saved_outputs_name_no_machine():
+    for o in notebooks:
+        text = o.read_text()
+        assert not re.search(r'(/home/|/root/|/tmp/|/Users/|site-packages)', json.dumps([c.get('outputs') for c in json.loads(text)['cells']])), o.name
