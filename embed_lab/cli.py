@@ -167,7 +167,7 @@ def score_rows(
         i = (h or {}).get(k)
         return f"{i['mean']:+.3f} [{i['low']:+.3f}, {i['high']:+.3f}]" if k == 'gain' and i else f"{i['mean']:.3f}" if i else ''
     return [{'run': n, 'status': r['status'], 'nDCG@10': mean(h := r.get('headline'), 'tuned'), 'base': mean(h, 'base'), 'BM25': mean(h, 'bm25'),
-        'tuned - base, 95 %': mean(h, 'gain'), 'started': r['start'][:16].replace('T', ' ')} for n,r in runs]
+        'gain over base, 95 %': mean(h, 'gain')} for n,r in runs]
 
 def score_table(runs): table(score_rows(runs))
 

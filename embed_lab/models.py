@@ -209,6 +209,7 @@ def load_model(
 )->'SentenceTransformer':         # In float32 on the device of `hardware`
     "Find the model `name` and load it from safetensors alone"
     st, path = need('sentence_transformers'), find_model(name, root)
+    need('transformers').logging.disable_progress_bar()
     model = st.SentenceTransformer(str(path), device=hardware().device, trust_remote_code=False, local_files_only=True,
         model_kwargs=dict(use_safetensors=True, dtype='float32'), config_kwargs=config or None).float()
     if max_seq_length is None or model.max_seq_length == float('inf'): return model

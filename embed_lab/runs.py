@@ -92,7 +92,9 @@ def alive(
     "Does the process still run?"
     import psutil, socket
     if process['host'] != socket.gethostname(): return True
-    try: return abs(psutil.Process(process['pid']).create_time() - process['born']) < 1
+    try:
+        p = psutil.Process(process['pid'])
+        return abs(p.create_time() - process['born']) < 1 and p.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess: return False
 
 # %% ../nbs/17_runs.ipynb #4314f694

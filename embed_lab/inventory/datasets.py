@@ -82,7 +82,7 @@ def html_table(
     align:str='right'  # Of all columns but the first
 )->str:            # A table in which every value is escaped
     "Rows as HTML that shows text as text"
-    def cell(tag, v, i): return f'<{tag} style="text-align:{"left" if i == 0 else align};vertical-align:top">{escape(v if isinstance(v, str) else f"{v:,}")}</{tag}>'
+    def cell(tag, v, i): return f'<{tag} style="text-align:{"left" if i == 0 else align};vertical-align:top;white-space:pre-wrap">{escape(v if isinstance(v, str) else f"{v:,}")}</{tag}>'
     def line(tag, vs): return '<tr>' + ''.join(cell(tag, v, i) for i,v in enumerate(vs)) + '</tr>'
     return '<table>' + line('th', rows[0]) + ''.join(line('td', o.values()) for o in rows) + '</table>'
 

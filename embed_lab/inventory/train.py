@@ -129,14 +129,14 @@ def train(
     batch_size:int=32,        # Pairs a step; with in-batch negatives also their number
     lr:float=2e-5,            # Peak learning rate, reached after a tenth of the steps
     max_length:int=128,       # Tokens of a text that are read
-    evals:int=4               # Looks at dev, evenly spaced; the best of them is kept
+    evals:int=3               # Looks at dev, evenly spaced; the best of them is kept
 )->Trained:                   # Raises `LabError` where data and loss do not fit
     "Fine-tune with sentence-transformers and save the best checkpoint in `final/`"
     rows = training_rows(splits.train, loss)
     model = load_model(run.base, max_seq_length=max_length, **no_attention_dropout)
     model.similarity_fn_name = 'cosine'
     model.model_card_data.set_widget_examples = lambda dataset: None
-    run.record(device=hardware().device, precision=hardware().precision, threads=torch.get_num_threads(), loss=type(losses[loss](model)).__name__)
+    run.record(device=hardware().device, precision=hardware().precision, reason=hardware().reason, threads=torch.get_num_threads(), loss=type(losses[loss](model)).__name__)
     trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals), train_dataset=rows, loss=losses[loss](model),
         evaluator=DevEvaluator(splits, run), callbacks=[Progress(run)])
     trainer.remove_callback(PrinterCallback)

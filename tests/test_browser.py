@@ -1,0 +1,62 @@
+"A real JupyterLab in headless Chromium runs a lab's baseline cell by cell and draws its charts"
+import os, shutil, socket, subprocess, time, urllib.request
+import pytest
+from conftest import bin, sh
+
+chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
+if chromium is None and not os.environ.get('CI'): pytest.skip('needs Chromium or Chrome on the path', allow_module_level=True)
+
+flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
+
+@pytest.fixture
+def jupyter(lab):
+    "The address of a JupyterLab in the lab"
+    with socket.socket() as s:
+        s.bind(('127.0.0.1', 0))
+        port = s.getsockname()[1]
+    cmd = [bin/'jupyter', 'lab', '--no-browser', '--allow-root', f'--port={port}', '--ServerApp.token=', '--ServerApp.password=', '--ip=127.0.0.1']
+    p = subprocess.Popen(cmd, cwd=lab, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    url = f'http://127.0.0.1:{port}'
+    try:
+        for _ in range(300):
+            try: urllib.request.urlopen(f'{url}/api/status'); break
+            except OSError: time.sleep(.2)
+        yield url
+    finally:
+        p.terminate()
+        p.wait(30)
+
+@pytest.fixture
+def page():
+    from playwright.sync_api import sync_playwright
+    with sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=chromium, args=flags)
+        page = browser.new_page(viewport=dict(width=1300, height=12000))  # high enough that the notebook draws every cell
+        page.console_errors = []
+        page.on('console', lambda m: m.type == 'error' and page.console_errors.append(m.text))
+        yield page
+        browser.close()
+
+def test_the_baseline_runs_in_jupyterlab_and_its_charts_are_drawn(lab, jupyter, page):
+    page.goto(f'{jupyter}/lab/tree/experiments/exp_01_baseline.ipynb')
+    page.locator('.jp-Notebook .jp-CodeCell').first.wait_for(timeout=60_000)
+    page.locator('[data-status="idle"]').first.wait_for(timeout=120_000, state='attached')
+    page.get_by_text('Run', exact=True).first.click()
+    page.get_by_text('Run All Cells', exact=True).click()
+    page.get_by_text('completed', exact=True).wait_for(timeout=300_000)
+    drawn = page.locator('.jp-OutputArea .js-plotly-plot .main-svg .trace, .jp-OutputArea .js-plotly-plot .main-svg .xtick')
+    drawn.first.wait_for(timeout=60_000)
+    charts = page.locator('.jp-OutputArea .js-plotly-plot')
+    assert charts.count() == 3
+    for i in range(3): assert charts.nth(i).locator('.trace').count() >= 1 and charts.nth(i).locator('.xtick').count() >= 2
+    assert page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]').count() == 0
+    assert page.get_by_text('results/scratch/exp_01_baseline').count() >= 1
+    assert (lab/'results'/'scratch'/'exp_01_baseline'/'run.json').exists() and not (lab/'results'/'exp_01_baseline'/'run.json').exists()
+
+def test_a_runs_charts_open_offline(lab, page):
+    sh(bin/'emb', 'run', 'exp_02_in_batch', cwd=lab)
+    page.context.set_offline(True)
+    for o in ('loss', 'lr', 'gold_metrics'):
+        page.goto(f"file://{lab/'results'/'exp_02_in_batch'/'plots'/o}.html")
+        page.locator('.js-plotly-plot .trace').first.wait_for(timeout=30_000)
+    assert page.console_errors == []

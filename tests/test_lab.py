@@ -1,0 +1,212 @@
+"A fresh lab: what it consists of, how it runs, and what it says to bad input"
+import json, os, re, shutil, signal, subprocess, time
+from pathlib import Path
+import msgspec, pytest
+from conftest import bin, emb, root, sh
+
+made = '''.gitattributes .gitignore README.md settings.ini pyproject.toml
+data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl
+experiments/exp_01_baseline.ipynb experiments/exp_02_in_batch.ipynb
+inventory/__init__.py inventory/_modidx.py inventory/datasets.py inventory/preprocess.py inventory/train.py inventory/evaluate.py inventory/plotting.py
+nbs/00_datasets.ipynb nbs/01_preprocess.ipynb nbs/02_train.ipynb nbs/03_evaluate.ipynb nbs/04_plotting.ipynb
+results/.gitkeep results/exp_01_baseline/.gitkeep results/exp_02_in_batch/.gitkeep'''.split()
+
+def files(folder): return sorted(str(o.relative_to(folder)) for o in folder.rglob('*') if o.is_file() and '__pycache__' not in o.parts)
+def content(folder): return {o: (folder/o).read_bytes() for o in files(folder)}
+def manifest(run): return json.loads((run/'run.json').read_text())
+
+# the sample, and init
+
+def test_the_sample_lab_has_exactly_these_files_and_a_second_init_changes_nothing(tmp_path):
+    first = emb('init', 'lab', cwd=tmp_path).stdout
+    lab = tmp_path/'lab'
+    assert files(lab) == sorted(made) and all(f'created  {o}' in first for o in made)
+    rows = {o: [json.loads(l) for l in (lab/'data'/f'{o}.jsonl').read_text().splitlines()] for o in ('train', 'dev', 'gold', 'corpus')}
+    asked = {o: {r['query'] for r in rows[o]} for o in ('train', 'dev', 'gold')}
+    assert len(asked['train']) >= 2000 and len(asked['dev']) >= 250 and len(asked['gold']) >= 250 and len(rows['corpus']) >= 1000
+    assert not asked['train'] & asked['gold'] and not {r['group'] for r in rows['train']} & {r['group'] for r in rows['gold']}
+    edited = lab/'nbs'/'01_preprocess.ipynb'
+    edited.write_text(edited.read_text().replace('a no-op until', 'ours, until'))
+    (lab/'README.md').unlink()
+    before = content(lab)
+    second = emb('init', 'lab', cwd=tmp_path).stdout
+    assert 'created  README.md' in second and 'kept     nbs/01_preprocess.ipynb' in second
+    after = content(lab)
+    assert {o for o in after if after[o] != before.get(o)} <= {'README.md', 'inventory/preprocess.py', 'inventory/_modidx.py'}
+    assert b'ours, until' in after['inventory/preprocess.py']
+    third = emb('init', 'lab', cwd=tmp_path).stdout
+    assert 'created' not in third and content(lab) == after
+
+def test_init_in_an_existing_project_only_adds(tmp_path):
+    project = '[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.12"  # ours\n'
+    (tmp_path/'pyproject.toml').write_text(project)
+    (tmp_path/'README.md').write_text('ours')
+    out = emb('init', cwd=tmp_path).stdout
+    assert 'extended pyproject.toml' in out and 'kept     README.md' in out
+    assert (tmp_path/'README.md').read_text() == 'ours'
+    text = (tmp_path/'pyproject.toml').read_text()
+    assert text.startswith(project) and '[tool.nbdev]' in text
+    sh(bin/'nbdev-export', cwd=tmp_path)
+    assert (tmp_path/'pyproject.toml').read_text() == text
+
+def test_nbdev_works_in_a_lab_and_papermills_tags_survive(lab):
+    before = content(lab)
+    sh(bin/'nbdev-export', cwd=lab)
+    sh(bin/'nbdev-clean', cwd=lab)
+    for o in (lab/'experiments').glob('*.ipynb'): sh(bin/'nbdev-clean', '--fname', o, cwd=lab)
+    assert content(lab) == before
+    for o in (lab/'experiments').glob('*.ipynb'): assert '"parameters"' in o.read_text()
+    sh(bin/'nbdev-test', cwd=lab)
+
+def test_copies_differ_in_imports_and_export_alone(lab):
+    for o in sorted((root/'nbs'/'inventory').glob('*.ipynb')):
+        ours, theirs = json.loads(o.read_text()), json.loads((lab/'nbs'/o.name).read_text())
+        assert [c['id'] for c in ours['cells']] == [c['id'] for c in theirs['cells']]
+        for a,b in zip(ours['cells'], theirs['cells']):
+            assert ''.join(a['source']).replace('embed_lab.inventory', 'inventory').replace('default_exp inventory.', 'default_exp ') == ''.join(b['source'])
+
+beir = root.parent/'shared'/'data'/'nl2bash'
+
+@pytest.mark.skipif(not beir.is_dir(), reason='needs the nl2bash set of the development data, which is not part of the project')
+def test_init_takes_a_real_set_in_the_beir_layout(tmp_path):
+    emb('init', 'lab', '--data', beir, cwd=tmp_path)
+    from embed_lab.inventory.datasets import load_splits
+    splits = load_splits(tmp_path/'lab'/'data')
+    task = splits.task('gold')
+    judged = {l.split('\t')[0] for l in (beir/'qrels'/'test.tsv').read_text().splitlines()[1:]}
+    assert set(task.queries) == set(task.qrels) == judged and len(task.corpus) == 10582
+    assert splits.train.num_rows == len((beir/'qrels'/'train.tsv').read_text().splitlines()) - 1
+
+# running
+
+too_fast = 'mtime may not be reliable' # transformers, when checkpoints of a tiny model follow each other within a tick
+
+artifacts = ['eval/Information-Retrieval_evaluation_dev_results.csv', 'eval/Information-Retrieval_evaluation_gold_base_results.csv',
+    'eval/Information-Retrieval_evaluation_gold_tuned_results.csv', 'eval/gold_metrics.json', 'eval/per_query.jsonl', 'final/modules.json', 'history.jsonl',
+    'plots/gold_metrics.html', 'plots/loss.html', 'plots/lr.html', 'plots/plotly.min.js', 'run.json']
+
+@pytest.mark.parametrize('exp', ['exp_01_baseline', 'exp_02_in_batch'])
+def test_plain_papermill_and_emb_run_make_the_same_run(lab, exp):
+    sh(bin/'papermill', f'experiments/{exp}.ipynb', f'results/{exp}/{exp}.ipynb', '-p', 'epochs', 2, cwd=lab)
+    out = emb('run', exp, '-p', 'epochs', 2, cwd=lab)
+    a, b = lab/'results'/exp, lab/'results'/f'{exp},epochs=2'
+    for o in (a, b):
+        assert set(artifacts + [f'{exp}.ipynb']) <= set(files(o))
+        assert list((o/'final').rglob('*.safetensors')) and not list((o/'final').rglob('*.bin'))
+    assert {o for o in files(a) if 'checkpoints' not in o} - {'.gitkeep'} == {o for o in files(b) if 'checkpoints' not in o}
+    ma, mb = manifest(a), manifest(b)
+    assert ma.keys() == mb.keys() and ma['status'] == mb['status'] == 'completed' and ma['inputs'] == mb['inputs'] and ma['overrides'] == mb['overrides'] == {'epochs': 2}
+    for o in ('eval/gold_metrics.json', 'eval/per_query.jsonl', 'history.jsonl', 'final/model.safetensors'): assert (a/o).read_bytes() == (b/o).read_bytes(), o
+    nb = json.loads((b/f'{exp}.ipynb').read_text())
+    assert not [o for c in nb['cells'] for o in c.get('outputs', []) if o['output_type'] == 'error' or (o.get('name') == 'stderr' and too_fast not in ''.join(o['text']))]
+    assert sum('application/vnd.plotly.v1+json' in o.get('data', {}) for c in nb['cells'] for o in c.get('outputs', [])) == 3
+    assert 'completed' in out.stdout
+    listed = json.loads(emb('ls', '--json', cwd=lab).stdout)
+    assert list(listed) == [exp, f'{exp},epochs=2'] and 'base' in listed[exp]['headline']
+
+def test_the_same_again_is_up_to_date_and_a_change_moves_the_old_run_aside(lab):
+    emb('run', 'exp_02_in_batch', cwd=lab)
+    run = lab/'results'/'exp_02_in_batch'
+    (run/'.gitkeep').unlink()
+    first = content(run)
+    again = emb('run', 'exp_02_in_batch', cwd=lab)
+    assert 'up to date' in again.stdout and content(run) == first
+    train = lab/'data'/'train.jsonl'
+    train.write_text(''.join(train.read_text().splitlines(keepends=True)[:-2]))
+    emb('run', 'exp_02_in_batch', cwd=lab)
+    [aside] = (lab/'results'/'aside').iterdir()
+    assert {k: v for k,v in content(aside).items()} == first and manifest(run)['status'] == 'completed'
+
+def test_an_edited_inventory_notebook_is_exported_before_the_run(lab):
+    nb = lab/'nbs'/'01_preprocess.ipynb'
+    nb.write_text(nb.read_text().replace('a no-op until the data asks for more', 'edited'))
+    os.utime(nb, (time.time()+5,)*2)
+    out = emb('run', 'exp_02_in_batch', cwd=lab)
+    assert 'exported nbs/01_preprocess.ipynb' in out.stdout and 'edited' in (lab/'inventory'/'preprocess.py').read_text()
+
+def test_a_new_experiment_remembers_where_it_comes_from_and_runs(lab):
+    emb('new', 'exp_03_mine', '--from', 'exp_02_in_batch', cwd=lab)
+    nb = json.loads((lab/'experiments'/'exp_03_mine.ipynb').read_text())
+    assert nb['metadata']['embed_lab'] == {'from': 'exp_02_in_batch'} and 'From `exp_02_in_batch`' in ''.join(nb['cells'][0]['source'])
+    sh(bin/'papermill', 'experiments/exp_03_mine.ipynb', 'results/exp_03_mine/exp_03_mine.ipynb', '-p', 'seed', 7, cwd=lab)
+    assert manifest(lab/'results'/'exp_03_mine')['inputs']['parameters']['seed'] == 7
+    emb('new', 'exp_03_mine', cwd=lab, ok=2)
+
+def start(lab, *args):
+    p = subprocess.Popen([bin/'emb', 'run', *args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    run = lab/'results'/','.join([args[0], *(f'{k}={v}' for k,v in zip(args[2::3], args[3::3]))])
+    for _ in range(600):
+        if (run/'run.json').exists() and (manifest(run).get('progress') or {}).get('stage') == 'training': return p, run
+        time.sleep(.1)
+    p.kill()
+    raise AssertionError(p.communicate())
+
+def test_ctrl_c_is_recorded_as_interrupted(lab):
+    p, run = start(lab, 'exp_02_in_batch', '-p', 'epochs', '2000')
+    os.killpg(p.pid, signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and manifest(run)['status'] == 'interrupted', (out, err)
+
+def test_a_killed_kernel_is_never_called_completed(lab):
+    p, run = start(lab, 'exp_02_in_batch', '-p', 'epochs', '2000')
+    os.kill(manifest(run)['process']['pid'], signal.SIGKILL)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 1 and 'memory' in err
+    assert 'killed' in emb('ls', cwd=lab).stdout
+
+def test_a_run_whose_parent_and_kernel_are_gone_is_listed_as_killed(lab):
+    p, run = start(lab, 'exp_02_in_batch', '-p', 'epochs', '2000')
+    pid = manifest(run)['process']['pid']
+    p.kill(); os.kill(pid, signal.SIGKILL)
+    p.wait(); time.sleep(.5)
+    assert manifest(run)['status'] == 'running' and json.loads(emb('ls', '--json', cwd=lab).stdout)[run.name]['status'] == 'killed'
+
+# bad input: one line on stderr, exit code 2, nothing left behind
+
+def refused(lab, *args, **env):
+    before = set(files(lab)) if lab.exists() else None
+    res = emb(*args, cwd=lab if lab.exists() else lab.parent, ok=2, **env)
+    assert res.stderr.startswith('emb: ') and res.stderr.count('\n') == 1 and 'Traceback' not in res.stderr, res.stderr
+    assert (set(files(lab)) if lab.exists() else None) == before
+    return res.stderr
+
+def write(path, text): path.write_text(text)
+
+@pytest.mark.parametrize('spoil, args, wanted', [
+    (lambda l: (l/'data'/'gold.jsonl').unlink(), ['run', 'exp_02_in_batch'], r'data/gold\.jsonl: no such file'),
+    (lambda l: write(l/'data'/'dev.jsonl', ''), ['run', 'exp_02_in_batch'], r'data/dev\.jsonl: empty'),
+    (lambda l: write(l/'data'/'train.jsonl', '{"query": "a", "passage": "b", "label": 1}\n{"query": "a", "passage"\n'), ['run', 'exp_02_in_batch'], r'data/train\.jsonl:2: not JSON'),
+    (lambda l: write(l/'data'/'train.jsonl', '{"query": "a", "passage": "\\u001b[2J", "label": "1"}\n'), ['run', 'exp_02_in_batch'], r"data/train\.jsonl:1: `label` is '1'"),
+    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epoch', '2'], r'no parameter `epoch`; did you mean `epochs`'),
+    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epochs', 'two'], r'`epochs` is int'),
+    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epochs'], r'-p takes a name and a value'),
+    (lambda l: None, ['run', 'exp_2_in_batch'], r'no experiment `exp_2_in_batch`.*did you mean `exp_02_in_batch`'),
+    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', 'nobody/nothing'], r'`nobody/nothing` is no folder here, and the hub cannot be reached.*embed-lab\[offline\]'),
+    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', './nowhere'], r'\./nowhere: no such folder'),
+    (lambda l: None, ['new', 'exp_04', '--recipe', 'in_batch'], r'no recipe `in_batch`; did you mean `in-batch`'),
+    (lambda l: None, ['new', 'a,b'], r'`a,b` will not do as a name'),
+    (lambda l: write(l/'settings.ini', '[DEFAULT]\ncorpus = ajar\n'), ['ls'], r'corpus = ajar'),
+    (lambda l: (shutil.rmtree(l/'results'), write(l/'results', '')), ['run', 'exp_02_in_batch'], r'results'),
+])
+def test_bad_input_in_a_lab(lab, spoil, args, wanted):
+    spoil(lab)
+    assert re.search(wanted, refused(lab, *args))
+
+@pytest.mark.parametrize('args, wanted', [
+    (['init', 'lab', '--recipe', 'bassline'], r'no recipe `bassline`; did you mean `baseline`'),
+    (['init', 'lab', '--data', 'nowhere'], r'nowhere: no such folder'),
+    (['init', '/proc/lab'], r'/proc/lab'),
+    (['ls'], r'make a lab with `emb init`'),
+])
+def test_bad_input_outside_a_lab(tmp_path, args, wanted): assert re.search(wanted, refused(tmp_path/'lab', *args))
+
+def test_papermill_refuses_a_misspelt_parameter_too(lab):
+    res = sh(bin/'papermill', 'experiments/exp_02_in_batch.ipynb', 'results/exp_02_in_batch/exp_02_in_batch.ipynb', '-p', 'epoch', 2, cwd=lab, ok=1)
+    assert 'has no parameter `epoch`; did you mean `epochs`' in res.stderr and not (lab/'results'/'exp_02_in_batch'/'run.json').exists()
+
+def test_an_unreachable_hub_is_said_within_seconds(lab):
+    "A hub that accepts and never answers; the bound is wide, since what it guards against takes minutes"
+    import socket
+    with socket.create_server(('127.0.0.1', 0)) as hub:
+        res = refused(lab, 'run', 'exp_02_in_batch', '-p', 'model', 'nobody/nothing', HF_HUB_OFFLINE='0', HF_ENDPOINT=f'http://127.0.0.1:{hub.getsockname()[1]}')
+    assert 'the hub cannot be reached' in res

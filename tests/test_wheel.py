@@ -1,0 +1,44 @@
+"The wheel, installed where nothing of the checkout is in reach"
+import json, os, subprocess, sys, venv
+from pathlib import Path
+import pytest
+from conftest import root, sh
+
+clean = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp('wheel')
+    sh(sys.executable, '-m', 'build', '--outdir', out, root, cwd=out)
+    [path] = out.glob('*.whl')
+    return path
+
+def environment(path, *what):
+    "A new virtual environment with `what` in it"
+    venv.create(path, with_pip=True)
+    sh(path/'bin'/'pip', 'install', '-q', '-c', root/'constraints.txt', *what, cwd=path)
+    return path/'bin'
+
+@pytest.fixture(scope='module')
+def core(wheel, tmp_path_factory): return environment(tmp_path_factory.mktemp('core'), wheel)
+
+def test_the_core_alone_makes_a_lab_and_names_the_missing_extra(core, tmp_path):
+    assert sh(core/'emb', '--version', cwd=tmp_path).stdout.startswith('emb ')
+    assert 'exp_02_in_batch' in sh(core/'emb', 'recipes', cwd=tmp_path).stdout
+    sh(core/'emb', 'init', 'lab', cwd=tmp_path)
+    assert (tmp_path/'lab'/'inventory'/'train.py').exists()
+    res = sh(core/'emb', 'run', 'exp_02_in_batch', cwd=tmp_path/'lab', ok=2)
+    assert res.stderr.count('\n') == 1 and "pip install 'embed-lab[lab]'" in res.stderr
+    assert [o.name for o in (tmp_path/'lab'/'results').rglob('*') if o.is_file()] == ['.gitkeep']*3
+
+def test_both_recipes_run_from_the_wheel(wheel, base, data, tmp_path):
+    bin = environment(tmp_path/'env', f'{wheel}[lab]')
+    sh(bin/'emb', 'init', 'lab', '--data', data, cwd=tmp_path)
+    lab = tmp_path/'lab'
+    ini = lab/'settings.ini'
+    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
+    sh(bin/'emb', 'run', 'exp_01_baseline', 'exp_02_in_batch', cwd=lab)
+    listed = json.loads(sh(bin/'emb', 'ls', '--json', cwd=lab).stdout)
+    assert [o['status'] for o in listed.values()] == ['completed']*2
+    where = sh(bin/'python', '-c', 'import embed_lab; print(embed_lab.__file__)', cwd=lab).stdout
+    assert where.startswith(str(tmp_path/'env'))
