@@ -2,7 +2,7 @@
 import json, os, re, shutil, signal, subprocess, time
 from pathlib import Path
 import msgspec, pytest
-from conftest import bin, emb, root, sh
+from conftest import bin, emb, root, sh, too_fast
 
 made = '''.gitattributes .gitignore README.md settings.ini pyproject.toml
 data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl
@@ -78,8 +78,6 @@ def test_init_takes_a_real_set_in_the_beir_layout(tmp_path):
     assert splits.train.num_rows == len((beir/'qrels'/'train.tsv').read_text().splitlines()) - 1
 
 # running
-
-too_fast = 'mtime may not be reliable' # transformers, when checkpoints of a tiny model follow each other within a tick
 
 artifacts = ['eval/Information-Retrieval_evaluation_dev_results.csv', 'eval/Information-Retrieval_evaluation_gold_base_results.csv',
     'eval/Information-Retrieval_evaluation_gold_tuned_results.csv', 'eval/gold_metrics.json', 'eval/per_query.jsonl', 'final/modules.json', 'history.jsonl',

@@ -10,7 +10,6 @@ __all__ = ['losses', 'no_attention_dropout', 'Encoder', 'Trained', 'Train', 'tra
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Protocol, runtime_checkable
 import numpy as np, torch
 from datasets import Dataset
@@ -104,7 +103,7 @@ def arguments(
     hw = hardware()
     return SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=epochs, per_device_train_batch_size=batch_size,
         learning_rate=lr, warmup_steps=.1, seed=run.seed, data_seed=run.seed, use_cpu=hw.device == 'cpu', bf16=hw.precision == 'bf16',
-        batch_sampler='no_duplicates' if loss == 'in-batch' else 'batch_sampler', eval_strategy='steps', eval_steps=1/evals, eval_on_start=True,
+        batch_sampler='no_duplicates' if loss == 'in-batch' else 'batch_sampler', eval_strategy='steps', eval_steps=1/evals,
         save_strategy='steps', save_steps=1/evals, save_total_limit=2, load_best_model_at_end=True, greater_is_better=True,
         metric_for_best_model='eval_dev_cosine_ndcg@10', logging_steps=.02, dataloader_pin_memory=hw.device == 'cuda', disable_tqdm=True, report_to='none')
 
@@ -140,8 +139,9 @@ def train(
     trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals), train_dataset=rows, loss=losses[loss](model),
         evaluator=DevEvaluator(splits, run), callbacks=[Progress(run)])
     trainer.remove_callback(PrinterCallback)
+    untrained = dict(step=0, dev=trainer.evaluate()['eval_dev_cosine_ndcg@10'])
     trainer.train()
-    log = history(trainer.state.log_history)
+    log = [untrained, *history(trainer.state.log_history)]
     write_rows(run.path/'history.jsonl', log)
     model.save_pretrained(str(run.final))
     return Trained(model, log)
@@ -149,7 +149,7 @@ def train(
 # %% ../../nbs/inventory/02_train.ipynb #46d1d5f3
 @patch
 def _repr_html_(self:Trained)->str:
-    dev = [(o['dev'], o['step']) for o in self.history if 'dev' in o]
-    if not dev: return f"<p>{max(o['step'] for o in self.history):,} steps</p>"
-    best,step = max(dev, key=lambda o: o[0])
-    return escape(f"Best on dev: nDCG@10 {best:.3f} at step {step:,} of {self.history[-1]['step']:,}; before training {dev[0][0]:.3f}.")
+    dev, last = [(o['dev'], -o['step']) for o in self.history if 'dev' in o], self.history[-1]['step']
+    if not dev: return f'<p>{last:,} steps</p>'
+    best,step = max(dev[1:])
+    return f'<p>Kept step {-step:,} of {last:,}: nDCG@10 {best:.3f} on dev, where the untrained model has {dev[0][0]:.3f}.</p>'
