@@ -4,9 +4,9 @@ from pathlib import Path
 
 bin = Path(sys.executable).parent
 
-def empty(n:int)->str: # Source of an app with n commands that do nothing
+def empty(n:int, options:str='')->str: # Source of an app with n commands that do nothing
     "A Typer app that has nothing to load"
-    return 'import typer\napp = typer.Typer()\n' + ''.join(f'@app.command()\ndef command{i}(): "A command."\n' for i in range(n)) + 'app()\n'
+    return f'import typer\napp = typer.Typer({options})\n' + ''.join(f'@app.command()\ndef command{i}(): "A command."\n' for i in range(n)) + 'app()\n'
 
 def seconds(cmd:list)->float:
     t = time.perf_counter()
@@ -15,10 +15,11 @@ def seconds(cmd:list)->float:
 
 def main(rounds:int=21):
     from embed_lab.cli import app
-    peer = Path(tempfile.mkdtemp())/'peer.py'
-    peer.write_text(empty(len(app.registered_commands)))
-    cmds = {'emb --help': [bin/'emb', '--help'], f'empty Typer app, {len(app.registered_commands)} commands': [sys.executable, peer, '--help'],
-        'papermill --help': [bin/'papermill', '--help']}
+    home, n = Path(tempfile.mkdtemp()), len(app.registered_commands)
+    (home/'peer.py').write_text(empty(n))
+    (home/'plain.py').write_text(empty(n, 'rich_markup_mode=None'))
+    cmds = {'emb --help': [bin/'emb', '--help'], f'empty Typer app, {n} commands': [sys.executable, home/'peer.py', '--help'],
+        'the same with plain help, as emb has it': [sys.executable, home/'plain.py', '--help'], 'papermill --help': [bin/'papermill', '--help']}
     for o in cmds.values(): seconds(o)
     took = {k: [] for k in cmds}
     for _ in range(rounds):
