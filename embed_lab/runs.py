@@ -8,7 +8,7 @@ __all__ = ['data_files', 'packages', 'reserved', 'data_facts', 'inputs', 'enviro
            'check_data', 'start', 'rehearsal', 'watch']
 
 # %% ../nbs/17_runs.ipynb #eab6117c
-import hashlib, os, re, tempfile, time
+import hashlib, os, re, shutil, tempfile, time
 from datetime import datetime, timezone
 from html import escape
 from pathlib import Path
@@ -266,13 +266,14 @@ def start(
     exported = export_inventory(lab)
     name, path, given = place(lab, experiment)
     nb = lab.experiments/f'{name}.ipynb'
-    given = overrides(nb, given or {})
+    changed = overrides(nb, given or {})
     check_data(lab)
     params = resolved(lab, nb, names)
     base = find_model(params['model'], lab.path)
-    if not os.environ.get('EMB_RUN'): set_aside(lab, path, keep=(nb.name,))
+    if given is None: shutil.rmtree(path, ignore_errors=True)
+    elif not os.environ.get('EMB_RUN'): set_aside(lab, path, keep=(nb.name,))
     run = Run(lab, path, dict(schema=1, experiment=name, status='running', start=now(), process=process_facts(),
-        overrides=given, inputs=inputs(lab, nb, params, base), environment=environment(), git=git_facts(lab.path),
+        overrides=changed, inputs=inputs(lab, nb, params, base), environment=environment(), git=git_facts(lab.path),
         exported=[shown(o) for o in exported]), base)
     run.record()
     watch(run)
@@ -292,18 +293,23 @@ def rehearsal(
     return run
 
 # %% ../nbs/17_runs.ipynb #837805e7
+_watched = [] # The run of this kernel, if any: the latest, since a cell may be run twice
+
 def watch(
     run:Run  # A run that has started in this process
 ):
     "Let the kernel's own events decide the status"
     import atexit
     from IPython import get_ipython
+    def live(): return _watched[0].manifest['status'] == 'running'
     def after_cell(result):
         error = result.error_in_exec or result.error_before_exec
-        if run.manifest['status'] != 'running' or error is None: return
-        stopped = isinstance(error, KeyboardInterrupt)
-        run.record(status='interrupted' if stopped else 'failed', end=now(), error=f'{type(error).__name__}: {error}')
+        if error is None or not live(): return
+        status = 'interrupted' if isinstance(error, KeyboardInterrupt) else 'failed'
+        _watched[0].record(status=status, end=now(), error=f'{type(error).__name__}: {error}')
     def at_exit():
-        if run.manifest['status'] == 'running': run.record(status='interrupted', end=now(), error='the notebook ended before run.finish()')
+        if live(): _watched[0].record(status='interrupted', end=now(), error='the notebook ended before run.finish()')
+    first, _watched[:] = not _watched, [run]
+    if not first: return
     if ip := get_ipython(): ip.events.register('post_run_cell', after_cell)
     atexit.register(at_exit)

@@ -19,7 +19,7 @@ from ..lab import LabError
 from ..rows import Task, read_corpus, read_qrels, read_rows, retrieval_task
 
 # %% ../../nbs/inventory/00_datasets.ipynb #bee6b4f6
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
     "A lab's data: three splits, and the corpus and judgements where there are some"
     train:Dataset           # Columns query, passage, label, and whatever else the rows bring
@@ -87,6 +87,10 @@ def html_table(
     return '<table>' + line('th', rows[0]) + ''.join(line('td', o.values()) for o in rows) + '</table>'
 
 # %% ../../nbs/inventory/00_datasets.ipynb #ba827c9b
+@patch
+def __repr__(self:Splits)->str:
+    return 'Splits: ' + ', '.join(f"{k} {len(getattr(self, k)):,}" for k in ('train', 'dev', 'gold')) + f'; corpus {len(self.corpus or ()):,}'
+
 def _clip(t, n=240): return t if len(t) <= n else t[:n] + ' …'
 
 @patch

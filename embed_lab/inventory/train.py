@@ -34,7 +34,7 @@ class Encoder(Protocol):
     def save_pretrained(self, path:str): ...                                    # A folder that loads again
 
 # %% ../../nbs/inventory/02_train.ipynb #5cf2acfb
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trained:
     "A fine-tuned encoder and how it got there"
     encoder:Encoder   # The best checkpoint, by dev
@@ -143,13 +143,14 @@ def train(
     trainer.train()
     log = [untrained, *history(trainer.state.log_history)]
     write_rows(run.path/'history.jsonl', log)
+    for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
     model.save_pretrained(str(run.final))
     return Trained(model, log)
 
 # %% ../../nbs/inventory/02_train.ipynb #46d1d5f3
 @patch
-def _repr_html_(self:Trained)->str:
+def __repr__(self:Trained)->str:
     dev, last = [(o['dev'], -o['step']) for o in self.history if 'dev' in o], self.history[-1]['step']
-    if not dev: return f'<p>{last:,} steps</p>'
+    if not dev: return f'Trained for {last:,} steps.'
     best,step = max(dev[1:])
-    return f'<p>Kept step {-step:,} of {last:,}: nDCG@10 {best:.3f} on dev, where the untrained model has {dev[0][0]:.3f}.</p>'
+    return f'Kept step {-step:,} of {last:,}: nDCG@10 {best:.3f} on dev, where the untrained model has {dev[0][0]:.3f}.'
