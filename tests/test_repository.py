@@ -30,7 +30,7 @@ def test_the_toolkit_never_imports_the_inventory():
             names = [node.module or ''] + [a.name for a in node.names] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names] if isinstance(node, ast.Import) else []
             assert not any('inventory' in n for n in names), f'{o.name}:{node.lineno}'
 
-@pytest.mark.parametrize('module', ['cli', 'lab', 'rows', 'sample', 'notebooks', 'runs', 'execute', 'scaffold', 'models'])
+@pytest.mark.parametrize('module', ['cli', 'lab', 'rows', 'sample', 'notebooks', 'manifest', 'runs', 'execute', 'scaffold', 'models'])
 def test_what_starts_commands_is_light(module, tmp_path):
     code = f"import sys, embed_lab.{module}; print(*[o for o in {heavy!r} if o in sys.modules])"
     assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip() == ''

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['losses', 'no_attention_dropout', 'Encoder', 'Trained', 'Train', 'training_rows', 'DevEvaluator', 'Trainer',
-           'Progress', 'arguments', 'history', 'train']
+           'Progress', 'arguments', 'history', 'base_model', 'save', 'train']
 
 # %% ../../nbs/inventory/02_train.ipynb #e253230e
 from collections import Counter
@@ -120,6 +120,28 @@ def history(
     return [o for o in rows if len(o) > 1]
 
 # %% ../../nbs/inventory/02_train.ipynb #15e36015
+def base_model(
+    run:Run,        # Names the base model
+    max_length:int  # Tokens of a text that are read
+):                  # A `SentenceTransformer`, ready to be trained
+    "The base model with what training asks of it"
+    model = load_model(run.base, max_seq_length=max_length, **no_attention_dropout)
+    model.similarity_fn_name = 'cosine'
+    model.model_card_data.set_widget_examples = lambda dataset: None
+    return model
+
+# %% ../../nbs/inventory/02_train.ipynb #001ff4bb
+def save(
+    model,           # A trained `SentenceTransformer`
+    log:list,        # Its history
+    run:Run          # Where to
+):
+    "Leave model and history in the run, without a word of the training data in the model's card"
+    for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
+    write_rows(run.path/'history.jsonl', log)
+    model.save_pretrained(str(run.final))
+
+# %% ../../nbs/inventory/02_train.ipynb #0909d74d
 def train(
     splits:Splits,            # What to learn from, and dev to choose by
     run:Run,                  # Brings base model and seed; receives checkpoints, `final/` and the record
@@ -131,20 +153,15 @@ def train(
     evals:int=3               # Looks at dev, evenly spaced; the best of them is kept
 )->Trained:                   # Raises `LabError` where data and loss do not fit
     "Fine-tune with sentence-transformers and save the best checkpoint in `final/`"
-    rows = training_rows(splits.train, loss)
-    model = load_model(run.base, max_seq_length=max_length, **no_attention_dropout)
-    model.similarity_fn_name = 'cosine'
-    model.model_card_data.set_widget_examples = lambda dataset: None
-    run.record(device=hardware().device, precision=hardware().precision, reason=hardware().reason, threads=torch.get_num_threads(), loss=type(losses[loss](model)).__name__)
+    rows, model, hw = training_rows(splits.train, loss), base_model(run, max_length), hardware()
+    run.record(loss=losses[loss].__name__, device=hw.device, precision=hw.precision, reason=hw.reason, threads=torch.get_num_threads())
     trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals), train_dataset=rows, loss=losses[loss](model),
         evaluator=DevEvaluator(splits, run), callbacks=[Progress(run)])
     trainer.remove_callback(PrinterCallback)
     untrained = dict(step=0, dev=trainer.evaluate()['eval_dev_cosine_ndcg@10'])
     trainer.train()
     log = [untrained, *history(trainer.state.log_history)]
-    write_rows(run.path/'history.jsonl', log)
-    for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
-    model.save_pretrained(str(run.final))
+    save(model, log, run)
     return Trained(model, log)
 
 # %% ../../nbs/inventory/02_train.ipynb #46d1d5f3
