@@ -11,6 +11,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'embed_lab.cli.as_json': ('cli.html#as_json', 'embed_lab/cli.py'),
                                'embed_lab.cli.bar': ('cli.html#bar', 'embed_lab/cli.py'),
                                'embed_lab.cli.demo': ('cli.html#demo', 'embed_lab/cli.py'),
+                               'embed_lab.cli.first_run': ('cli.html#first_run', 'embed_lab/cli.py'),
                                'embed_lab.cli.init': ('cli.html#init', 'embed_lab/cli.py'),
                                'embed_lab.cli.list_recipes': ('cli.html#list_recipes', 'embed_lab/cli.py'),
                                'embed_lab.cli.ls': ('cli.html#ls', 'embed_lab/cli.py'),

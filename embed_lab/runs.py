@@ -108,7 +108,8 @@ def place(
     if out:
         meta = read_notebook(out)['metadata']['papermill']
         return Path(meta['input_path']).stem, out.parent, meta['parameters']
-    name = experiment or Path(os.environ.get('JPY_SESSION_NAME', 'scratch')).stem
+    name = experiment or Path(os.environ.get('JPY_SESSION_NAME', '')).stem
+    if not name: raise LabError("this kernel does not say which notebook it runs; name it: start(globals(), 'exp_01_baseline')")
     return name, lab.results/'scratch'/name, None
 
 # %% ../nbs/18_runs.ipynb #9e39fb6a
@@ -131,7 +132,7 @@ def start(
     from embed_lab.models import find_model
     lab = open_lab()
     exported = export_inventory(lab)
-    name, path, given = place(lab, experiment)
+    name, path, given = place(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
     nb = lab.experiments/f'{name}.ipynb'
     changed = overrides(nb, given or {})
     check_data(lab.data)
@@ -173,7 +174,7 @@ def watch(
         error = result.error_in_exec or result.error_before_exec
         if error is None or not live(): return
         status = 'interrupted' if isinstance(error, KeyboardInterrupt) else 'failed'
-        _watched[0].record(status=status, end=now(), error=f'{type(error).__name__}: {error}')
+        _watched[0].record(status=status, end=now(), error='stopped by Ctrl-C' if status == 'interrupted' else f'{type(error).__name__}: {error}')
     def at_exit():
         if live(): _watched[0].record(status='interrupted', end=now(), error='the notebook ended before run.finish()')
     first, _watched[:] = not _watched, [run]

@@ -159,10 +159,10 @@ def readme_text(
 
 A lab for fine-tuning text-embedding models for retrieval, made by Embed Lab.
 
-    emb run {runs[0].stem}      run an experiment into results/
-    emb ls                        runs, their status and scores
-    emb new exp_10_mine --from {runs[0].stem}
-    jupyter lab                   the same notebooks, cell by cell
+    emb run {runs[-1].stem}
+    emb ls
+    emb new exp_10_mine --from {runs[-1].stem}
+    jupyter lab
 
 | experiment | what it does | what it needs |
 |---|---|---|

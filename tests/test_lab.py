@@ -58,6 +58,16 @@ def test_nbdev_works_in_a_lab_and_papermills_tags_survive(lab):
     for o in (lab/'experiments').glob('*.ipynb'): assert '"parameters"' in o.read_text()
     sh(bin/'nbdev-test', cwd=lab)
 
+def test_a_labs_lessons_run_where_jupyterlab_runs_them(lab):
+    for o in ('01_preprocess', '04_plotting'): sh(bin/'jupyter', 'execute', f'{o}.ipynb', cwd=lab/'nbs')
+
+def test_a_loss_that_the_data_cannot_feed_is_refused_by_name(lab):
+    train = lab/'data'/'train.jsonl'
+    train.write_text(''.join(l for l in train.read_text().splitlines(keepends=True) if '"label":1' in l))
+    res = emb('run', 'exp_01_baseline', cwd=lab, ok=1)
+    assert 'contrastive loss needs labels 0 and 1' in res.stderr and 'use recipe `in-batch`' in res.stderr and 'Traceback' not in res.stderr
+    assert manifest(lab/'results'/'exp_01_baseline')['status'] == 'failed'
+
 def test_copies_differ_in_imports_and_export_alone(lab):
     for o in sorted((root/'nbs'/'inventory').glob('*.ipynb')):
         ours, theirs = json.loads(o.read_text()), json.loads((lab/'nbs'/o.name).read_text())
@@ -158,6 +168,15 @@ def test_a_run_whose_parent_and_kernel_are_gone_is_listed_as_killed(lab):
     p.kill(); os.kill(pid, signal.SIGKILL)
     p.wait(); time.sleep(.5)
     assert manifest(run)['status'] == 'running' and json.loads(emb('ls', '--json', cwd=lab).stdout)[run.name]['status'] == 'killed'
+
+# the command line itself
+
+@pytest.mark.parametrize('command', ['init', 'recipes', 'new', 'run', 'ls', 'demo'])
+def test_every_command_has_help_with_an_example(command, tmp_path): assert f'Example: emb {command}' in emb(command, '--help', cwd=tmp_path).stdout
+
+def test_completion_offers_experiments_and_recipes(lab):
+    def offers(words, at): return sh(bin/'emb', cwd=lab, ok=None, _EMB_COMPLETE='complete_bash', COMP_WORDS=words, COMP_CWORD=str(at)).stdout.split()
+    assert offers('emb run ', 2) == ['exp_01_baseline', 'exp_02_in_batch'] and offers('emb new x --recipe ', 4) == ['baseline', 'in-batch']
 
 # bad input: one line on stderr, exit code 2, nothing left behind
 

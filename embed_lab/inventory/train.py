@@ -100,11 +100,11 @@ def arguments(
     evals:int        # Evaluations on dev, evenly spaced
 )->SentenceTransformerTrainingArguments:
     "The trainer's arguments for this machine"
-    hw = hardware()
+    hw, every = hardware(), .999999/evals # a share of all steps; exactly 1 would mean every step
     return SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=epochs, per_device_train_batch_size=batch_size,
         learning_rate=lr, warmup_steps=.1, seed=run.seed, data_seed=run.seed, use_cpu=hw.device == 'cpu', bf16=hw.precision == 'bf16',
-        batch_sampler='no_duplicates' if loss == 'in-batch' else 'batch_sampler', eval_strategy='steps', eval_steps=1/evals,
-        save_strategy='steps', save_steps=1/evals, save_total_limit=2, load_best_model_at_end=True, greater_is_better=True,
+        batch_sampler='no_duplicates' if loss == 'in-batch' else 'batch_sampler', eval_strategy='steps', eval_steps=every,
+        save_strategy='steps', save_steps=every, save_total_limit=2, load_best_model_at_end=True, greater_is_better=True,
         metric_for_best_model='eval_dev_cosine_ndcg@10', logging_steps=.02, dataloader_pin_memory=hw.device == 'cuda', disable_tqdm=True, report_to='none')
 
 # %% ../../nbs/inventory/02_train.ipynb #6c68ae4d
