@@ -6,7 +6,7 @@
 __all__ = ['find_experiment', 'Plan', 'plan', 'watching', 'execute']
 
 # %% ../nbs/22_execute.ipynb #2e129ce3
-import os, shutil, threading, time
+import os, threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -124,7 +124,8 @@ def execute(
     with watching(plan.path, show): status,error = _papermill(plan)
     run = read_run(plan.path)
     if run is None:
-        shutil.rmtree(plan.path)
+        (plan.path/plan.notebook.name).unlink(missing_ok=True)
+        if not any(plan.path.iterdir()): plan.path.rmdir()
         raise LabError(error.removeprefix('LabError: ') if error else f"{shown(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
     if run['status'] in ('running', 'killed') or (status == 'completed' and run['status'] != 'completed'):
         run |= dict(status='failed' if status == 'completed' else status, error=error or 'the notebook ended before run.finish()', end=now())
