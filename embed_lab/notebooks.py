@@ -84,7 +84,6 @@ def convert(
     kinds = get_args(param.type) if union else (param.type,)
     if isinstance(value, str):
         if value == 'None' and type(None) in kinds: return None
-        if str in kinds: return value
         if any((get_origin(k) or k) in (list, dict) for k in kinds):
             try: value = ast.literal_eval(value)
             except (ValueError, SyntaxError): pass
