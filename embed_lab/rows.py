@@ -120,6 +120,7 @@ def read_qrels(
         try:
             q,d,grade = line.split('\t')
             if i > 1: res.setdefault(q, {})[d] = int(grade)
+            elif grade.strip('-').isdigit(): raise LabError(f"{shown(path)}:1: a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it")
         except ValueError: raise LabError(f"{shown(path)}:{i}: {line!r} is not query-id, corpus-id and a whole-number score between tabs") from None
     return res
 
@@ -158,8 +159,8 @@ def retrieval_task(
     new = {} if corpus is None else None
     queries, judged, qid = {}, {}, {}
     for r in rows:
-        q = r.get('query_id') or qid.setdefault(r['query'], f'q{len(qid)}')
-        d = r.get('passage_id') if corpus else None
+        q = str(r['query_id']) if 'query_id' in r else qid.setdefault(r['query'], f'q{len(qid)}')
+        d = str(r['passage_id']) if corpus and 'passage_id' in r else None
         d = d or (by_text.get(r['passage']) if corpus else new.setdefault(r['passage'], f'd{len(new)}'))
         if d is None or (corpus and d not in corpus):
             raise LabError(f"corpus.jsonl lacks the passage {r['passage'][:60]!r} of the query {r['query'][:60]!r}: add it, or take corpus.jsonl away")
@@ -209,8 +210,9 @@ data_files = ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'corpus.jsonl', 'qrels.t
 
 def check_data(
     data:Path  # A lab's data folder
-):             # Raises `LabError` at the first file or line that will not do
-    "Refuse missing or malformed data before anything starts"
-    for o in data_files[:3]: read_rows(data/o)
-    for o,read in zip(data_files[3:], (read_corpus, read_qrels)):
-        if (data/o).exists(): read(data/o)
+):             # Raises `LabError` at the first thing that will not do
+    "Refuse data that a run could not be trained and judged on, before anything starts"
+    rows = {o: read_rows(data/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}
+    docs, judged = (read(data/o) if (data/o).exists() else None for o,read in zip(data_files[3:], (read_corpus, read_qrels)))
+    for k,task in dict(dev=retrieval_task(rows['dev']), gold=retrieval_task(rows['gold'], docs, judged)).items():
+        if not any(task.relevant.values()): raise LabError(f"{shown(data/k)}.jsonl: no query has a relevant passage, so nothing can be measured on it; add rows with label 1")

@@ -15,7 +15,7 @@ import msgspec
 from .lab import Lab, LabError, export_inventory, read_lab, settings, shown
 from .manifest import reserved
 from .notebooks import about, nearest, read_notebook
-from .rows import data_files, is_beir, read_beir, read_corpus, read_qrels, read_rows, retrieval_task, write_atomic, write_rows
+from .rows import check_data, data_files, is_beir, read_beir, read_corpus, read_qrels, retrieval_task, write_atomic, write_rows
 
 # %% ../nbs/23_scaffold.ipynb #b72d0fca
 def shipped(
@@ -115,15 +115,14 @@ def own_files(
     "A team's own data, as the files of a lab"
     if not folder.is_dir(): raise LabError(f"{folder}: no such folder; --data takes a folder with train.jsonl, dev.jsonl and gold.jsonl, or one in the BEIR layout")
     copied = {o: (folder/o).read_bytes() for o in data_files if (folder/o).is_file()}
-    if is_beir(folder):
-        rows, judged = read_beir(folder), folder/'qrels'/'test.tsv'
-        copied = {f'{k}.jsonl': jsonl(v) for k,v in rows.items()} | {'corpus.jsonl': copied['corpus.jsonl'], 'qrels.tsv': judged.read_bytes()}
-    else: rows, judged = {k: read_rows(folder/f'{k}.jsonl') for k in ('train', 'dev', 'gold')}, folder/'qrels.tsv'
+    if not is_beir(folder):
+        check_data(folder)
+        return copied
+    rows, judged = read_beir(folder), folder/'qrels'/'test.tsv'
     for k,v in rows.items():
-        if not v: raise LabError(f"{folder}: {k} has no rows; every split needs some")
-    docs = read_corpus(folder/'corpus.jsonl') if 'corpus.jsonl' in copied else None
-    retrieval_task(rows['gold'], docs, read_qrels(judged) if judged.is_file() else None)
-    return copied
+        if not v: raise LabError(f"{folder}: {k} has no judgements; every split needs some")
+    retrieval_task(rows['gold'], read_corpus(folder/'corpus.jsonl'), read_qrels(judged))
+    return {f'{k}.jsonl': jsonl(v) for k,v in rows.items()} | {'corpus.jsonl': copied['corpus.jsonl'], 'qrels.tsv': judged.read_bytes()}
 
 # %% ../nbs/23_scaffold.ipynb #6ca1d67d
 @dataclass(frozen=True)
