@@ -9,6 +9,7 @@ __all__ = ['app', 'Experiment', 'plain', 'Commands', 'main', 'table', 'first_run
 # %% ../nbs/24_cli.ipynb #f532c28d
 import sys
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Optional
 import typer
 
@@ -91,7 +92,7 @@ def init(
     made = init_lab(path, recipe, data)
     for word,files in (('created', made.created), ('kept', made.kept), ('extended', made.changed)):
         for o in files: typer.echo(f'{word:9}{plain(o)}')
-    there = '' if path.resolve() == Path.cwd() else f'cd {plain(path)} && '
+    there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
     typer.echo(f'\nNext: {there}emb run {first_run(made.lab)}')
 
 # %% ../nbs/24_cli.ipynb #b96eb753
@@ -226,4 +227,4 @@ def demo(path:Annotated[Path, typer.Argument(help='Folder of the lab; made when 
     typer.echo(f'lab: {plain(path)} ({len(made.created)} files created, {len(made.kept)} kept)')
     ended = run_one(made.lab, 'exp_02_in_batch', {})
     if ended['status'] != 'completed': raise typer.Exit(1)
-    typer.echo(f'\nLook around: cd {plain(path)} && jupyter lab results/exp_02_in_batch/exp_02_in_batch.ipynb')
+    typer.echo(f'\nLook around: cd {quote(str(path))} && jupyter lab results/exp_02_in_batch/exp_02_in_batch.ipynb')

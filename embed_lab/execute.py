@@ -96,8 +96,9 @@ def _environ(**more):
 
 def _papermill(plan):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
-    import papermill as pm
+    import logging, papermill as pm
     from nbclient.exceptions import DeadKernelError
+    logging.getLogger('papermill').setLevel(logging.ERROR) # its word on unknown parameters is wrong about valid ones
     out = plan.path/plan.notebook.name
     told = dict(EMB_RUN=str(plan.path), EMB_EXPERIMENT=plan.notebook.stem, EMB_GIVEN=msgspec.json.encode(plan.given).decode())
     try:

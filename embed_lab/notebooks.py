@@ -55,8 +55,10 @@ def _parameter(node, comment, where):
     try: default = ast.literal_eval(node.value)
     except ValueError: raise LabError(f"{where}: the parameter `{target.id}` is computed; write a plain value and compute in a later cell") from None
     if isinstance(node, ast.Assign): return Parameter(target.id, type(default), default, comment)
-    try: kind = eval(compile(ast.Expression(node.annotation), where, 'eval'), {'__builtins__': {}}, _types)
-    except Exception: raise LabError(f"{where}: `{ast.unparse(node.annotation)}` is no type known here; use {', '.join(_types)}") from None
+    quoted = isinstance(node.annotation, ast.Constant)
+    hint = node.annotation.value if quoted else ast.unparse(node.annotation)
+    try: kind = eval(compile(hint, where, 'eval'), {'__builtins__': {}}, _types)
+    except Exception: raise LabError(f"{where}: `{hint}` is no type known here; use {', '.join(_types)}") from None
     return Parameter(target.id, kind, default, comment)
 
 # %% ../nbs/16_notebooks.ipynb #025f8574

@@ -136,7 +136,8 @@ def test_a_new_experiment_remembers_where_it_comes_from_and_runs(lab):
     emb('new', 'exp_03_mine', '--from', 'exp_02_in_batch', cwd=lab)
     nb = json.loads((lab/'experiments'/'exp_03_mine.ipynb').read_text())
     assert nb['metadata']['embed_lab'] == {'from': 'exp_02_in_batch'} and 'From `exp_02_in_batch`' in ''.join(nb['cells'][0]['source'])
-    sh(bin/'papermill', 'experiments/exp_03_mine.ipynb', 'results/exp_03_mine/exp_03_mine.ipynb', '-p', 'seed', 7, cwd=lab)
+    res = sh(bin/'papermill', 'experiments/exp_03_mine.ipynb', 'results/exp_03_mine/exp_03_mine.ipynb', '-p', 'seed', 7, cwd=lab)
+    assert 'unknown parameter' not in res.stderr
     assert manifest(lab/'results'/'exp_03_mine')['inputs']['parameters']['seed'] == 7
     emb('new', 'exp_03_mine', cwd=lab, ok=2)
 
