@@ -8,7 +8,7 @@ __all__ = ['nbdev_table', 'gitignore', 'gitattributes', 'shipped', 'recipes', 'r
            'data_content', 'init_lab', 'new_experiment']
 
 # %% ../nbs/23_scaffold.ipynb #24096cc1
-import re
+import os, re
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec
@@ -215,7 +215,7 @@ def init_lab(
     path = Path(path).resolve()
     lab, toml = planned_lab(path), path/'pyproject.toml'
     old = toml.read_text(encoding='utf-8') if toml.exists() else None
-    project = pyproject_text(old, path.name, *(str(o.relative_to(path)) for o in (lab.inventory, lab.nbs)))
+    project = pyproject_text(old, path.name, *(os.path.relpath(o, path) for o in (lab.inventory, lab.nbs)))
     files = lab_files(lab, names or list(recipes()), data_content(lab, data)) | {path/'settings.ini': settings_text().encode()}
     new = {k: v for k,v in files.items() if not k.exists()}
     for k,v in new.items(): write_atomic(k, v)
@@ -224,7 +224,7 @@ def init_lab(
     export_inventory(read_lab(path))
     created = [*new, *({*lab.inventory.glob('*.py')} - modules), *([toml] if old is None else [])]
     kept = [*(k for k in files if k not in new), *(lab.data/o for o in data_files if (lab.data/o).exists() and lab.data/o not in new), *([toml] if old and not project else [])]
-    def relative(fs): return sorted(str(o.relative_to(path)) for o in fs)
+    def relative(fs): return sorted(os.path.relpath(o, path) for o in fs)
     return Made(read_lab(path), relative(created), relative({*kept}), ['pyproject.toml'] if project and old else [])
 
 # %% ../nbs/23_scaffold.ipynb #15dd3401
