@@ -28,6 +28,7 @@ class Commands(typer.core.TyperGroup):
         from embed_lab.lab import LabError
         try: return super().invoke(ctx)
         except LabError as e: why = str(e)
+        except BrokenPipeError: raise # click ends quietly when `head` has seen enough
         except OSError as e: why = f"{e.filename or 'file system'}: {e.strerror or e}; see that the folder exists, has room and may be written"
         except KeyboardInterrupt:
             typer.echo('emb: stopped', err=True)
