@@ -184,6 +184,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'embed_lab.models.from_hub': ('models.html#from_hub', 'embed_lab/models.py'),
                                   'embed_lab.models.hardware': ('models.html#hardware', 'embed_lab/models.py'),
                                   'embed_lab.models.hub_error': ('models.html#hub_error', 'embed_lab/models.py'),
+                                  'embed_lab.models.keep_memory': ('models.html#keep_memory', 'embed_lab/models.py'),
                                   'embed_lab.models.load_model': ('models.html#load_model', 'embed_lab/models.py'),
                                   'embed_lab.models.packaged': ('models.html#packaged', 'embed_lab/models.py'),
                                   'embed_lab.models.refusal': ('models.html#refusal', 'embed_lab/models.py'),

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['wanted', 'minilm', 'minilm_hash', 'tiny_model', 'refusal', 'checked', 'cached', 'packaged', 'ask_hub', 'hub_error',
-           'from_hub', 'find_model', 'weights_hash', 'Hardware', 'bf16_gain', 'hardware', 'load_model']
+           'from_hub', 'find_model', 'weights_hash', 'Hardware', 'bf16_gain', 'hardware', 'keep_memory', 'load_model']
 
 # %% ../nbs/15_models.ipynb #7ab08470
 import json, os
@@ -200,6 +200,16 @@ def hardware()->Hardware: # Of this machine
     if not names: return Hardware('cpu', 'fp32', 'neither AMX nor AVX512-BF16')
     return Hardware('cpu', 'bf16', names[0]) if bf16_gain() >= 1.5 else Hardware('cpu', 'fp32', f'{names[0]}, but no faster in bf16')
 
+# %% ../nbs/15_models.ipynb #fc455897
+def keep_memory():
+    "Have glibc reuse freed memory within this process; with another C library nothing happens"
+    import ctypes
+    try: mallopt = ctypes.CDLL('libc.so.6').mallopt
+    except (OSError, AttributeError): return
+    trim_threshold, mmap_max = -1, -4 # as malloc.h numbers them
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
+
 # %% ../nbs/15_models.ipynb #87da134c
 def load_model(
     name:str|Path,                # What `find_model` takes
@@ -210,6 +220,7 @@ def load_model(
     "Find the model `name` and load it from safetensors alone"
     st, path = need('sentence_transformers'), find_model(name, root)
     need('transformers').logging.disable_progress_bar()
+    if hardware().device == 'cpu': keep_memory()
     model = st.SentenceTransformer(str(path), device=hardware().device, trust_remote_code=False, local_files_only=True,
         model_kwargs=dict(use_safetensors=True, dtype='float32'), config_kwargs=config or None).float()
     if max_seq_length is None or model.max_seq_length == float('inf'): return model
