@@ -142,7 +142,7 @@ def start(
     elif not os.environ.get('EMB_RUN'): set_aside(lab, path, keep=(nb.name,))
     run = Run(lab, path, dict(schema=1, experiment=name, status='running', start=now(), process=process_facts(),
         overrides=changed, inputs=inputs(lab, nb, params, base), environment=environment(), git=git_facts(lab.path),
-        exported=[shown(o) for o in exported]), base)
+        exported=[shown(o) for o in exported], lineage=read_notebook(nb)['metadata'].get('embed_lab', {}).get('from')), base)
     run.record()
     watch(run)
     return run

@@ -138,7 +138,8 @@ def test_a_new_experiment_remembers_where_it_comes_from_and_runs(lab):
     assert nb['metadata']['embed_lab'] == {'from': 'exp_02_in_batch'} and 'From `exp_02_in_batch`' in ''.join(nb['cells'][0]['source'])
     res = sh(bin/'papermill', 'experiments/exp_03_mine.ipynb', 'results/exp_03_mine/exp_03_mine.ipynb', '-p', 'seed', 7, cwd=lab)
     assert 'unknown parameter' not in res.stderr
-    assert manifest(lab/'results'/'exp_03_mine')['inputs']['parameters']['seed'] == 7
+    made = manifest(lab/'results'/'exp_03_mine')
+    assert made['inputs']['parameters']['seed'] == 7 and made['lineage'] == 'exp_02_in_batch'
     emb('new', 'exp_03_mine', cwd=lab, ok=2)
 
 def start(lab, *args):
