@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['nbdev_table', 'gitignore', 'gitattributes', 'shipped', 'recipes', 'recipe', 'recast', 'settings_text',
-           'pyproject_text', 'sample_files', 'jsonl', 'own_files', 'Made', 'readme_text', 'lab_files', 'planned_lab',
+           'pyproject_text', 'sample_files', 'own_files', 'Made', 'readme_text', 'lab_files', 'planned_lab',
            'data_content', 'init_lab', 'new_experiment']
 
 # %% ../nbs/23_scaffold.ipynb #24096cc1
@@ -15,7 +15,7 @@ import msgspec
 from .lab import Lab, LabError, export_inventory, read_lab, settings, shown
 from .manifest import reserved
 from .notebooks import about, nearest, read_notebook
-from .rows import check_data, data_files, is_beir, read_beir, read_corpus, read_qrels, retrieval_task, write_atomic, write_rows
+from .rows import check_data, data_files, is_beir, jsonl, read_beir, read_corpus, read_qrels, retrieval_task, write_atomic, write_rows
 
 # %% ../nbs/23_scaffold.ipynb #b72d0fca
 def shipped(
@@ -101,12 +101,6 @@ def sample_files()->dict: # File name → content
     "The sample data, as files"
     from embed_lab.sample import mine_sample
     return {f'{k}.jsonl': jsonl(rows) for k,rows in mine_sample().items()}
-
-def jsonl(
-    rows:list  # Dicts
-)->bytes:      # One line each
-    "Rows as the bytes of a JSONL file"
-    return b''.join(msgspec.json.encode(o)+b'\n' for o in rows)
 
 # %% ../nbs/23_scaffold.ipynb #e271f853
 def own_files(
