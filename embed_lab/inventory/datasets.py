@@ -16,7 +16,8 @@ from fastcore.basics import patch
 from pyarrow import ArrowInvalid, ArrowTypeError
 from datasets import Dataset
 from ..lab import LabError
-from ..rows import Task, read_corpus, read_qrels, read_rows, retrieval_task
+from ..rows import read_rows
+from ..task import Task, present, read_corpus, read_qrels, retrieval_task
 
 # %% ../../nbs/inventory/00_datasets.ipynb #bee6b4f6
 @dataclass(frozen=True, repr=False)
@@ -48,9 +49,9 @@ def load_splits(
 )->Splits:     # Raises `LabError` with file and line for what is no row
     "The lab's data, read strictly"
     data = Path(data)
-    splits = {o: to_dataset(read_rows(data/f'{o}.jsonl')) for o in ('train', 'dev', 'gold')}
+    splits, there = {o: to_dataset(read_rows(data/f'{o}.jsonl')) for o in ('train', 'dev', 'gold')}, present(data)
     extra = dict(corpus=(read_corpus, 'corpus.jsonl'), qrels=(read_qrels, 'qrels.tsv'))
-    return Splits(**splits, **{k: read(data/f) for k,(read,f) in extra.items() if (data/f).exists()})
+    return Splits(**splits, **{k: read(there[f]) for k,(read,f) in extra.items() if f in there})
 
 # %% ../../nbs/inventory/00_datasets.ipynb #305a8337
 def map_texts(

@@ -13,7 +13,8 @@ from .datasets import Splits
 from .train import Encoder
 from ..metrics import per_query
 from ..models import load_model
-from ..rows import Task, write_json, write_rows
+from ..rows import write_json, write_rows
+from ..task import Task
 from ..runs import Run
 from ..scores import Scores
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator, InformationRetrievalEvaluator
