@@ -239,7 +239,7 @@ class Scan:
 
     def failed(self)->list: # (line, what is wrong), of the flaws that make a line useless
         "Why this file will not do"
-        return sorted(o for (rule,_),s in self.flaws.items() if rules[rule][0] == 'fail' for o in s.first)
+        return sorted((o for (rule,_),s in self.flaws.items() if rules[rule][0] == 'fail' for o in s.first), key=lambda o: o[0])
 
 # %% ../nbs/11_rows.ipynb #5dbd8327
 def typed(

@@ -27,24 +27,25 @@ def read_corpus(
 # %% ../nbs/12_task.ipynb #bdd46dc0
 def scan_qrels(
     path:str|Path  # qrels.tsv: query-id, corpus-id, score, with a header line
-)->tuple:          # (query id → {document id: grade}, [(line, what is wrong)])
+)->tuple:          # ([(line, query id, document id, grade)], [(line, what is wrong)])
     "Judgements in BEIR's layout, and every line that is none"
-    path, res, bad = Path(path), {}, []
+    path, judged, bad = Path(path), [], []
     if not path.is_file(): raise LabError(f"{shown(path)}: no such file; it holds query-id, corpus-id and score, separated by tabs")
     for i,line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             q,d,grade = line.decode().split('\t')
-            if i > 1: res.setdefault(q, {})[d] = int(grade)
+            if i > 1: judged.append((i, q, d, int(grade)))
             elif grade.strip('-').isdigit(): bad.append((i, "a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it"))
-        except ValueError: bad.append((i, f"{ascii(line.decode(errors='replace'))} is not query-id, corpus-id and a whole-number score between tabs"))
-    return res, bad
+        except ValueError: bad.append((i, f"{ascii(line.decode(errors='replace'))[:80]} is not query-id, corpus-id and a whole-number score between tabs"))
+    return judged, bad
 
 def read_qrels(
     path:str|Path  # qrels.tsv
 )->dict:           # Query id → {document id: whole-number grade}
     "Judgements in BEIR's layout; raises `LabError` at the first line that is none"
-    res, bad = scan_qrels(path)
+    (judged, bad), res = scan_qrels(path), {}
     if bad: raise LabError(f"{shown(path)}:{bad[0][0]}: {bad[0][1]}")
+    for _,q,d,grade in judged: res.setdefault(q, {})[d] = grade
     return res
 
 # %% ../nbs/12_task.ipynb #6d1824af

@@ -193,6 +193,7 @@ def near_sets(
     tick:Callable=lambda done, total: None # Told how far it is
 )->tuple:              # (pairs as rows of two, similarity of each, whether some pairs were left out)
     "All pairs of sets at or above a similarity"
+    if not len(sizes): return np.empty((0, 2), np.int64), np.empty(0), False
     sets, ranks = rare_first(flat, sizes)
     keys = sets << 32 | ranks
     sets, first, n, capped = candidates(sets, ranks, sizes, threshold)
@@ -234,7 +235,7 @@ def near(
     if not .3 < threshold <= 1: raise LabError(f"a threshold of {threshold} for near duplicates will not do; write a number over 0.3 and up to 1, such as 0.8")
     sizes = np.asarray(texts.sizes, np.int64)
     flat = np.concatenate(texts.flat) if texts.flat else np.empty(0, np.uint32)
-    if not len(sizes): return Near(sizes, np.empty((0, 2), np.int64), np.empty(0), False)
+    if not len(sizes): return Near(sizes, *near_sets(flat, sizes, threshold))
     starts = np.cumsum(sizes) - sizes
     print_of = np.add.reduceat(mixed(flat), starts) + sizes.astype(np.uint64)
     _, first, where = np.unique(print_of, return_index=True, return_inverse=True)

@@ -195,7 +195,7 @@ def write(path, text): path.write_text(text)
     (lambda l: (l/'data'/'gold.jsonl').unlink(), ['run', 'exp_02_in_batch'], r'data/gold\.jsonl: no such file'),
     (lambda l: write(l/'data'/'dev.jsonl', ''), ['run', 'exp_02_in_batch'], r'data/dev\.jsonl: empty'),
     (lambda l: write(l/'data'/'train.jsonl', '{"query": "a", "passage": "b", "label": 1}\n{"query": "a", "passage"\n'), ['run', 'exp_02_in_batch'], r'data/train\.jsonl:2: not JSON'),
-    (lambda l: write(l/'data'/'train.jsonl', '{"query": "a", "passage": "\\u001b[2J", "label": "1"}\n'), ['run', 'exp_02_in_batch'], r"data/train\.jsonl:1: `label` is '1'"),
+    (lambda l: write(l/'data'/'train.jsonl', '{"query": "a", "passage": "\\u001b[2J", "label": "1"}\n'), ['run', 'exp_02_in_batch'], r'data/train\.jsonl:1: `label` is "1"'),
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epoch', '2'], r'no parameter `epoch`; did you mean `epochs`'),
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epochs', 'two'], r'`epochs` is int'),
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epochs'], r'-p takes a name and a value'),
