@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 import msgspec, numpy as np
 from .rows import Row
-from .texts import Near, Texts, near, spread
+from .texts import Near, Texts, distinct, near, spread
 
 # %% ../nbs/15_leaks.ipynb #ac1d9dd2
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Part:
 # %% ../nbs/15_leaks.ipynb #3905432e
 class Table:
     "The rows of some splits, ready to be compared"
-    def __init__(self):
-        self.queries, self.passages, self.groups, self.raw = Texts(), Texts(), {}, {}
+    def __init__(self, *without:str): # 'query' or 'passage': a column that another process takes care of
+        self.queries, self.passages, self.groups, self.raw, self.without = Texts(), Texts(), {}, {}, without
 
     def add(self,
         split:str,               # Its name
@@ -43,8 +43,8 @@ class Table:
         part = self.raw.setdefault(split, [])
         at = list(lines) if lines is not None else list(range(sum(len(o[0]) for o in part) + 1, sum(len(o[0]) for o in part) + len(rows) + 1))
         more = [(n, o, t) for n,o in zip(at, rows) if o.negatives for t in o.negatives]
-        qs = self.queries.add([o.query for o in rows] + [o.query for _,o,_ in more])
-        ps = self.passages.add([o.passage for o in rows] + [t for *_,t in more])
+        qs = self.queries.add([] if 'query' in self.without else [o.query for o in rows] + [o.query for _,o,_ in more])
+        ps = self.passages.add([] if 'passage' in self.without else [o.passage for o in rows] + [t for *_,t in more])
         good = [(o.score if isinstance(o.score, (int, float)) else o.label) > 0 for o in rows] + [False]*len(more)
         group = [self.groups.setdefault(str(o.group), len(self.groups)) if isinstance(o.group, (str, int)) else -1 for o in rows + [o for _,o,_ in more]]
         part.append((np.array(at + [n for n,*_ in more], np.int64), qs, ps, np.array(good, bool), np.array(group, np.int64), np.arange(len(good)) < len(rows)))
@@ -64,14 +64,14 @@ def joined(
     order = np.argsort(right, kind='stable')
     lo, hi = (np.searchsorted(right[order], left, o) for o in ('left', 'right'))
     ends = np.cumsum(hi - lo)
-    cuts = np.unique(np.searchsorted(ends, np.arange(0, (ends[-1] if len(ends) else 0) + portion, portion)))
+    cuts = distinct(np.searchsorted(ends, np.arange(0, (ends[-1] if len(ends) else 0) + portion, portion)))
     for a,b in zip(cuts, [*cuts[1:], len(left)]):
         if b > a: yield np.repeat(np.arange(a, b), hi[a:b] - lo[a:b]), order[spread(lo[a:b], hi[a:b] - lo[a:b])]
 
 # %% ../nbs/15_leaks.ipynb #04e41b08
 def both(
     a:np.ndarray, # Numbers
-    b:np.ndarray  # Numbers, each under two thousand million
+    b:np.ndarray  # Numbers; both under a thousand million
 )->np.ndarray:    # One number for each pair
     "Two columns as one"
     return a << 31 | b
@@ -82,10 +82,12 @@ class Nearness:
     def __init__(self,
         table:Table,         # What was read
         threshold:float=.8,  # Jaccard similarity of word sets
-        tick:Callable=lambda stage, done, total: None # Told how far it is
+        tick:Callable=lambda stage, done, total: None, # Told how far it is
+        query:Near|None=None,   # Near queries, where they are known already
+        passage:Near|None=None  # Likewise
     ):
-        self.query = near(table.queries, threshold, lambda *o: tick('near queries', *o))
-        self.passage = near(table.passages, threshold, lambda *o: tick('near passages', *o))
+        self.query = query or near(table.queries, threshold, lambda *o: tick('near queries', *o))
+        self.passage = passage or near(table.passages, threshold, lambda *o: tick('near passages', *o))
         self.query_links, self.passage_links = self.query.links(), self.passage.links()
         self.passage_keys = np.sort(both(*self.passage_links.T)) if len(self.passage_links) else np.empty(0, np.int64)
 
@@ -177,8 +179,8 @@ def repeats(
     "Rows that stand there already, but for case and punctuation"
     seen = np.ones(len(part), bool)
     own = np.flatnonzero(part.own)
-    keys = np.column_stack((both(part.query, part.form), part.good))[own]
-    seen[own[np.unique(keys, axis=0, return_index=True)[1]] if len(own) else own] = False
+    keys = (both(part.query, part.form) << 1 | part.good)[own]
+    seen[own[np.unique(keys, return_index=True)[1]]] = False
     return seen & part.own
 
 # %% ../nbs/15_leaks.ipynb #be30d6be

@@ -55,6 +55,8 @@ class Run:
     def params(self)->dict: return self.manifest['inputs']['parameters']
     @property
     def seed(self)->int: return self.params['seed']
+    @property
+    def leaks(self)->list: return self.manifest.get('leaks', []) # What train or dev gives away, in words, where that was allowed
 
     def record(self, **facts):
         "Add facts to the manifest and write it"
@@ -75,10 +77,15 @@ class Run:
 
 # %% ../nbs/22_runs.ipynb #2bee2e5b
 @patch
+def __repr__(self:Run)->str:
+    return '; '.join([f"{shown(self.path)}: {self.manifest['status']}", *(f'leaks allowed: {o}' for o in self.leaks)])
+
+@patch
 def _repr_html_(self:Run)->str:
     m,i = self.manifest, self.manifest['inputs']
     facts = dict(run=shown(self.path), status=m['status'], **{k: v for k,v in i['parameters'].items()},
         data=', '.join(f"{k} {v['lines']:,}" for k,v in i['data'].items()), started=m['start'], exported=', '.join(m['exported']))
+    if self.leaks: facts['leaks allowed'] = '; '.join(self.leaks)
     rows = ''.join(f'<tr><th style="text-align:left">{escape(k)}</th><td style="text-align:left">{escape(str(v))}</td></tr>' for k,v in facts.items() if v != '')
     return f'<table>{rows}</table>'
 

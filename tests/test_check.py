@@ -1,0 +1,175 @@
+"What the data doctor must never miss: arbitrary bytes, planted duplicates, and real data sets as their READMEs describe them"
+import gzip, random
+from pathlib import Path
+import pytest
+from hypothesis import given, settings, strategies as st
+from embed_lab.check import check
+from embed_lab.rows import Doc, Row, Scan, line_flaws, read_rows, rules, scan_blocks, write_rows
+from embed_lab.lab import LabError
+from embed_lab.texts import Texts, jaccard, near, normalised
+
+shared = Path(__file__).resolve().parents[2]/'shared'/'data'
+needs_shared = pytest.mark.skipif(not shared.is_dir(), reason='the real data sets for development are not beside this checkout')
+many = settings(max_examples=300, deadline=None, derandomize=True)
+some = settings(max_examples=60, deadline=None, derandomize=True)
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory): return tmp_path_factory.mktemp('check')
+
+# reading
+
+fragments = st.sampled_from([b'{"query": "a", "passage": "b", "label": 1}', b'{"query":"a","passage":"b","label":0}', b'\n', b'\r\n', b'\xef\xbb\xbf', b'\xff\xfe', b'\0', b'{', b'}', b'"', b'\\', b'\\u200b',
+    b'\\ud800', b'{"query": "a",\n"passage": "b", "label": 1}', b'NaN', b'[1, 2]', b'null', b' ', b'"label": true', b'{"query": "a", "query": "b", "passage": "c", "label": 1}', b',', b'{"query": " ", "passage": "b", "label": 1}',
+    b'{"query": "a", "passage": "b", "label": 1, "shelf": {"x": "\xff"}}', b'[' * 2000, b'{"query": "a", "passage": "b", "label": 1, "negatives": [3]}', '{"query": "é\u200b", "passage": "b", "label": 1}'.encode()])
+
+@pytest.mark.parametrize('kind', [Row, Doc])
+@given(parts=st.lists(st.one_of(fragments, st.binary(max_size=12)), max_size=12))
+@many
+def test_the_reader_never_crashes_and_never_loses_a_line(home, kind, parts):
+    path = home/'bytes.jsonl'
+    path.write_bytes(b''.join(parts))
+    scan = Scan(path, kind)
+    good = sum(len(o.rows) for o in scan_blocks(scan))
+    assert good == scan.good and all(k[0] in rules for k in scan.flaws)
+    if not scan.failed() and scan.good and kind is Row: assert len(read_rows(path)) == good
+    elif kind is Row:
+        with pytest.raises(LabError): read_rows(path)
+
+@given(lines=st.lists(fragments.filter(lambda o: b'\n' not in o and not o.startswith(b'\xef') and o not in (b'\xff\xfe', b'\0')), min_size=1, max_size=8))
+@many
+def test_the_quick_look_and_the_close_one_agree(home, lines):
+    "What is seen at once must be what is seen line by line"
+    path = home/'quick.jsonl'
+    path.write_bytes(b''.join(o + b'\n' for o in lines))
+    scan = Scan(path)
+    list(scan_blocks(scan))
+    slow = [(rule, key) for o in lines for rule,key,_ in line_flaws(o, Row)[1]]
+    assert {k: v.count for k,v in scan.flaws.items()} == {k: slow.count(k) for k in slow}
+
+@pytest.mark.parametrize('line, rule, key', [
+    (b'{"query": "a", "passage": "b", "label": "1"}', 'label', 'label'), (b'{"query": "a", "passage": "b", "label": true}', 'label', 'label'), (b'{"query": "a", "passage": "b", "label": 0.5}', 'label', 'label'),
+    (b'{"query": "a", "passage": "b", "label": NaN}', 'not-json', ''), (b'{"query": "a", "label": 1}', 'missing', 'passage'), (b'{"query": "", "passage": "b", "label": 1}', 'empty', 'query'),
+    ('{"query": "a", "passage": "\u3000 ", "label": 1}'.encode(), 'empty', 'passage'), (b'{"query": "a", "passage": "\\n\\t", "label": 1}', 'empty', 'passage'), (b'{"query": null, "passage": "b", "label": 1}', 'type', 'query'),
+    (b'{"query": {"text": "a"}, "passage": "b", "label": 1}', 'type', 'query'), (b'{"query": "a", "passage": "b", "label": 1, "label": 0}', 'twice', 'label'), (b'{"query": "a", "passage": "b", "label": 1, "shelf": 3}', 'unknown', 'shelf'),
+    (b'{"query": "a\xff", "passage": "b", "label": 1}', 'not-json', ''), (b'{"query": "a", "passage": "b", "label": 1, "shelf": "\xff"}', 'not-json', ''), (b'', 'blank', ''), (b'{"query": "a\\u200b", "passage": "b", "label": 1}', 'invisible', 'query'),
+    ('{"query": "a\u202e", "passage": "b", "label": 1}'.encode(), 'invisible', 'query'), (b'{"query": "a", "passage": "\\u001b[2J", "label": 1}', 'invisible', 'passage'), (b'{"query": "a", "passage": "b", "label": 1, "score": "high"}', 'type', 'score'),
+    (b'{"query": "a", "passage": "b", "label": 1, "tags": [1]}', 'type', 'tags'), (b'[{"query": "a", "passage": "b", "label": 1}]', 'not-json', ''), (b'{"query": "a", "passage": "b", "l\\u0061bel": 1, "label": 0}', 'twice', 'label')])
+@pytest.mark.parametrize('zipped', [False, True])
+def test_every_flaw_is_found_among_sound_lines_with_its_place(home, line, rule, key, zipped):
+    sound = b'{"query": "a", "passage": "b", "label": 1}\n' * 3000
+    path = home/('one.jsonl.gz' if zipped else 'one.jsonl')
+    path.write_bytes(gzip.compress(sound + line + b'\n' + sound) if zipped else sound + line + b'\n' + sound)
+    scan = Scan(path)
+    list(scan_blocks(scan))
+    assert [(k, v.count, v.first[0][0]) for k,v in scan.flaws.items()] == [((rule, key), 1, 3001)]
+
+def test_flaws_are_counted_and_capped(home):
+    path = home/'all.jsonl'
+    path.write_bytes(b'{"query": "a", "passage": "b", "label": "1"}\n' * 9000)
+    scan = Scan(path)
+    assert not list(o for b in scan_blocks(scan) for o in b.rows)
+    [seen] = scan.flaws.values()
+    assert seen.count == 9000 and [i for i,_ in seen.first] == [1, 2, 3, 4, 5]
+
+# duplicates
+
+word = st.text('abcdefghij', min_size=1, max_size=2)
+
+@given(texts=st.lists(st.lists(word, min_size=1, max_size=9).map(' '.join), min_size=2, max_size=40), threshold=st.sampled_from([.6, .75, .8, 1.]))
+@some
+def test_near_finds_every_pair_at_or_above_the_threshold_and_no_other(texts, threshold):
+    collection = Texts()
+    forms = collection.normal(collection.add(texts))
+    res = near(collection, threshold)
+    pairs = {*map(tuple, res.pairs.tolist())}
+    for i,a in enumerate(texts):
+        for j,b in enumerate(texts[:i]):
+            found = res.same[forms[i]] == res.same[forms[j]] or tuple(sorted((res.same[forms[i]], res.same[forms[j]]))) in pairs
+            assert found == (jaccard(a, b) >= threshold - 1e-9), (a, b)
+
+@given(text=st.text(min_size=1, max_size=40))
+@many
+def test_normal_form_is_stable_and_ignores_case_punctuation_and_space(text):
+    form = normalised(text)
+    assert form and normalised(form) == form
+    if any(c.isalnum() for c in form): assert normalised(f'  {text}\t!?') == form
+
+def write(home, **splits):
+    for k in ('train', 'dev', 'gold'): (home/f'{k}.jsonl').unlink(missing_ok=True)
+    for k,rows in splits.items(): write_rows(home/f'{k}.jsonl', rows)
+    (home/'settings.ini').write_text('[DEFAULT]\ndata = .\n')
+    return check(home)
+
+def row(q, p, label=1, **kw): return dict(query=q, passage=p, label=label, **kw)
+
+def unrelated(n, seed):
+    draw = random.Random(seed)
+    def text(k): return ' '.join(''.join(draw.choices('bcdfghjklmnprstvwz', k=5)) for _ in range(k))
+    return [row(text(6), text(12)) for _ in range(n)]
+
+@pytest.mark.parametrize('train, gold, leak, level', [
+    (row('Reset my router', 'hold the button'), row('reset  my ROUTER?', 'Hold the button!'), 'pair', 'fail'),
+    (row('Reset my router', 'hold the button'), row('reset my router', 'unplug it'), 'query', 'fail'),
+    (row('Reset my router', 'hold the button', 0), row('reset my router', 'unplug it'), 'query', 'fail'),
+    (row('Reset my router', 'hold the button'), row('start over', 'hold the button'), 'passage', 'fail'),
+    (row('Reset my router', 'Hold the button'), row('start over', 'hold the button.'), 'passage retyped', 'warn'),
+    (row('how do I reset my old router', 'hold the small button for ten seconds'), row('how do I reset my router', 'hold the button for ten seconds'), 'near pair', 'warn'),
+    (row('a question', 'an answer', group='g1'), row('something else', 'quite another', group='g1'), 'group', 'fail')])
+def test_a_single_leak_among_unrelated_rows_is_found(home, train, gold, leak, level):
+    res = write(home, train=unrelated(60, 1) + [train] + unrelated(30, 2), dev=unrelated(30, 3), gold=unrelated(40, 4) + [gold])
+    found = [o for o in res.findings if o.rule == f'leak: {leak}']
+    assert [o.level for o in found] == [level] and found[0].count == 1
+    assert found[0].examples[0]['place'].endswith('gold.jsonl:41') and found[0].examples[0]['other'].endswith('train.jsonl:61')
+    assert res.clean == (level != 'fail')
+
+def test_a_shared_distractor_is_no_leak(home):
+    far = row('make tea', 'hold the button', 0)
+    res = write(home, train=unrelated(20, 1) + [far], dev=unrelated(9, 2), gold=unrelated(9, 3) + [row('reset', 'hold the button')])
+    assert res.findings == []
+    res = write(home, train=unrelated(20, 1) + [row('reset', 'hold the button')], dev=unrelated(9, 2), gold=unrelated(9, 3) + [row('make tea', 'boil water', 1, negatives=['hold the button'])])
+    assert res.findings == []
+
+def test_many_near_pairs_fail_where_a_few_warn(home):
+    train, draw = unrelated(400, 1), random.Random(0)
+    def edited(o): return row(o['query'] + ' so', o['passage'] + ' then')
+    few = write(home, train=train, gold=unrelated(200, 2) + [edited(o) for o in train[:5]])
+    assert few.clean and 'leak: near pair' in [o.rule for o in few.findings]
+    assert not write(home, train=train, gold=unrelated(50, 2) + [edited(o) for o in train[:50]]).clean
+
+def test_contradictions_and_false_negatives(home):
+    res = write(home, train=[row('reset', 'hold the button'), row('Reset!', 'hold the button', 0), row('dim', 'turn the big ring to the left and wait', 1, negatives=['turn the big ring to the left and wait!', 'boil water'])], gold=unrelated(9, 3))
+    assert {o.rule: (o.level, o.count) for o in res.findings if 'miss' not in o.rule} == {'conflict': ('fail', 1), 'false negative': ('warn', 1)}
+
+def test_judgements_are_doctored(home):
+    write_rows(home/'corpus.jsonl', [dict(_id='d1', text='hold the button'), dict(_id='d2', text='hold the button'), dict(_id='d3', text='turn the ring')])
+    (home/'qrels.tsv').write_text('query-id\tcorpus-id\tscore\nq1\td1\t1\nq1\td9\t1\nq2\td3\t-1\nq9\td3\t1\n')
+    try: res = write(home, train=unrelated(9, 1), dev=unrelated(9, 2), gold=[row('reset', 'hold the button', query_id='q1'), row('dim', 'turn the ring', query_id='q2'), row('tea', 'turn the ring', query_id='q3')])
+    finally:
+        for o in ('corpus.jsonl', 'qrels.tsv'): (home/o).unlink()
+    assert {o.rule: o.level for o in res.findings if o.rule.startswith('qrels')} == {'qrels: no document': 'fail', 'qrels: no query': 'fail', 'qrels: grade': 'warn', 'qrels: nothing relevant': 'warn', 'qrels: unjudged query': 'warn', 'qrels: copy': 'warn'}
+
+# real data
+
+@needs_shared
+@pytest.mark.parametrize('name', ['nl2bash', 'medquad', 'oewn', 'pquad_fa'])
+def test_honest_splits_come_out_as_such(name):
+    res = check(shared/name)
+    assert res.clean, [str(o) for o in res.findings if o.level == 'fail']
+    assert not [o for o in res.leaks if o['leak'] in ('pair', 'query', 'passage', 'group') and o['rows']]
+
+@needs_shared
+def test_the_random_row_split_is_refused_and_says_by_how_much():
+    res = check(shared/'xquad_en_row_split')
+    gold, train = read_rows(shared/'xquad_en_row_split'/'gold.jsonl'), {o['passage'] for o in read_rows(shared/'xquad_en_row_split'/'train.jsonl')}
+    n = sum(o['passage'] in train for o in gold)
+    assert not res.clean and any(f'{n} of {len(gold)} gold rows have their passage in train' in o.says and 'corpus = fixed' in o.says for o in res.findings if o.level == 'fail') and n > 300
+
+@needs_shared
+@pytest.mark.parametrize('corpus', ['open', 'fixed'])
+def test_banking77_is_right_as_fixed_and_refused_as_open(tmp_path, monkeypatch, corpus):
+    (tmp_path/'settings.ini').write_text(f'[DEFAULT]\ncorpus = {corpus}\n')
+    monkeypatch.chdir(tmp_path)
+    res = check(shared/'banking77')
+    said = [o.says for o in res.findings if o.level == 'fail'] if corpus == 'open' else [o.says for o in res.findings if o.level == 'note']
+    assert res.clean == (corpus == 'fixed') and '3,051 of 3,051 gold rows have their passage in train' in ' '.join(said)
+    assert ('write `corpus = fixed`' if corpus == 'open' else 'scores hold for known passages alone') in ' '.join(said)
