@@ -142,9 +142,9 @@ leak_rules = (
     Leak('query', 'ask what {} asks', 0, 0, 'training has been shown what to make of the question'),
     Leak('group', 'are of a `group` that {} has rows of', 0, 0, 'the owner said that it must not be split'),
     Leak('passage', 'have their passage in {} as the answer to some question', 0, None, 'tomorrow\'s new passages will be harder than these'),
-    Leak('passage retyped', 'have their passage in {}, but for case and punctuation', .25, None, 'as above; but case and punctuation may be all that tells two commands apart'),
-    Leak('near pair', 'stand in {} with a few words changed', .05, .25, 'memory with a word changed; a few occur by nature'),
-    Leak('near passage', 'have nearly their passage in {}', .25, None, 'as with equal passages; a few occur by nature'),
+    Leak('passage retyped', 'have their passage in {}, but for case and punctuation', .25, None, 'case and punctuation may be all that tells two commands apart, but many of these are the same passages again'),
+    Leak('near pair', 'stand in {} with a few words changed', .05, .25, 'a few occur by nature, many are the same data twice'),
+    Leak('near passage', 'have nearly their passage in {}', .25, None, 'a few occur by nature, many are the same passages again'),
     Leak('near query', 'ask nearly what {} asks, with another answer', 1, 1, 'mostly harmless, and worth a look'))
 
 # %% ../nbs/15_leaks.ipynb #0c7ac492

@@ -64,7 +64,8 @@ results = {s['results']}
 # what a run uses when its notebook does not say; model is a folder or a hub id
 seed = {s['seed']}
 model = {s['model']}
-# open: tomorrow's passages are new. fixed: tomorrow's questions are answered from these same passages.
+# are tomorrow's passages new? open: yes, so a gold passage must not answer a training question.
+# fixed: no, tomorrow's questions are answered from these same passages, as with a FAQ; then scores hold for known passages alone.
 corpus = {s['corpus']}
 """
 

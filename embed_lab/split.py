@@ -20,7 +20,7 @@ from .check import JsonlSource
 from .lab import LabError, shown
 from .leaks import Nearness, Part, Table
 from .rows import Block, Scan, clip, file_blocks, mended, opened, scan_blocks
-from .texts import Near, Vocabulary, mixed, normalised
+from .texts import Near, Vocabulary, distinct, mixed, normalised
 
 # %% ../nbs/18_split.ipynb #33c4dfb0
 def stable(
@@ -91,7 +91,7 @@ def near_ties(
     near:Near          # How forms are near
 )->np.ndarray:         # Rows of two normal forms
     "Edges between nearly equal texts"
-    forms, there = np.unique(forms), np.zeros(len(near.same), bool)
+    forms, there = distinct(forms), np.zeros(len(near.same), bool)
     there[near.same[forms]] = True
     return np.concatenate([np.column_stack((forms, near.same[forms])), near.pairs[there[near.pairs].all(1)]])
 
@@ -151,8 +151,8 @@ def dealt(
     first = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
     np.minimum.at(first, part, read.key)
     at = mixed(first) / 2.**64
-    stays = (sizes > judged_up_to(len(part)*min(dev, gold))) | (np.bincount(part, read.part.good) == 0)
-    return np.where(stays | (at >= gold + dev), 0, np.where(at < gold, 2, 1))[part]
+    large = sizes > judged_up_to(len(part)*min(dev, gold))
+    return np.where(large | (at >= gold + dev), 0, np.where(at < gold, 2, 1))[part]
 
 # %% ../nbs/18_split.ipynb #a47a87f0
 def blame(
@@ -162,7 +162,7 @@ def blame(
     "What holds rows together"
     def without(kind):
         root = roots(ties.nodes, np.concatenate([v for k,v in ties.edges.items() if k != kind]))
-        return len(np.unique(root[:rows]))
+        return np.count_nonzero(root[:rows] == np.arange(rows))
     return max((k for k,v in ties.edges.items() if len(v)), key=without)
 
 # %% ../nbs/18_split.ipynb #2ff90d82
@@ -231,7 +231,7 @@ class Split:
         return [f'{len(self):,} rows in {self.components:,} components; the largest has {self.largest:,} rows',
             *(f'{k:5} {len(v):{wide},} rows, {self.got[k]:5.1%} where {self.asked[k]:.1%} was asked; {self.balance[k]:.1%} of them relevant' for k,v in self.rows.items()),
             f'sizes within {points(v - self.asked[k] for k,v in self.got.items())} of what was asked, labels within {points(v - every for v in self.balance.values())} of the {every:.1%} of all rows',
-            *(f'{k} is far from what was asked: components go by hash, and where they are few or large that is a lottery; ask for more, or bring more rows' for k in splits[1:] if not .5 <= self.got[k]/self.asked[k] <= 1.5), *self.notes]
+            *(f'{k} is far from what was asked: a hash keeps to shares on average, over many small components' for k in splits[1:] if not .5 <= self.got[k]/self.asked[k] <= 1.5), *self.notes]
 
 # %% ../nbs/18_split.ipynb #216601f7
 def refuse(
@@ -244,12 +244,13 @@ def refuse(
 ):                    # Raises `LabError`, or does nothing
     "Refuse what nobody asked for"
     (k, got), n = min(split.got.items(), key=lambda o: o[1]/split.asked[o[0]]), len(split)
-    large, sizes = np.unique(root[:n], return_counts=True)
-    large, sizes = large[sizes > limit], sizes[sizes > limit]
-    if got < split.asked[k]/2 and sizes.sum() > n/3:
-        raise LabError(f"{shown(read.path)}: {k} would get {got:.1%} of the rows instead of {split.asked[k]:.1%}, because {sizes.sum():,} of {n:,} rows hang together "
+    sizes = np.bincount(root[:n])
+    large = np.flatnonzero(sizes > limit)
+    if got < split.asked[k]/2 and sizes[large].sum() > n/3:
+        raise LabError(f"{shown(read.path)}: {k} would get {got:.1%} of the rows instead of {split.asked[k]:.1%}, because {sizes[large].sum():,} of {n:,} rows hang together "
             f"in {len(large):,} component{'s'*(len(large) > 1)} of more than {limit:,}: {tangle(read, ties, root, large, by)}")
-    if not got: raise LabError(f"{shown(read.path)}: {k} would be empty, because {n:,} rows in {split.components:,} components are too few for {split.asked[k]:.1%}; bring more rows with label 1, or ask for more")
+    if k := next((k for k in splits[1:] if not split.relevant[k]), ''):
+        raise LabError(f"{shown(read.path)}: {k} would hold nothing relevant, because {n:,} rows in {split.components:,} components are too few for {split.asked[k]:.1%}; bring more rows with label 1, or ask for more")
 
 def remarks(
     read:Reading,       # A file
@@ -260,7 +261,7 @@ def remarks(
     "What else the owner of a split should know"
     sizes, lost, res = np.bincount(part), np.bincount(part, read.part.good) == 0, []
     if (big := sizes > limit).any(): res.append(f'{sizes[big].sum():,} rows go to train because their component has more than {limit:,}; the largest has {sizes.max():,}')
-    if lost.any(): res.append(f'{sizes[lost].sum():,} rows go to train because nothing in their component is relevant; dev and gold are smaller by as much')
+    if lost.any(): res.append(f'{sizes[lost].sum():,} rows ask what no row answers; in dev and gold they serve for pairs of labels and are not scored as retrieval')
     if nearness.query.capped or nearness.passage.capped: res.append('so many texts are alike that each was compared with 500 others; some near duplicates may be apart')
     return res
 
@@ -281,7 +282,7 @@ def split_rows(
     nearness, n = Nearness(read.table, threshold, tick), len(read.part)
     ties, limit = ties_of(read, nearness, corpus), judged_up_to(n*min(dev, gold))
     root = roots(ties.nodes, np.concatenate([*ties.edges.values()]))
-    part = np.unique(root[:n], return_inverse=True)[1]
+    part = (np.cumsum(root[:n] == np.arange(n)) - 1)[root[:n]]
     to = dealt(read, part, dev, gold)
     mine = {k: to == i for i,k in enumerate(splits)}
     split = Split(read.path, read.lines, read.stamp, {k: read.part.line[v] for k,v in mine.items()}, dict(train=1 - dev - gold, dev=dev, gold=gold),

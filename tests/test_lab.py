@@ -173,7 +173,7 @@ def test_a_run_whose_parent_and_kernel_are_gone_is_listed_as_killed(lab):
 
 # the command line itself
 
-@pytest.mark.parametrize('command', ['init', 'recipes', 'new', 'run', 'ls', 'demo'])
+@pytest.mark.parametrize('command', ['init', 'recipes', 'new', 'check', 'split', 'run', 'ls', 'demo'])
 def test_every_command_has_help_with_an_example(command, tmp_path): assert f'Example: emb {command}' in emb(command, '--help', cwd=tmp_path).stdout
 
 def test_completion_offers_experiments_and_recipes(lab):

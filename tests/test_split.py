@@ -12,11 +12,9 @@ from embed_lab.rows import read_rows, write_rows
 from embed_lab.split import judged_up_to, split_rows, splits, write_split
 from conftest import root
 
-hypothesis = pytest.importorskip('hypothesis', reason='needs pip install hypothesis')
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 
-settings.register_profile('split', derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
-settings.load_profile('split')
+sixty = settings(derandomize=True, deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 real = root.parent/'shared'/'data'
 
 def quiet(n): return [dict(query=f'q{i} r{i} s{i}', passage=f't{i} u{i} v{i}', label=1) for i in range(n)]
@@ -42,6 +40,7 @@ def leaking(paths, corpus, threshold=.8):
 
 @pytest.mark.parametrize('corpus', ['open', 'fixed'])
 @pytest.mark.parametrize('threshold', [.5, .8, 1])
+@sixty
 @given(noise=noise)
 def test_nothing_leaks_and_nothing_is_lost(corpus, threshold, noise):
     rows = noise + quiet(25)
@@ -63,6 +62,7 @@ def test_nothing_leaks_and_nothing_is_lost(corpus, threshold, noise):
         assert judged
 
 
+@sixty
 @given(noise=noise)
 def test_a_key_named_by_the_owner_is_not_split(noise):
     with TemporaryDirectory() as tmp:
@@ -75,6 +75,7 @@ def test_a_key_named_by_the_owner_is_not_split(noise):
             if o.get('thread') is not None: assert seen.setdefault(o['thread'], to[i]) == to[i]
 
 
+@sixty
 @given(noise=noise, more=st.integers(1, 40), first=st.booleans())
 def test_rows_that_have_nothing_to_do_with_them_move_none(noise, more, first):
     rows, new = noise + quiet(25), [{k: f'new {v}'.replace(' ', ' n') if isinstance(v, str) else v for k,v in o.items()} for o in quiet(more)]
@@ -139,7 +140,7 @@ def test_refusals(tmp_path):
     write_rows(tmp_path/'query.jsonl', [o | dict(query='why') for o in quiet(60)])
     with pytest.raises(LabError, match='1 queries are asked in 60 rows'): split_rows(tmp_path/'query.jsonl')
     write_rows(tmp_path/'wrong.jsonl', [o | dict(label=0) for o in quiet(60)])
-    with pytest.raises(LabError, match='would be empty.*bring more rows with label 1'): split_rows(tmp_path/'wrong.jsonl')
+    with pytest.raises(LabError, match='would hold nothing relevant.*bring more rows with label 1'): split_rows(tmp_path/'wrong.jsonl')
     (tmp_path/'empty.jsonl').write_text('')
     with pytest.raises(LabError, match='empty'): split_rows(tmp_path/'empty.jsonl')
     (tmp_path/'bad.jsonl').write_text((tmp_path/'all.jsonl').read_text() + '{"query": "q"}\n')
