@@ -336,6 +336,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'embed_lab.rows.opened': ('rows.html#opened', 'embed_lab/rows.py'),
                                 'embed_lab.rows.plain_rows': ('rows.html#plain_rows', 'embed_lab/rows.py'),
                                 'embed_lab.rows.quick_rows': ('rows.html#quick_rows', 'embed_lab/rows.py'),
+                                'embed_lab.rows.quotes': ('rows.html#quotes', 'embed_lab/rows.py'),
                                 'embed_lab.rows.read_rows': ('rows.html#read_rows', 'embed_lab/rows.py'),
                                 'embed_lab.rows.row_flaws': ('rows.html#row_flaws', 'embed_lab/rows.py'),
                                 'embed_lab.rows.scan_blocks': ('rows.html#scan_blocks', 'embed_lab/rows.py'),

@@ -459,7 +459,8 @@ def check(
     model:Path|None=None,      # Folder of a base model, for lengths in tokens
     tick:Callable=lambda stage, done, total: None # Told how far it is
 )->Report:                     # Raises `LabError` where there is nothing to check
-    "Everything that is wrong with data"
+    "Everything that is wrong with data; in a notebook the report shows itself"
+    import embed_lab.report
     path, corpus = data_folder(path)
     sources, findings, docs = sources_of(path)
     if not sources: raise LabError(f"{shown(path)}: no split to check; put train.jsonl, dev.jsonl and gold.jsonl there")

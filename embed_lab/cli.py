@@ -87,7 +87,7 @@ def init(
     for word,files in (('created', made.created), ('kept', made.kept), ('extended', made.changed)):
         for o in files: typer.echo(f'{word:9}{plain(o)}')
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
-    typer.echo(f'\nNext: {there}emb run {first_run(made.lab)}')
+    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {first_run(made.lab)}")
 
 # %% ../nbs/28_cli.ipynb #b96eb753
 @app.command('recipes', epilog='Example: emb recipes --json')

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['Absent', 'Text', 'rules', 'names', 'kinds', 'invisible', 'longest', 'Row', 'Doc', 'type_flaws', 'row_flaws', 'clip',
-           'doc_flaws', 'texts_of', 'twice', 'decoded', 'line_flaws', 'times', 'plain_rows', 'hides', 'sound_rows',
-           'Seen', 'Scan', 'typed', 'file_blocks', 'opened', 'careful_rows', 'quick_rows', 'mended', 'Block',
-           'scan_blocks', 'where', 'numbered', 'stored', 'read_rows', 'write_atomic', 'jsonl', 'write_rows',
+           'doc_flaws', 'texts_of', 'twice', 'decoded', 'line_flaws', 'times', 'plain_rows', 'hides', 'quotes',
+           'sound_rows', 'Seen', 'Scan', 'typed', 'file_blocks', 'opened', 'careful_rows', 'quick_rows', 'mended',
+           'Block', 'scan_blocks', 'where', 'numbered', 'stored', 'read_rows', 'write_atomic', 'jsonl', 'write_rows',
            'write_json', 'file_hash']
 
 # %% ../nbs/11_rows.ipynb #5cbb7eac
@@ -196,6 +196,21 @@ def hides(
     return bool((latin[a[at[joiner] + 3]] | (latin[a[at[joiner] - 1]] & (at[joiner] > 0))).any())
 
 # %% ../nbs/11_rows.ipynb #1b80a9b7
+def quotes(
+    block:bytes,  # Whole lines
+    rows:list,    # What a typed decoder made of them
+    keys:dict     # Key → attribute of a row
+)->bool:          # True if there are just as many quotes as keys and texts need
+    "Does every key stand once? Told from the number of quotes, or from that of each key where backslashes are doubled"
+    values = {k: [o for o in map(attrgetter(v), rows) if o is not msgspec.UNSET] for k,v in keys.items()}
+    if times(block, b'\\\\'): return all(block.count(f'"{k}"'.encode()) == len(v) for k,v in values.items())
+    def inside(v):
+        types, raw = list(map(type, v)), b' '.join(v) if v and isinstance(v[0], msgspec.Raw) else b''
+        return 2*types.count(str) + (2*sum(map(len, (o for o in v if isinstance(o, list)))) if list in types else 0) + raw.count(b'"') - raw.count(b'\\"')
+    needed = sum(2*len(v) + inside(v) for v in values.values())
+    return np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')) - times(block, b'\\"') == needed
+
+# %% ../nbs/11_rows.ipynb #c625ff2b
 def sound_rows(
     block:bytes,  # Whole lines
     rows:list,    # What a typed decoder made of them
@@ -203,14 +218,14 @@ def sound_rows(
 )->bool:          # True only if no line has anything wrong with it but unknown keys
     "Is this block sound at a second glance?"
     n = len(rows)
-    if not rows or block.count(b'\n') != n or times(block, b'}\n') != n or times(block, b'\n{') != n-1 or block[:1] != b'{': return False
+    if not rows or np.count_nonzero(np.frombuffer(block, np.uint8) == 10) != n or times(block, b'}\n') != n or times(block, b'\n{') != n-1 or block[:1] != b'{': return False
     if re.search(rb'\\u00[2-7]', block): return False
     try: block.decode()
     except UnicodeDecodeError: return False
-    if any(block.count(f'"{k}"'.encode()) != n - list(map(attrgetter(v), rows)).count(msgspec.UNSET) for k,v in keys.items()): return False
     texts = texts_of(rows)
-    if not all(texts) or any(map(str.isspace, texts)): return False
-    return (block.isascii() and not re.search(rb'\\[ubf]', block)) or not hides('\n'.join(texts).encode())
+    if not all(texts) or any(map(str.isspace, texts)) or not quotes(block, rows, keys): return False
+    if re.search(rb'\\[ubf]', block): return not hides('\n'.join(texts).encode())
+    return block.isascii() or not hides(block)
 
 # %% ../nbs/11_rows.ipynb #d0bc8cc3
 @dataclass

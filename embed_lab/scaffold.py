@@ -154,6 +154,7 @@ def readme_text(
 
 A lab for fine-tuning text-embedding models for retrieval, made by Embed Lab.
 
+    emb check
     emb run {runs[-1].stem}
     emb ls
     emb new exp_10_mine --from {runs[-1].stem}

@@ -132,7 +132,8 @@ def checked(
     leaks = sorted(leaks, key=lambda o: ' gold rows ' not in o)
     if leaks and not run.params.get('allow_leaks'):
         more = f' (and {len(leaks)-1} more)' if len(leaks) > 1 else ''
-        raise LabError(f"leak: {leaks[0]}{more}; see `emb check` for all and the ways out, `drop_leaks` in preprocess for one of them, or set `allow_leaks` to go on and have every chart say so")
+        fixed = '; if tomorrow\'s questions are answered from these same passages, as with a FAQ, write `corpus = fixed` in settings.ini' if ' passage ' in leaks[0] and run.lab.corpus == 'open' else ''
+        raise LabError(f"leak: {leaks[0]}{more}{fixed}; see `emb check` for all and the ways out, `drop_leaks` in preprocess for one of them, or set `allow_leaks` to go on and have every chart say so")
     run.record(leaks=leaks)
     return replace(splits, notes=splits.notes + tuple(f'leaks allowed: {o}' for o in leaks))
 

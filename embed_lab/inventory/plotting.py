@@ -49,7 +49,7 @@ def keep(
     "Write a figure to the run's `plots/`, to be opened in any browser, offline"
     fig = stamped(fig, run.leaks)
     run.plots.mkdir(parents=True, exist_ok=True)
-    fig.write_html(run.plots/f'{name}.html', include_plotlyjs='directory', config=dict(displaylogo=False))
+    fig.write_html(run.plots/f'{name}.html', include_plotlyjs='directory', config=dict(displaylogo=False, showSendToCloud=False))
     return fig
 
 # %% ../../nbs/inventory/04_plotting.ipynb #425a2972
