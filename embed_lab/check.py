@@ -81,7 +81,7 @@ def schema_findings(
     scan:Scan   # What came of reading it
 )->list:        # `Finding`s
     "Flaws of lines"
-    return [Finding(f'schema: {rule}', rules[rule][0], s.count, f'{rules[rule][1]}: {s.first[0][1]}',
+    return [Finding(f'schema: {rule}', rules[rule][0], s.count, f'{s.count:,} times {rules[rule][1]}: {s.first[0][1]}',
         [dict(place=f'{shown(path)}:{i}', key=key, text=why) for i,why in s.first]) for (rule,key),s in scan.flaws.items()]
 
 def twice_findings(
@@ -276,6 +276,10 @@ def row_findings(
             first = [int(np.argmax((p.query == p.query[i]) & (p.form == p.form[i]) & (p.good == p.good[i]))) for i in some]
             res.append(Finding('duplicate', 'warn', n, f'{n:,} rows of {k} stand there already, but for case and punctuation; `drop_duplicates` in preprocess leaves one of each',
                 [(spot(sources[k], p.line[i]), spot(sources[k], p.line[j])) for i,j in zip(some, first)]))
+        other = near_pairs(p, p, nearness)
+        if (n := int((other >= 0).sum())):
+            res.append(Finding('near duplicate', 'note', n, f'{n:,} rows of {k} are another of its rows with a few words changed, question and answer',
+                [(spot(sources[k], p.line[i]), spot(sources[k], p.line[other[i]])) for i in np.flatnonzero(other >= 0)[:3]]))
         lost = np.setdiff1d(p.query, p.query[p.good])
         if k != 'train' and len(lost):
             some = [int(np.argmax(p.query == q)) for q in lost[:3]]

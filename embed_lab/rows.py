@@ -44,7 +44,7 @@ class Doc(msgspec.Struct, gc=False, rename={'id': '_id'}):
 
 # %% ../nbs/11_rows.ipynb #21cb79c4
 rules = {
-    'unreadable': ('fail', 'not UTF-8 text with one JSON object a line'),
+    'unreadable': ('fail', 'bytes that are no UTF-8 text with one JSON object a line'),
     'not-json':   ('fail', 'malformed JSON'),
     'missing':    ('fail', 'a key that every line needs'),
     'type':       ('fail', 'a value of the wrong type'),
