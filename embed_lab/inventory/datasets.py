@@ -129,7 +129,6 @@ def checked(
 )->Splits:          # With a note of each leak; raises `LabError` where they are not allowed
     "Stop a run whose scores would be memory, or have it say so"
     leaks = [o.split(': ')[0] for o in failing_leaks(compared(splits), run.lab.corpus)]
-    leaks = sorted(leaks, key=lambda o: ' gold rows ' not in o)
     if leaks and not run.params.get('allow_leaks'):
         more = f' (and {len(leaks)-1} more)' if len(leaks) > 1 else ''
         fixed = '; if tomorrow\'s questions are answered from these same passages, as with a FAQ, write `corpus = fixed` in settings.ini' if ' passage ' in leaks[0] and run.lab.corpus == 'open' else ''
