@@ -510,4 +510,4 @@ def nearness_notes(
 )->list:               # `Finding`s
     "What was left out, if anything"
     capped = [k for k,o in (('queries', nearness.query), ('passages', nearness.passage)) if o.capped]
-    return [Finding('many alike', 'note', 1, f"so many {' and '.join(capped)} are alike that each was compared with 500 others; there are more near duplicates than are counted")] if capped else []
+    return [Finding('many alike', 'note', 1, f"so many {' and '.join(capped)} are alike that each was compared with a part of the others; there are more near duplicates than are counted")] if capped else []

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Experiment', 'Threshold', 'Commands', 'main', 'table', 'first_run', 'init', 'list_recipes', 'as_json', 'new',
-           'bar', 'check', 'find', 'split', 'run_one', 'score_rows', 'score_table', 'Pairs', 'run', 'ls', 'demo']
+           'bar', 'check', 'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Pairs', 'run',
+           'ls', 'demo']
 
 # %% ../nbs/28_cli.ipynb #f532c28d
 import sys
@@ -220,7 +221,21 @@ def score_rows(
 
 def score_table(runs): table(score_rows(runs))
 
-# %% ../nbs/28_cli.ipynb #5fc83481
+# %% ../nbs/28_cli.ipynb #0f0ab9ec
+def list_parameters(
+    names:list  # Experiments of the lab around the working directory
+):
+    "Print what each experiment can be given; one line where that cannot be told"
+    from embed_lab.execute import find_experiment
+    from embed_lab.lab import LabError, open_lab
+    from embed_lab.notebooks import read_parameters
+    try: found = [(nb.stem, read_parameters(nb).values()) for nb in (find_experiment(open_lab(), o) for o in names)]
+    except LabError as e: return typer.echo(f'\nemb: no parameters to list: {plain(e)}', err=True)
+    for name,params in found:
+        typer.echo(f"\nParameters of {plain(name)}{':' if params else ': none'}")
+        if params: table([dict(name=o.name, type=o.kind, default=repr(o.default), comment=o.help) for o in params])
+
+# %% ../nbs/28_cli.ipynb #a7df33d2
 class Pairs(typer.core.TyperCommand):
     "A command whose `-p` takes two words; typer's options take one"
     def parse_args(self, ctx, args):
@@ -228,19 +243,23 @@ class Pairs(typer.core.TyperCommand):
         args, joined = list(args), []
         while args:
             word = args.pop(0)
-            if word in ('-p', '--parameter'):
-                if len(args) < 2: raise LabError('-p takes a name and a value: -p epochs 2')
+            if word.startswith(('-p', '--parameter')):
+                if word not in ('-p', '--parameter') or len(args) < 2 or not args[0].isidentifier(): raise LabError('-p takes a name and a value, as two words: -p epochs 2')
                 word = f'-p{args.pop(0)}={args.pop(0)}'
             joined.append(word)
-        return super().parse_args(ctx, joined)
+        names = [o for o in joined if not o.startswith('-')]
+        try: return super().parse_args(ctx, joined)
+        except typer.Exit: # --help has been printed
+            if names: list_parameters(names)
+            raise
 
-# %% ../nbs/28_cli.ipynb #0f0ab9ec
+# %% ../nbs/28_cli.ipynb #14450deb
 @app.command(cls=Pairs, epilog='Example: emb run exp_02_in_batch -p epochs 2 -p seed 7')
 def run(
     experiments:Annotated[list[str], typer.Argument(help='Notebooks of experiments/, by name.', autocompletion=_experiments)],
     parameter:Annotated[Optional[list[str]], typer.Option('-p', '--parameter', metavar='KEY VALUE', help='Override a parameter of the notebook.')] = None,
     force:Annotated[bool, typer.Option('--force', help='Run again even if up to date; the old run is moved aside.')] = False):
-    "Run experiments into results/."
+    "Run experiments into results/. With the name of one before it, --help lists its parameters."
     from embed_lab.lab import open_lab
     lab = open_lab()
     given = dict(o.split('=', 1) for o in parameter or [])

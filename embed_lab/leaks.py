@@ -93,7 +93,9 @@ class Nearness:
 
     def alike(self, a:np.ndarray, b:np.ndarray)->np.ndarray:
         "Are two passages, as normal forms, equal or near?"
-        return np.isin(both(self.passage.same[a], self.passage.same[b]), self.passage_keys)
+        if not len(self.passage_keys): return np.zeros(len(a), bool)
+        pair = both(self.passage.same[a], self.passage.same[b])
+        return self.passage_keys[np.minimum(np.searchsorted(self.passage_keys, pair), len(self.passage_keys) - 1)] == pair
 
 # %% ../nbs/15_leaks.ipynb #46afc2a5
 def close_to(

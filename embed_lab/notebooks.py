@@ -6,7 +6,7 @@
 __all__ = ['read_notebook', 'code_hash', 'Parameter', 'read_parameters', 'convert', 'nearest', 'overrides', 'About', 'about']
 
 # %% ../nbs/20_notebooks.ipynb #6f7d6c32
-import ast, hashlib, io, tokenize, types
+import ast, hashlib, io, json, math, tokenize
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Optional, Union, get_args, get_origin
@@ -19,9 +19,9 @@ def read_notebook(
 )->dict:           # Its JSON, with each cell's source joined to one text
     "A notebook as plain JSON; raises `LabError` when it is none"
     path = Path(path)
-    try: nb = msgspec.json.decode(path.read_bytes())
+    try: nb = json.loads(path.read_bytes()) # papermill writes `-p lr nan` as NaN, which strict JSON forbids
     except FileNotFoundError: raise LabError(f"{shown(path)}: no such notebook") from None
-    except msgspec.DecodeError as e: raise LabError(f"{shown(path)}: not a notebook ({e}); restore it from git") from None
+    except ValueError as e: raise LabError(f"{shown(path)}: not a notebook ({e}); restore it from git") from None
     for c in nb['cells']: c['source'] = ''.join(c['source'])
     return nb
 
@@ -39,58 +39,109 @@ class Parameter:
     "One assignment of the cell tagged `parameters`"
     name:str        # As papermill's `-p` takes it
     type:object     # From the annotation; the default's own type where there is none
-    default:object  # A literal
+    default:object  # A plain value of that type
     help:str        # The comment behind it
-
-    @property
-    def kind(self)->str: # The type as one would write it, such as `str | None`
-        return self.type.__name__ if isinstance(self.type, type) and not get_args(self.type) else str(self.type).replace('typing.', '')
+    kind:str        # The type as it is written, such as `str | None`
 
 # %% ../nbs/20_notebooks.ipynb #7b967e52
-_types = dict(int=int, float=float, str=str, bool=bool, list=list, dict=dict, Any=Any, Literal=Literal, Optional=Optional, Union=Union)
+_types = dict(int=int, float=float, str=str, bool=bool, list=list, dict=dict, List=list, Dict=dict, Any=Any, Literal=Literal, Optional=Optional, Union=Union)
+
+def _type(node):
+    match node:
+        case ast.Constant(None): return type(None)
+        case ast.Constant(str(text)): return _type(ast.parse(text, mode='eval').body)
+        case ast.Name(name) | ast.Attribute(ast.Name('typing'), name): return _types[name]
+        case ast.BinOp(left, ast.BitOr(), right): return Union[_type(left), _type(right)]
+        case ast.Subscript(base, inner): base = _type(base)
+        case _: raise ValueError
+    if base is Literal: return Literal[ast.literal_eval(inner)]
+    args = tuple(_type(o) for o in (inner.elts if isinstance(inner, ast.Tuple) else [inner]))
+    if (base is list and len(args) != 1) or (base is dict and (len(args) != 2 or args[0] is not str)): raise ValueError
+    return base[args if len(args) > 1 else args[0]]
+
+# %% ../nbs/20_notebooks.ipynb #e11eb300
+_plain = type(None), bool, int, float, str, list, dict
+
+def _first(pairs):
+    for kind,value in pairs:
+        try: return _fit(kind, value)
+        except (ValueError, OverflowError): pass
+    raise ValueError
+
+def _fit(kind, value):
+    base, args = get_origin(kind) or kind, get_args(kind)
+    if base is Union: return _first((o, value) for o in sorted(args, key=lambda o: o is float))
+    if base is Literal and any(type(o) is type(value) and o == value for o in args): base, args = Any, ()
+    if base is Any: base = type(value)
+    if base is float and type(value) is int: value = float(value)
+    if base not in _plain or type(value) is not base: raise ValueError
+    if base is float and not math.isfinite(value) or base is int and not -2**63 <= value < 2**63: raise ValueError
+    if base is str: value.encode() # half of a surrogate pair is no text
+    if base is list: return [_fit(args[0] if args else Any, o) for o in value]
+    if base is dict: return {_fit(str, k): _fit(args[1] if args else Any, v) for k,v in value.items()}
+    return value
+
+# %% ../nbs/20_notebooks.ipynb #f2052f6c
+def _annotated(node, where):
+    text = isinstance(node, ast.Constant) and isinstance(node.value, str)
+    hint = node.value if text else ast.unparse(node)
+    try: return _type(node), hint
+    except Exception: raise LabError(f"{where}: `{hint}` is no type known here; use {', '.join(_types)}, and str for the keys of a dict") from None
 
 def _parameter(node, comment, where):
-    target = node.target if isinstance(node, ast.AnnAssign) else node.targets[0]
-    if not isinstance(target, ast.Name) or node.value is None: raise LabError(f"{where}: write one `name: type = value` a line")
+    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else getattr(node, 'target', None)
+    if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(target, ast.Name) or node.value is None:
+        raise LabError(f"{where}: write one `name: type = value` a line, and move everything else below the parameters cell")
+    name = target.id
     try: default = ast.literal_eval(node.value)
-    except ValueError: raise LabError(f"{where}: the parameter `{target.id}` is computed; write a plain value and compute in a later cell") from None
-    if isinstance(node, ast.Assign): return Parameter(target.id, type(default), default, comment)
-    quoted = isinstance(node.annotation, ast.Constant)
-    hint = node.annotation.value if quoted else ast.unparse(node.annotation)
-    try: kind = eval(compile(hint, where, 'eval'), {'__builtins__': {}}, _types)
-    except Exception: raise LabError(f"{where}: `{hint}` is no type known here; use {', '.join(_types)}") from None
-    return Parameter(target.id, kind, default, comment)
+    except (ValueError, TypeError): raise LabError(f"{where}: `{name}` is computed, so it would not follow an override; move the line below the parameters cell, or write a plain value") from None
+    kind, hint = (type(default), type(default).__name__) if isinstance(node, ast.Assign) else _annotated(node.annotation, where)
+    if kind is type(None): raise LabError(f"{where}: None does not say what else `{name}` may be; write `{name}: int | None = None`")
+    try: return Parameter(name, kind, _fit(kind, default), comment, hint)
+    except (ValueError, OverflowError): raise LabError(f"{where}: `{name}` is {hint}, and its default {default!r} is not; mend one of the two") from None
 
-# %% ../nbs/20_notebooks.ipynb #025f8574
+# %% ../nbs/20_notebooks.ipynb #b0d46a8e
 def read_parameters(
     path:str|Path  # An experiment notebook
 )->dict:           # Name → `Parameter`, in the notebook's order
     "The parameters of an experiment; raises `LabError` when the tagged cell is missing or not plain"
-    path = Path(path)
-    cell = next((c['source'] for c in read_notebook(path)['cells'] if 'parameters' in c['metadata'].get('tags', [])), None)
+    path, res = Path(path), {}
+    cells = [(c['source'], c['metadata'].get('tags', [])) for c in read_notebook(path)['cells']]
+    cell = next((o for o,tags in cells if 'parameters' in tags), None)
     if cell is None: raise LabError(f"{shown(path)}: no cell is tagged `parameters`; tag the first code cell (nbdev-clean removes the tag unless `allowed_cell_metadata_keys = [\"tags\"]`)")
+    if any('injected-parameters' in tags for _,tags in cells): raise LabError(f"{shown(path)}: carries the overrides of an earlier run; delete the cell tagged `injected-parameters`")
     try: nodes = ast.parse(cell).body
-    except SyntaxError as e: raise LabError(f"{shown(path)}: the parameters cell does not parse (line {e.lineno}: {e.msg})") from None
-    comments = {t.start[0]: t.string.lstrip('# ') for t in tokenize.generate_tokens(io.StringIO(cell).readline) if t.type == tokenize.COMMENT}
-    assigns = [o for o in nodes if isinstance(o, (ast.Assign, ast.AnnAssign))]
-    res = [_parameter(o, comments.get(o.end_lineno, ''), f"{shown(path)}, parameters line {o.lineno}") for o in assigns]
-    return {o.name: o for o in res}
+    except (SyntaxError, ValueError) as e: raise LabError(f"{shown(path)}: the parameters cell does not parse ({e})") from None
+    said = {t.start[0]: t.string.lstrip('# ') for t in tokenize.generate_tokens(io.StringIO(cell).readline) if t.type == tokenize.COMMENT}
+    for o in nodes:
+        if isinstance(o, ast.ImportFrom) and o.module in ('typing', '__future__'): continue
+        where = f"{shown(path)}, parameters line {o.lineno}"
+        p = _parameter(o, said.get(o.end_lineno) or said.get(o.lineno, ''), where)
+        if p.name in res: raise LabError(f"{where}: `{p.name}` stands there twice; keep one")
+        res[p.name] = p
+    return res
 
-# %% ../nbs/20_notebooks.ipynb #8506b6dd
+# %% ../nbs/20_notebooks.ipynb #d1e5f435
+def _literal(text):
+    for read in (int, float, ast.literal_eval):
+        try: value = read(text)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError): continue
+        return text if isinstance(value, str) else value
+    return dict(true=True, false=False).get(text, text)
+
+# %% ../nbs/20_notebooks.ipynb #cac07ff8
 def convert(
     param:Parameter,  # What is set
     value:object      # Text from a command line, or a Python value
 )->object:            # The value in the parameter's type; raises `LabError` when it has no such reading
     "Read a value as its parameter's annotation says"
-    union = get_origin(param.type) in (Union, types.UnionType)
-    kinds = get_args(param.type) if union else (param.type,)
-    if isinstance(value, str):
-        if value == 'None' and type(None) in kinds: return None
-        if any((get_origin(k) or k) in (list, dict) for k in kinds):
-            try: value = ast.literal_eval(value)
-            except (ValueError, SyntaxError): pass
-    try: return msgspec.convert(value, param.type, strict=not isinstance(value, str))
-    except msgspec.ValidationError: raise LabError(f"parameter `{param.name}` is {param.kind}, and {value!r} is not") from None
+    if isinstance(value, str) and value == param.default: return value # such as '7', the default of an `int | str`
+    read = [_literal(value), value] if isinstance(value, str) else [value]
+    try: return _first((param.type, o) for o in read)
+    except ValueError: why = f"parameter `{param.name}` is {param.kind}, and {value!r} is not"
+    try: _fit(param.type, str(value))
+    except ValueError: raise LabError(f"{why}; its default is {param.default!r}") from None
+    raise LabError(f"{why}: papermill's -p turned text into that; use -r {param.name}, or `emb run`")
 
 # %% ../nbs/20_notebooks.ipynb #17286b9d
 def nearest(

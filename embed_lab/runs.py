@@ -145,6 +145,7 @@ def start(
     changed = overrides(nb, given or {})
     check_data(lab.data)
     params = resolved(lab, nb, names)
+    names.update({k: v for k,v in params.items() if names.get(k) is not None}) # a plain papermill leaves '[1, 2]' and 'false' as text
     base = find_model(params['model'], lab.path)
     if given is None: shutil.rmtree(path, ignore_errors=True)
     elif not os.environ.get('EMB_RUN'): set_aside(lab, path, keep=(nb.name,))

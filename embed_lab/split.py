@@ -262,7 +262,7 @@ def remarks(
     sizes, lost, res = np.bincount(part), np.bincount(part, read.part.good) == 0, []
     if (big := sizes > limit).any(): res.append(f'{sizes[big].sum():,} rows go to train because their component has more than {limit:,}; the largest has {sizes.max():,}')
     if lost.any(): res.append(f'{sizes[lost].sum():,} rows ask what no row answers; in dev and gold they serve for pairs of labels and are not scored as retrieval')
-    if nearness.query.capped or nearness.passage.capped: res.append('so many texts are alike that each was compared with 500 others; some near duplicates may be apart')
+    if nearness.query.capped or nearness.passage.capped: res.append('so many texts are alike that each was compared with a part of the others; some near duplicates may be apart')
     return res
 
 # %% ../nbs/18_split.ipynb #3698d377

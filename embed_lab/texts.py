@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['plain', 'unspaced', 'most', 'punctuation', 'unseen', 'normalised', 'words', 'jaccard', 'Vocabulary', 'Texts', 'mixed',
-           'suspects', 'distinct', 'spread', 'rare_first', 'Postings', 'postings', 'parities', 'overlaps', 'near_sets',
-           'Near', 'near']
+           'suspects', 'distinct', 'spread', 'rare_first', 'Postings', 'postings', 'parities', 'overlaps', 'verified',
+           'near_sets', 'Near', 'near']
 
 # %% ../nbs/14_texts.ipynb #901701c3
 import re, string, unicodedata
@@ -203,21 +203,21 @@ def overlaps(
     return np.bincount(owner[keys[np.minimum(found, len(keys)-1)] == wanted], minlength=len(a))
 
 # %% ../nbs/14_texts.ipynb #f1a81145
-def near_sets(
-    flat:np.ndarray,   # Words of all sets, one set after the other, no word twice in a set
+def verified(
+    posts:Postings,    # Who shares a rare word with whom
+    count:np.ndarray,  # Of how many partners each entry is to be compared with
+    keys:np.ndarray,   # Sorted: set << 32 | word
     sizes:np.ndarray,  # Words of each set
+    bits:np.ndarray,   # As `parities` gives them
     threshold:float,   # Jaccard similarity
-    tick:Callable=lambda done, total: None # Told how far it is
-)->tuple:              # (pairs as rows of two, similarity of each, whether some pairs were left out)
-    "All pairs of sets at or above a similarity"
-    if not len(sizes): return np.empty((0, 2), np.int64), np.empty(0), False
-    sets, ranks = rare_first(flat, sizes)
-    keys, bits, posts = sets << 32 | ranks, parities(flat, sizes), postings(sets, ranks, sizes, threshold)
-    some = np.flatnonzero(posts.count)
-    cuts = np.unique(np.searchsorted(np.cumsum(posts.count[some]), np.arange(0, posts.count.sum() + 1, 1 << 19)))
-    found, apart = [np.empty((0, 3))], (1 - threshold)/(1 + threshold)
+    tick:Callable      # Told how far it is
+)->np.ndarray:         # Rows of three: two sets and their similarity
+    "Candidates that are near"
+    some, apart = np.flatnonzero(count), (1 - threshold)/(1 + threshold)
+    cuts = distinct(np.searchsorted(np.cumsum(count[some]), np.arange(0, count.sum() + 1, 1 << 19)))
+    found = [np.empty((0, 3))]
     for lo,hi in zip(cuts, [*cuts[1:], len(some)]):
-        i, n = some[lo:hi], posts.count[some[lo:hi]]
+        i, n = some[lo:hi], count[some[lo:hi]]
         i, j = np.repeat(i, n), spread(i + 1, n)
         a, b = posts.sets[i], posts.sets[j]
         both = sizes[a] + sizes[b]
@@ -232,8 +232,26 @@ def near_sets(
         ok = alike >= threshold - 1e-9
         found.append(np.column_stack((a[ok], b[ok], alike[ok])))
         tick(hi, len(some))
-    res = np.unique(np.concatenate(found), axis=0)
-    return res[:, :2].astype(np.int64), res[:, 2], posts.capped
+    return np.unique(np.concatenate(found), axis=0)
+
+# %% ../nbs/14_texts.ipynb #4f112ea9
+def near_sets(
+    flat:np.ndarray,   # Words of all sets, one set after the other, no word twice in a set
+    sizes:np.ndarray,  # Words of each set
+    threshold:float,   # Jaccard similarity
+    tick:Callable=lambda done, total: None # Told how far it is
+)->tuple:              # (pairs as rows of two, similarity of each, whether some pairs were left out)
+    "All pairs of sets at or above a similarity"
+    if not len(sizes): return np.empty((0, 2), np.int64), np.empty(0), False
+    sets, ranks = rare_first(flat, sizes)
+    posts = postings(sets, ranks, sizes, threshold)
+    keys, bits = sets << 32 | ranks, parities(flat, sizes)
+    def compared(count): return verified(posts, count, keys, sizes, bits, threshold, tick)
+    few = np.minimum(posts.count, max(1, (1 << 22) // max(1, np.count_nonzero(posts.count))))
+    res, left = compared(few), posts.count.sum() - few.sum()
+    crowd = bool(left and len(res)*posts.count.sum()/few.sum() > 1 << 21)
+    if left and not crowd: res = compared(posts.count)
+    return res[:, :2].astype(np.int64), res[:, 2], posts.capped or crowd
 
 # %% ../nbs/14_texts.ipynb #ccf6b3e8
 class Near:

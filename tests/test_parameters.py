@@ -1,0 +1,167 @@
+"What an experiment can be given: read as annotated, or refused before anything runs, whichever way in"
+import ast, json, re
+from typing import Any, Literal, Optional, Union
+import pytest
+from conftest import bin, emb, sh
+from hypothesis import example, given, settings, strategies as st
+from embed_lab.lab import LabError
+from embed_lab.notebooks import Parameter, convert
+
+cell = '''from typing import Literal, Optional
+prompt: str = 'a=b'                      # what stands before a query
+tag: str = 'none'                        # a word for the run
+loss: Literal['contrastive', 'in-batch'] = 'contrastive'  # how it learns
+lrs: list[float] = [
+    1e-5,
+    2e-5]                                # one after the other
+options: 'dict[str, int | None]' = {'a': 1}  # whatever else
+epochs: int = 1                          # passes over train
+lr: float = 1                            # peak learning rate
+shuffle: bool = True                     # order of rows
+limit: Optional[int] = None              # rows at most
+seed: int|None = None                    # from settings.ini
+model: "Optional[str]" = None            # \\x1b[2J from settings.ini
+folds = 3                                # no annotation'''
+names = 'prompt tag loss lrs options epochs lr shuffle limit seed model folds'.split()
+seen = ', '.join(f'{o}={o}' for o in names if o not in ('seed', 'model'))
+
+def write(lab, name, parameters):
+    "An experiment that trains nothing and tells what its cells see"
+    from fastcore.nbio import mk_cell, new_nb, write_nb
+    cells = [mk_cell(o) for o in (parameters, 'from embed_lab.runs import start', 'run = start(globals())', f'run.finish({seen})')]
+    cells[0]['metadata'] = dict(tags=['parameters'])
+    nb = new_nb(cells)
+    nb['metadata']['kernelspec'] = dict(name='python3', display_name='python3', language='python')
+    write_nb(nb, lab/'experiments'/f'{name}.ipynb')
+
+@pytest.fixture(scope='module')
+def home(tmp_path_factory, data, base):
+    "A lab with experiments of our own; no test here leaves anything that another would trip over"
+    lab = tmp_path_factory.mktemp('parameters')/'lab'
+    emb('init', lab, '--data', data, cwd=lab.parent)
+    ini = lab/'settings.ini'
+    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
+    write(lab, 'exp_07_kinds', cell.replace('\\x1b', '\x1b'))
+    write(lab, 'exp_08_derived', 'epochs: int = 2\nwarmup: int = epochs * 2')
+    return lab
+
+def results(lab): return sorted(o.name for o in (lab/'results').iterdir())
+
+def papermill(lab, exp, *args, ok=0):
+    "papermill into results/, as anybody would call it; returns what it said and the manifest, if there is one"
+    out = lab/'results'/exp
+    out.mkdir(exist_ok=True)
+    said = sh(bin/'papermill', f'experiments/{exp}.ipynb', f'results/{exp}/{exp}.ipynb', *args, cwd=lab, ok=ok).stderr
+    return said, json.loads((out/'run.json').read_text()) if (out/'run.json').exists() else None
+
+def flat(pairs): return [o for k,v in pairs.items() for o in ('-p', k, v)]
+
+# refusals
+
+wrong = [
+    ('epoch', '2', r'exp_07_kinds has no parameter `epoch`; did you mean `epochs`\?'),
+    ('Loss', 'in-batch', r'exp_07_kinds has no parameter `Loss`; did you mean `loss`\?'),
+    ('epochs', '1.5', r'`epochs` is int, and .?1\.5.? is not; its default is 1'),
+    ('epochs', 'two', r"`epochs` is int, and 'two' is not"),
+    ('shuffle', 'yes', r"`shuffle` is bool, and 'yes' is not; its default is True"),
+    ('loss', 'triplet', r"`loss` is Literal\['contrastive', 'in-batch'\], and 'triplet' is not"),
+    ('lrs', '1e-5', r'`lrs` is list\[float\], and .?1e-0?5.? is not; its default is \[1e-05, 2e-05\]'),
+    ('lrs', '[1e-5, high]', r"`lrs` is list\[float\], and '\[1e-5, high\]' is not"),
+    ('limit', '', r"`limit` is Optional\[int\], and '' is not"),
+    ('lr', 'nan', r"`lr` is float, and '?nan'? is not"),
+    ('options', '{a: 1}', r"`options` is dict\[str, int \| None\], and '\{a: 1\}' is not")]
+
+def test_emb_run_refuses_before_a_kernel_starts(home):
+    before = results(home)
+    for name,text,wanted in [*wrong, ('epochs=2', '3', '-p takes a name and a value'), ('seed', '9'*30, '`seed` is int')]:
+        err = emb('run', 'exp_07_kinds', '-p', name, text, cwd=home, ok=2).stderr
+        assert re.search(wanted, err) and err.startswith('emb: ') and err.count('\n') == 1, err
+    for o in ('-pepochs', '--parameter=epochs'): assert '-p takes a name' in emb('run', 'exp_07_kinds', o, '2', cwd=home, ok=2).stderr
+    assert results(home) == before
+
+def test_papermill_is_refused_by_the_first_toolkit_call(home):
+    lost = [('tag', '007', r"`tag` is str, and 7 is not: papermill's -p turned text into that; use -r tag"), ('tag', 'None', r'`tag` is str, and None is not: papermill')]
+    for name,text,wanted in [wrong[0], wrong[2], *wrong[4:10], *lost]: # ten kernels
+        err, run = papermill(home, 'exp_07_kinds', '-p', name, text, ok=1)
+        [line] = [o for o in err.splitlines() if o.startswith('LabError: ')]
+        assert re.search(wanted, line) and run is None, err
+
+@pytest.mark.parametrize('line', ['warmup = epochs * 2', "warmup: str = f'{epochs}'", 'warmup = int(epochs)', 'warmup = [epochs]', 'epochs += 1', 'epochs = 3',
+    'a, b = 1, 2', 'a = b = 1', 'if epochs: a = 1', 'import os', "a: int = 'x'", 'a: float = 1e999', 'a: Path = 1', 'a: int', 'a = None', 'a: dict[int, str] = {}'])
+def test_a_cell_that_is_not_plain_is_refused_with_the_line(home, line, tmp_path):
+    from embed_lab.notebooks import read_parameters
+    (tmp_path/'experiments').mkdir()
+    write(tmp_path, 'exp', f'epochs: int = 2\n{line}')
+    with pytest.raises(LabError, match='parameters line 2: '): read_parameters(tmp_path/'experiments'/'exp.ipynb')
+
+def test_derived_values_are_refused_either_way(home):
+    wanted = 'experiments/exp_08_derived.ipynb, parameters line 2: `warmup` is computed, so it would not follow an override; move the line below'
+    err = emb('run', 'exp_08_derived', '-p', 'epochs', '3', cwd=home, ok=2).stderr
+    assert wanted in err and err.count('\n') == 1 and 'exp_08_derived' not in results(home)
+    err, run = papermill(home, 'exp_08_derived', '-p', 'epochs', '3', ok=1)
+    assert wanted in err and run is None
+
+# what is accepted
+
+texts = dict(prompt='c=d "e" \\n é', loss='in-batch', lrs='[1, 2e-5,\n 3e-5]', options="{'b': None}", epochs='1_000', lr='1e-4', shuffle='false', limit='5', folds='4')
+values = dict(prompt='c=d "e" \\n é', tag='007', loss='in-batch', lrs=[1., 2e-5, 3e-5], options=dict(b=None), epochs=1000, lr=1e-4, shuffle=False, limit=5, folds=4)
+
+def test_emb_run_and_papermill_hand_the_cells_the_same_typed_values(home):
+    emb('run', 'exp_07_kinds', *flat(texts), '-p', 'tag', '007', '-p', 'seed', '7', cwd=home)
+    [ours] = [json.loads(o.read_text()) for o in (home/'results').glob('exp_07_kinds,*/run.json')]
+    _, theirs = papermill(home, 'exp_07_kinds', *flat(texts), '-r', 'tag', '007', '-r', 'seed', '7')
+    (home/'results'/'exp_07_kinds'/'run.json').unlink()
+    for o in (ours, theirs):
+        assert o['status'] == 'completed' and o['overrides'] == values | dict(seed=7)
+        assert {k: o['inputs']['parameters'][k] for k in values} == values and o['inputs']['parameters']['seed'] == 7
+        assert o['headline'] == values # what the cells below `start` see
+    assert ours['inputs'] == theirs['inputs']
+
+# any value there can be
+
+finite, whole, words = st.floats(allow_nan=False, allow_infinity=False), st.integers(-2**63, 2**63 - 1), st.text(st.characters(exclude_categories=['Cs']))
+kinds = {int: whole, float: finite, bool: st.booleans(), str: words, Optional[int]: whole | st.none(), Optional[str]: words.filter(lambda o: o != 'None') | st.none(),
+    Union[int, float]: whole | finite, Literal['a', '7', 7, None]: st.sampled_from(['a', 7, None]), list: st.lists(whole | words), list[float]: st.lists(finite),
+    list[list[str]]: st.lists(st.lists(words)), dict[str, Optional[int]]: st.dictionaries(words, whole | st.none()),
+    Optional[list[bool]]: st.lists(st.booleans()) | st.none(), dict[str, Any]: st.dictionaries(words, st.lists(finite | words | st.none()))}
+pairs = st.sampled_from(list(kinds)).flatmap(lambda k: st.tuples(st.just(k), kinds[k]))
+
+def same(a, b): return type(a) is type(b) and repr(a) == repr(b)
+
+@settings(deadline=None, max_examples=500)
+@given(pairs)
+@example((str, '007'))
+@example((str, 'nan'))
+@example((Optional[str], None))
+def test_text_becomes_the_value_it_was_written_from(pair):
+    "And what papermill makes of the same text is that value too, or is refused: never another"
+    from papermill.cli import _resolve_type
+    kind, value = pair
+    text, param = value if isinstance(value, str) else repr(value), Parameter('x', kind, '', '', 'kind')
+    read = convert(param, text)
+    assert same(read, value) and same(convert(param, read), value)
+    try: assert same(convert(param, _resolve_type(text)), value)
+    except LabError as e: assert 'use -r x' in str(e) and isinstance(value, str)
+
+@settings(deadline=None, max_examples=500)
+@given(st.sampled_from(list(kinds)), words | pairs.map(lambda o: repr(o[1])))
+def test_any_text_is_read_or_refused(kind, text):
+    try: value = convert(Parameter('x', kind, object(), '', 'kind'), text)
+    except LabError as e: return
+    json.dumps(value, allow_nan=False)
+    assert same(convert(Parameter('x', kind, object(), '', 'kind'), value), value)
+
+# help
+
+def test_help_lists_an_experiments_parameters(home, tmp_path):
+    plain = emb('run', '--help', cwd=home, COLUMNS='200').stdout
+    res = emb('run', 'exp_07_kinds', '--help', cwd=home, COLUMNS='200')
+    assert res.stdout.startswith(plain) and not res.stderr
+    title, head, *rows = res.stdout[len(plain):].strip().splitlines()
+    assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'default', 'comment']
+    assert [o.split()[0] for o in rows] == names
+    assert re.search(r"^loss +Literal\['contrastive', 'in-batch'\] +'contrastive' +how it learns", res.stdout, re.M)
+    assert re.search(r'^model +Optional\[str\] +None +\\x1b\[2J from', res.stdout, re.M) and '\x1b' not in res.stdout
+    for args,cwd,wanted in [(['exp_7_kinds'], home, 'did you mean `exp_07_kinds`'), (['exp_08_derived'], home, '`warmup` is computed'), (['exp_07_kinds'], tmp_path, 'emb init')]:
+        res = emb('run', *args, '-h', cwd=cwd, COLUMNS='200')
+        assert res.stdout == plain and re.search(wanted, res.stderr) and res.stderr.strip().count('\n') == 0
