@@ -18,7 +18,7 @@ from typing import Any
 import msgspec, numpy as np, os
 from .check import JsonlSource
 from .lab import LabError, shown
-from .leaks import Nearness, Part, Table
+from .leaks import Nearness, Part, Table, at_odds
 from .rows import Block, Scan, clip, file_blocks, mended, opened, scan_blocks
 from .texts import Near, Vocabulary, distinct, mixed, normalised
 
@@ -262,6 +262,7 @@ def remarks(
     sizes, lost, res = np.bincount(part), np.bincount(part, read.part.good) == 0, []
     if (big := sizes > limit).any(): res.append(f'{sizes[big].sum():,} rows go to train because their component has more than {limit:,}; the largest has {sizes.max():,}')
     if lost.any(): res.append(f'{sizes[lost].sum():,} rows ask what no row answers; in dev and gold they serve for pairs of labels and are not scored as retrieval')
+    if (n := int(at_odds(read.part, nearness)[0].sum())): res.append(f'{n:,} rows with label 0 have the very passage that answers their query elsewhere; `emb check` fails on them, and `drop_conflicts` in preprocess drops them')
     if nearness.query.capped or nearness.passage.capped: res.append('so many texts are alike that each was compared with a part of the others; some near duplicates may be apart')
     return res
 

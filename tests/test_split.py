@@ -206,3 +206,7 @@ def test_a_faq_is_refused_as_open_and_splits_as_fixed(tmp_path):
     split = split_rows(tmp_path/'all.jsonl', corpus='fixed')
     assert all(abs(split.got[k] - split.asked[k]) < .02 for k in splits)
     assert not leaking(write_split(split, tmp_path/'to'), 'fixed')
+
+def test_contradictions_are_named(tmp_path):
+    write_rows(tmp_path/'rows.jsonl', quiet(400) + [o | dict(label=0) for o in quiet(400)[:3]])
+    assert any('3 rows with label 0 have the very passage' in o for o in split_rows(tmp_path/'rows.jsonl').notes)
