@@ -35,7 +35,7 @@ def inputs(
     "Everything that a run is made of"
     from embed_lab.models import weights_hash
     code = {shown(o): file_hash(o) for o in sorted(lab.inventory.glob('*.py')) if not o.name.startswith('_')}
-    return dict(notebook=code_hash(notebook), parameters=params, inventory=code, data=data_facts(lab.data),
+    return dict(notebook=code_hash(notebook), parameters=params, inventory=code, data=data_facts(lab.data), corpus=lab.corpus,
         base_model=base and weights_hash(base))
 
 # %% ../nbs/21_manifest.ipynb #b6631ce4

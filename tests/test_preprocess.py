@@ -100,7 +100,7 @@ def test_what_only_qrels_judges_is_gold_too():
     assert drop_leaks(splits, 'open').train['query'][:] == ['make tea']
 
 def test_more_copies_than_are_compared_are_dropped_all_the_same():
-    "Each text is compared with 500 others at most, so one pass may not see all"
+    "A rare word leads a text to 500 others at most"
     def some(name, a, b): return to_dataset([row(f'{name} {i}', f'one two three four five six seven eight nine ten {i}') for i in range(a, b)] + [row(f'the {name} of whales', f'{name} krill')])
     splits = Splits(some('train', 0, 3000), to_dataset([row('wash wool', 'cold programme')]), some('gold', 3000, 3020))
     assert failing_leaks(compared(splits))

@@ -23,8 +23,8 @@ def styled(
     subtitle:str='' # What it says
 )->go.Figure:       # The same figure
     "The look all charts share"
-    return fig.update_layout(template='plotly_white', title=dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper'),
-        height=height, margin=dict(l=60, r=20, t=90 if subtitle else 60, b=50), legend=dict(orientation='h', x=1, xanchor='right', y=1.02,
+    return fig.update_layout(template='plotly_white', title=dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1, yanchor='top',
+        pad_t=18), height=height, margin=dict(l=60, r=20, t=110 if subtitle else 75, b=50), legend=dict(orientation='h', x=1, xanchor='right', y=1.02,
         yanchor='bottom'), font=dict(family='system-ui, sans-serif'))
 
 # %% ../../nbs/inventory/04_plotting.ipynb #f66509a7
