@@ -189,8 +189,11 @@ def bf16_gain()->float: # Above 1 where bfloat16 is faster
 
 # %% ../nbs/19_models.ipynb #dcc24592
 def hardware()->Hardware: # Of this machine
-    "The best device here, with bf16 where it is computed rather than emulated"
+    "The best device here, with bf16 where it is computed rather than emulated; what `EMB_HARDWARE` says where a run is resumed or repeated"
     torch = need('torch')
+    pin = os.environ.get('EMB_HARDWARE', '').split()
+    here = torch.accelerator.current_accelerator(check_available=True)
+    if pin and pin[0] in ('cpu', here and here.type): return Hardware(*pin, 'as it was before')
     if torch.cuda.is_available():
         name, bf16 = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported(including_emulation=False)
         return Hardware('cuda', 'bf16', name) if bf16 else Hardware('cuda', 'fp32', f'{name} only emulates bf16')

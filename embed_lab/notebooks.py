@@ -29,8 +29,9 @@ def read_notebook(
 def code_hash(
     path:str|Path  # A notebook
 )->str:            # 'sha256:…' over its code cells
-    "Identity of a notebook's code, blind to prose and outputs"
-    code = [c['source'] for c in read_notebook(path)['cells'] if c['cell_type'] == 'code']
+    "Identity of a notebook's code, blind to prose, outputs and parameters"
+    tags = {'parameters', 'injected-parameters'}
+    code = [c['source'] for c in read_notebook(path)['cells'] if c['cell_type'] == 'code' and not tags & set(c['metadata'].get('tags', []))]
     return 'sha256:' + hashlib.sha256(msgspec.json.encode(code)).hexdigest()
 
 # %% ../nbs/20_notebooks.ipynb #a7feba5c

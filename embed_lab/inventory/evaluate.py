@@ -93,9 +93,10 @@ def evaluate(
     task = splits.task('gold')
     base = load_model(run.base, max_seq_length=getattr(encoder, 'max_seq_length', None))
     hits = dict(bm25=search_bm25(task))
-    for i,(k,model) in enumerate(dict(tuned=encoder, base=base).items()):
-        run.progress('searching gold', i, 2, k)
-        hits[k] = search(model, task, run, f'gold_{k}')
+    run.progress('searching gold', 0, 2, 'base')
+    hits['base'] = run.kept('gold_base', lambda: search(base, task, run, 'gold_base'), of=[task.queries, task.corpus, base.max_seq_length])
+    run.progress('searching gold', 1, 2, 'tuned')
+    hits['tuned'] = search(encoder, task, run, 'gold_tuned')
     run.progress('searching gold', 2, 2)
     hits = {k: hits[k] for k in ('tuned', 'base', 'bm25')}
     systems = {k: per_query(task.qrels, {q: [d for d,_ in ds] for q,ds in h.items()}) for k,h in hits.items()}
