@@ -44,3 +44,31 @@ def lab(tmp_path, data, base):
     ini = path/'settings.ini'
     ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
     return path
+
+# a run that nothing cut short, to compare with
+
+exp = 'exp_02_in_batch'
+whole_run = exp, '-p', 'epochs', 12, '-p', 'lr', .01
+
+def made_lab(path, data, base):
+    "A lab of one recipe"
+    emb('init', path, '--data', data, '--recipe', 'in-batch', cwd=path.parent)
+    ini = path/'settings.ini'
+    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
+    return path
+
+@pytest.fixture(scope='session')
+def shaky(tmp_path_factory, base):
+    "The tiny model with dropout, so that random numbers matter"
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dropout
+    path = tmp_path_factory.mktemp('shaky')
+    SentenceTransformer(modules=[*SentenceTransformer(str(base), device='cpu', local_files_only=True), Dropout(.3)], device='cpu').save_pretrained(str(path))
+    return path
+
+@pytest.fixture(scope='session')
+def whole(tmp_path_factory, data, shaky):
+    "A lab with a completed run; tests copy it"
+    lab = made_lab(tmp_path_factory.mktemp('whole')/'lab', data, shaky)
+    emb('run', *whole_run, cwd=lab)
+    return lab

@@ -1,12 +1,10 @@
 "A run that was cut short goes on, to the weights of one that was not; a changed one is refused"
 import json, os, shutil, signal, subprocess, time
 import pytest
-from conftest import bin, emb
+from conftest import bin, emb, exp, made_lab, whole_run as args
 from test_lab import content, manifest
 from test_truth import gone
 
-exp = 'exp_02_in_batch'
-args = exp, '-p', 'epochs', 12, '-p', 'lr', .01
 
 def kill_at(lab, seen, run):
     "Start the run, and kill both its processes when `seen()` is true"
@@ -15,28 +13,6 @@ def kill_at(lab, seen, run):
     assert p.poll() is None, p.communicate()
     pid = manifest(run)['process']['pid']
     p.kill(); os.kill(pid, signal.SIGKILL); p.communicate(); gone(pid)
-
-@pytest.fixture(scope='module')
-def whole(tmp_path_factory, data, shaky):
-    "A lab with a run that nothing cut short"
-    lab = make(tmp_path_factory.mktemp('whole')/'lab', data, shaky)
-    emb('run', *args, cwd=lab)
-    return lab
-
-@pytest.fixture(scope='module')
-def shaky(tmp_path_factory, base):
-    "The tiny model with dropout, so that random numbers matter"
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Dropout
-    path = tmp_path_factory.mktemp('shaky')
-    SentenceTransformer(modules=[*SentenceTransformer(str(base), device='cpu', local_files_only=True), Dropout(.3)], device='cpu').save_pretrained(str(path))
-    return path
-
-def make(lab, data, base):
-    emb('init', lab, '--data', data, '--recipe', 'in-batch', cwd=lab.parent)
-    ini = lab/'settings.ini'
-    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
-    return lab
 
 def name(lab): return lab/'results'/f'{exp},epochs=12,lr=0.01'
 
@@ -61,8 +37,8 @@ def cut(whole, to, keep=1):
 def write(run, m): (run/'run.json').write_text(json.dumps(m))
 def checkpoints(run): return sorted(int(o.name.split('-')[1]) for o in (run/'checkpoints').glob('checkpoint-*'))
 
-def test_killed_in_training_it_goes_on_to_the_same_weights(lab, tmp_path, data, shaky, whole):
-    lab = make(tmp_path/'other', data, shaky)
+def test_killed_in_training_it_goes_on_to_the_same_weights(tmp_path, data, shaky, whole):
+    lab = made_lab(tmp_path/'other', data, shaky)
     run = name(lab)
     kill_at(lab, lambda: list((run/'checkpoints').glob('checkpoint-*/sealed.json')), run)
     assert json.loads(emb('ls', '--json', cwd=lab).stdout)[run.name]['status'] == 'killed'
