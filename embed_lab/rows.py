@@ -420,8 +420,9 @@ def write_atomic(
         umask = os.umask(0); os.umask(umask)
         os.chmod(tmp, 0o666 & ~umask)
         os.replace(tmp, path)
-    except BaseException:
+    except BaseException as e:
         Path(tmp).unlink(missing_ok=True)
+        if isinstance(e, OSError): e.filename = str(path) # a full disk does not say where
         raise
 
 # %% ../nbs/11_rows.ipynb #a69bd562
