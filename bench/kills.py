@@ -10,7 +10,7 @@ from embed_lab.rows import write_rows
 from embed_lab.sample import mine_sample
 
 bin, exp = Path(sys.executable).parent, 'exp_02_in_batch'
-args = [str(bin/'emb'), 'run', exp, '-p', 'epochs', '20', '-p', 'lr', '.01']
+args = [str(bin/'emb'), 'run', exp, '-p', 'epochs', '10', '-p', 'lr', '.01']
 
 def make(home):
     "A lab on the head of the sample, with a small model that has dropout"
@@ -59,39 +59,42 @@ def verify(lab, run):
     for o in run.glob('*.ipynb'): nbformat.validate(nbformat.read(o, 4))
     return status
 
+def attempt(lab, run, want, took, rng, home):
+    "Kill the run where `want` says, or anywhere; where it was, or None for one that has ended before a second kill"
+    first = not (run/'run.json').exists()
+    while True:
+        until = time.time() + rng.uniform(0, took if first else took/2)
+        res = kill(lab, run, (lambda: stage(run) == want) if want else lambda: time.time() > until, rng)
+        if res or not first: return res
+        run.rename(home/f'missed{time.time()}')
+
 def main(n=25, seed=0):
     rng, home = random.Random(seed), Path(tempfile.mkdtemp())
     lab = make(home)
-    run = lab/'results'/f'{exp},epochs=20,lr=.01'.replace('=.01', '=0.01')
+    run = lab/'results'/f'{exp},epochs=10,lr=0.01'
     t = time.time()
     subprocess.run(args, cwd=lab, check=True, capture_output=True)
     took, whole = time.time() - t, manifest(run)
+    run.rename(home/'whole')
     print(f'uninterrupted: {took:.0f} s, weights {whole["outcome"]["weights"][:20]}; {n} kills, seed {seed}', flush=True)
-    places, ends, same = Counter(), Counter(), 0
+    places, ends = Counter(), Counter()
     wanted = ['kernel start', 'before training', 'training', 'checkpoint write', 'evaluation', 'writing the notebook']
     for i in range(n):
-        if (run/'run.json').exists() and manifest(run)['status'] == 'completed': run.rename(home/f'done{i}')
-        want, until = wanted[i % 8] if i % 8 < len(wanted) else None, time.time() + rng.uniform(0, 1.2*took)
-        delay = time.time() + rng.uniform(0, .4) if want == 'writing the notebook' else 0
-        while (res := kill(lab, run, (lambda: stage(run) == want and time.time() > delay) if want else lambda: time.time() > until, rng)) is None:
-            assert manifest(run)['status'] == 'completed'
-            run.rename(home/f'missed{i},{time.time()}') # it ended before its moment came
-            until = time.time() + rng.uniform(0, took)
-        at, who = res
-        status = verify(lab, run)
-        again = subprocess.run(args, cwd=lab, capture_output=True, text=True) if i % 2 else None
-        if again: # every other time it goes on to its end, otherwise into the next kill
-            assert again.returncode == 0, again.stderr
-            m = manifest(run)
-            equal = m['outcome'] == whole['outcome'] and m['headline'] == whole['headline']
-            ends['resumed, equal' if equal else 'resumed, DIFFERENT'] += 1
-        places[at] += 1
-        print(f'{i+1:3} killed {who:6} at {at:22} {status:11} ' + (f"{'equal' if equal else 'DIFFERENT'}, went on from {m.get('resumed') or 'the start'}, torn: {', '.join(m.get('torn', [])) or 'none'}" if again else ''), flush=True)
-    if manifest(run)['status'] != 'completed':
-        subprocess.run(args, cwd=lab, check=True, capture_output=True)
-        ends['resumed, equal' if manifest(run)['outcome'] == whole['outcome'] else 'resumed, DIFFERENT'] += 1
-    print(', '.join(f'{k} {v}' for k,v in places.items()))
-    print(', '.join(f'{k} {v}' for k,v in ends.items()))
-    if ends['resumed, DIFFERENT']: raise SystemExit(1)
+        want = wanted[i % 8] if i % 8 < len(wanted) else None # two of eight at any moment
+        for w in [want] + [None]*(i % 2): # every other run is killed a second time, as it goes on
+            if res := attempt(lab, run, w, took, rng, home):
+                at, who = res
+                places[at] += 1
+                print(f'{i+1:3} killed {who:6} at {at:22} {verify(lab, run)}', flush=True)
+        again = subprocess.run(args, cwd=lab, capture_output=True, text=True)
+        assert again.returncode == 0, again.stderr
+        m = manifest(run)
+        equal = m['outcome'] == whole['outcome'] and m['headline'] == whole['headline']
+        ends['equal' if equal else 'DIFFERENT'] += 1
+        print(f"    {'equal' if equal else 'DIFFERENT'}, from {m.get('resumed') or 'the start'}; torn: {', '.join(m.get('torn', [])) or 'none'}", flush=True)
+        run.rename(home/f'done{i}')
+    print('killed at: ' + ', '.join(f'{k} {v}' for k,v in places.items()))
+    print('ended: ' + ', '.join(f'{k} {v}' for k,v in ends.items()))
+    if ends['DIFFERENT']: raise SystemExit(1)
 
 if __name__ == '__main__': main(*map(int, sys.argv[1:]))
