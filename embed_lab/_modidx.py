@@ -277,6 +277,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'embed_lab.manifest.git_facts': ('manifest.html#git_facts', 'embed_lab/manifest.py'),
                                     'embed_lab.manifest.inputs': ('manifest.html#inputs', 'embed_lab/manifest.py'),
                                     'embed_lab.manifest.machine': ('manifest.html#machine', 'embed_lab/manifest.py'),
+                                    'embed_lab.manifest.said': ('manifest.html#said', 'embed_lab/manifest.py'),
                                     'embed_lab.manifest.schema': ('manifest.html#schema', 'embed_lab/manifest.py'),
                                     'embed_lab.manifest.scrubbed': ('manifest.html#scrubbed', 'embed_lab/manifest.py')},
             'embed_lab.metrics': { 'embed_lab.metrics.Interval': ('metrics.html#interval', 'embed_lab/metrics.py'),

@@ -124,7 +124,7 @@ def _papermill(plan, told):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
     import logging, papermill as pm
     from nbclient.exceptions import DeadKernelError
-    logging.getLogger('papermill').setLevel(logging.ERROR) # its word on unknown parameters is wrong about valid ones
+    logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters, and the rest is said below
     out = plan.path/plan.notebook.name
     told |= dict(EMB_RUN=str(plan.path), EMB_EXPERIMENT=plan.notebook.stem, EMB_GIVEN=msgspec.json.encode(plan.given).decode())
     try:
