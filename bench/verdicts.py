@@ -32,7 +32,7 @@ def one_seed(splits, base:Path, seed:int, recipe:dict)->np.ndarray: # nDCG@10, o
     from embed_lab.metrics import per_query
     from embed_lab.runs import rehearsal
     run, task = rehearsal(base, seed=seed), splits.task('gold')
-    hits = search(train(splits, run, loss='in-batch', evals=1, **recipe).encoder, task, run, 'gold')
+    hits = search(train(splits, run, loss='in-batch', evals=1, **recipe).encoder, task)
     shutil.rmtree(run.lab.path)
     scores = per_query(task.qrels, {q: [d for d,_ in ds] for q,ds in hits.items()})
     return np.array([scores[q]['ndcg@10'] for q in sorted(scores)])

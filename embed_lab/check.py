@@ -388,6 +388,9 @@ def sources_of(
     if 'corpus.jsonl' in there:
         docs, again, scan = read_docs(there['corpus.jsonl'])
         found += schema_findings(scan.path, scan) + twice_findings(scan.path, again)
+    if 'guard.jsonl' in there:
+        for _ in scan_blocks(scan := Scan(there['guard.jsonl'])): pass
+        found += schema_findings(scan.path, scan)
     return sources, found, docs
 
 # %% ../nbs/16_check.ipynb #e5fb0439

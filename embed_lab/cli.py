@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Experiment', 'Threshold', 'main', 'first_run', 'init', 'list_recipes', 'new', 'check', 'find', 'split',
-           'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'ls', 'reproduce', 'demo']
+           'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'ls', 'compare', 'reproduce',
+           'demo']
 
 # %% ../nbs/49_cli.ipynb #f532c28d
 from pathlib import Path
@@ -212,17 +213,49 @@ def ls(json:Annotated[bool, typer.Option('--json', help='The manifests, as JSON.
         return as_json(manifest.schema())
     from embed_lab.lab import open_lab
     from embed_lab.results import list_runs
-    runs = list_runs(open_lab())
+    lab = open_lab()
+    runs = list_runs(lab)
     if json: as_json(runs)
-    elif runs: score_table(runs.items())
+    elif runs: score_table(runs.items()), typer.echo('\n'.join(_looks(lab, runs)))
     else: typer.echo('no runs yet; start one with `emb run`')
 
-# %% ../nbs/49_cli.ipynb #73372f81
+def _looks(lab, runs):
+    "How often the gold of these runs has been looked at"
+    from embed_lab.looks import gold_hash, looks
+    return map(repr, looks(lab, [gold_hash(o['inputs']) for o in runs.values()]))
+
+# %% ../nbs/49_cli.ipynb #624f973a
 def _runs():
     from embed_lab.lab import find_lab, read_lab
     path = find_lab()
     return sorted(o.parent.name for o in read_lab(path).results.glob('*/run.json')) if path else []
 
+@app.command(epilog="Example: emb compare 'exp_01*' 'exp_02*'")
+def compare(
+    runs:Annotated[list[str], typer.Argument(help="Completed runs by name or folder, or quoted patterns: 'exp_02*' gathers the seeds of a recipe.", autocompletion=_runs)],
+    measure:Annotated[str, typer.Option(help='What verdicts are about.')] = 'nDCG@10',
+    lend:Annotated[bool, typer.Option(help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
+    json:Annotated[bool, typer.Option('--json', help='As JSON.')] = False,
+    markdown:Annotated[bool, typer.Option('--markdown', help='As Markdown.')] = False,
+    latex:Annotated[bool, typer.Option('--latex', help='As LaTeX; takes the package booktabs.')] = False,
+    report:Annotated[Optional[Path], typer.Option(help='Write a page with charts, slices and every query to this .html, and its notebook beside it.')] = None):
+    "Which recipe is better, over queries and seeds; a single recipe is held against its untuned base."
+    from embed_lab import compare as c
+    from embed_lab.lab import LabError, open_lab
+    if json + markdown + latex > 1: raise LabError('--json, --markdown and --latex exclude one another; give one of them')
+    res = c.compare(lab := open_lab(), runs, measure, lend)
+    if report:
+        from embed_lab import reports
+        with bar('compare', False) as show:
+            show('writing the report', 0, 1)
+            notebook = reports.report(lab, runs, measure, report)
+        typer.echo(f'wrote {plain(report)} and {plain(notebook)}', err=json or markdown or latex)
+    if json: return as_json(res.to_dict())
+    if markdown or latex: return typer.echo(res.markdown() if markdown else res.latex(), nl=False)
+    for rows in (res.score_table(1), res.pair_table()): table(rows), typer.echo()
+    typer.echo('\n'.join(map(plain, res.lines())))
+
+# %% ../nbs/49_cli.ipynb #73372f81
 @app.command(cls=Pairs, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')
 def reproduce(
     run:Annotated[str, typer.Argument(help='A completed run of results/, by name.', autocompletion=_runs)],
@@ -232,7 +265,8 @@ def reproduce(
     json:Annotated[bool, typer.Option('--json', help='The verdict as JSON.')] = False):
     "Run a run again from its manifest: IDENTICAL (exit code 0), WITHIN NOISE (0) or DIFFERENT (1), and why."
     from embed_lab import reproduce as r
-    from embed_lab.lab import open_lab
+    from embed_lab.lab import LabError, open_lab
+    if data and not archive: raise LabError('--data says that an archive takes the data along; give --archive FILE with it')
     lab = open_lab()
     if archive:
         files = r.archive(lab, run, archive, data)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['silence', 'reserved', 'run_name', 'process_facts', 'alive', 'now', 'seconds_since', 'last_heard', 'read_run', 'hold',
-           'mark_killed', 'settle', 'list_runs', 'set_aside']
+           'mark_killed', 'settle', 'list_runs', 'find_run', 'set_aside']
 
 # %% ../nbs/22_results.ipynb #16675c94
 import hashlib, json, os, re
@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 import msgspec
 from .lab import Lab, LabError, shown
-from .notebooks import read_notebook
+from .notebooks import nearest, read_notebook
 from .manifest import scrubbed
 from .rows import write_atomic, write_json
 
@@ -175,6 +175,16 @@ def list_runs(
             if _written(o)['status'] == 'killed' and all(map(_marked, o.glob('*.ipynb'))): continue
             with hold(o): settle(o)
     return runs
+
+# %% ../nbs/22_results.ipynb #defb5ff9
+def find_run(
+    lab:Lab,  # Whose runs
+    name:str  # Of a run, with or without the folder before it
+)->Path:      # Its folder; raises `LabError` with the nearest name where there is none
+    "The run that is meant"
+    stem, known = Path(name).name, sorted(o.parent.name for o in lab.results.glob('*/run.json'))
+    if stem not in known: raise LabError(f"no run `{stem}` in {shown(lab.results)}/; {nearest(stem, known)}")
+    return lab.results/stem
 
 # %% ../nbs/22_results.ipynb #197929c8
 def set_aside(

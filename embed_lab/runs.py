@@ -13,7 +13,9 @@ from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 import msgspec
+from .card import write_card
 from .lab import Lab, LabError, export_inventory, open_lab, read_lab, shown
+from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
 from .notebooks import convert, overrides, read_notebook, read_parameters
 from .results import hold, now, process_facts, read_run, set_aside
@@ -83,6 +85,8 @@ class Run:
     def finish(self, **headline):
         "The run is complete; `headline` is what a list of runs shows of it"
         shutil.rmtree(self.path/'stages', ignore_errors=True)
+        log_look(self.lab, self.path, self.manifest['inputs'])
+        write_card(self.path, self.manifest)
         self.record(status='running' if os.environ.get('EMB_RUN') else 'completed', end=now(), headline=headline, progress=None, outcome=outcome(self.path))
         return self
 

@@ -32,11 +32,13 @@ class Noise:
     sd:float # Standard deviation of a seed's mean score on one gold set, in units of the score
     df:int   # Degrees of freedom behind it: seeds less recipes
 
+def _rows(scores): return np.stack([*{o.tobytes(): o for o in np.asarray(scores, float) + 0.}.values()]) # np.unique takes a hundred times as long for long rows
+
 def seed_noise(
     recipes:list # One array a recipe, (seeds, queries) on one gold set; those with a single seed tell nothing
 )->Noise|None:   # None when no recipe has two seeds
     "Seed noise pooled over recipes"
-    means = [o.mean(1) for o in (np.unique(o, axis=0) for o in recipes) if len(o) > 1] # copies count once
+    means = [o.mean(1) for o in map(_rows, recipes) if len(o) > 1] # copies count once
     df = sum(len(o) - 1 for o in means)
     return Noise(float(sqrt(sum(((o - o.mean())**2).sum() for o in means) / df)), df) if df else None
 
@@ -48,6 +50,7 @@ class Spread:
     cell:tuple   # Of what a seed does to one query: (ours, theirs)
     gain:float   # Of the change's effect on a query
     df:int|None  # Degrees of freedom borrowed for one seed noise common to both sides, often 0; None when each has its own
+    fixed:bool=False # Theirs has no seeds, so no number of them matters
 
     def error(self,
         a:int, # Our seeds
@@ -55,6 +58,7 @@ class Spread:
         n:int  # Queries
     )->tuple:  # (standard error of the mean difference, its degrees of freedom after Satterthwaite)
         "How uncertain the difference is with this many seeds and queries"
+        if self.fixed: b = 1
         sides = [*zip(self.luck, self.cell, (a, b))]
         cells, gain = sum(c/n/k for _,c,k in sides), self.gain/n
         seeds = [(max(0., l + c/n)/k, k - 1) for l,c,k in sides]
@@ -67,7 +71,8 @@ class Spread:
 def spread_of(
     ours:np.ndarray,   # (seeds, queries)
     theirs:np.ndarray, # (seeds, queries), on the same queries
-    noise:Noise|None   # Measured on other recipes, pooled with what the sides show; None when there is none
+    noise:Noise|None,  # Measured on other recipes, pooled with what the sides show; None when there is none
+    fixed:bool=False   # Theirs is deterministic, one row
 )->Spread:
     "Variance components from the scores of two recipes"
     sides, n = (ours, theirs), ours.shape[1]
@@ -78,8 +83,9 @@ def spread_of(
         total = (k @ (luck + cell/n) + noise.df*noise.sd**2) / max(1, k.sum() + noise.df)
         cell = np.repeat(k @ cell / max(1, k.sum()), 2)
         luck = total - cell/n
+    if fixed: luck, cell = luck*(1, 0), cell*(1, 0)
     gain = (ours.mean(0) - theirs.mean(0)).var(ddof=1) - sum(c/len(o) for c,o in zip(cell, sides))
-    return Spread(tuple(luck.tolist()), tuple(cell.tolist()), max(0., float(gain)), noise.df if share else None)
+    return Spread(tuple(luck.tolist()), tuple(cell.tolist()), max(0., float(gain)), noise.df if share else None, fixed)
 
 # %% ../nbs/32_verdict.ipynb #32ca853a
 _at, _weight = np.polynomial.legendre.leggauss(48)
@@ -137,7 +143,7 @@ class Verdict:
     low:float               # Lower bound of its interval
     high:float              # Upper bound of its interval
     p:float                 # Two-sided
-    seeds:tuple             # (ours, theirs); copies count once
+    seeds:tuple             # (ours, theirs); copies count once, and a fixed system has 0
     n:int                   # Queries
     detectable:float|None   # Smallest effect found with 80 % power; None where one seed each tells nothing of it
     seeds_needed:int|None   # Seeds a side to settle a tie, if the effect is real; None otherwise, or where 1,000 are too few
@@ -153,15 +159,17 @@ def distinct(
     scores = np.asarray(scores, float)
     if scores.ndim != 2 or not len(scores) or scores.shape[1] < 2: raise ValueError(f"scores of shape {scores.shape}; a verdict needs (seeds, queries) with two queries at least")
     if not np.isfinite(scores).all(): raise ValueError("a score is NaN or infinite")
-    return np.unique(scores, axis=0)
+    return _rows(scores)
 
 # %% ../nbs/32_verdict.ipynb #3866474e
 def _warning(runs, seeds, noise):
     out = [f"{k - s} of {whose} {k} runs are copies, which count once" for whose,k,s in zip(('our', 'their'), runs, seeds) if s < k]
+    if seeds == (2, 0): out.append("two seeds against a fixed system are called too often without a difference, up to one time in eight; train a third")
     if 1 not in seeds: return '; '.join(out)
+    alone = seeds in ((1, 1), (1, 0))
     whose = 'one seed each' if seeds == (1, 1) else f"one seed of {'ours' if seeds[0] == 1 else 'theirs'}"
     what = (f"is borrowed from other recipes, {noise.df} degrees of freedom" if noise else
-        "is unmeasured, and interval and p are of queries alone" if seeds == (1, 1) else "is taken from the other side alone")
+        "is unmeasured, and interval and p are of queries alone" if alone else "is taken from the other side alone")
     return '; '.join([*out, f"{whose}: seed noise {what}"])
 
 # %% ../nbs/32_verdict.ipynb #dca778fe
@@ -171,25 +179,28 @@ def verdict(
     ours:np.ndarray,        # (seeds, queries), scores of the recipe in question
     theirs:np.ndarray,      # (seeds, queries), of the one it is compared with, on the same queries in the same order
     level:float=.95,        # Of confidence
-    noise:Noise|None=None   # Seed noise measured on other recipes with this gold set, to be pooled with what these show
+    noise:Noise|None=None,  # Seed noise measured on other recipes with this gold set, to be pooled with what these show
+    fixed:bool=False        # Theirs is deterministic by nature, as an untuned model or BM25 is: one row, and no seed noise
 )->Verdict:                 # Raises `ValueError` for scores that cannot be compared
     "Win, tie or loss over queries and seeds: Clark's quasi-F (1973), degrees of freedom after Satterthwaite (1946), or Welch where seeds differ in number"
     runs, (ours, theirs) = (len(ours), len(theirs)), map(distinct, (ours, theirs))
     if ours.shape[1] != theirs.shape[1]: raise ValueError(f"{ours.shape[1]} queries against {theirs.shape[1]}; score both on the same gold")
-    size, effect, spread = (len(ours), len(theirs), ours.shape[1]), float(ours.mean() - theirs.mean()), spread_of(ours, theirs, noise)
+    if fixed and len(theirs) > 1: raise ValueError(f"{len(theirs)} different rows of scores; a fixed system has one")
+    size, effect, spread = (len(ours), len(theirs), ours.shape[1]), float(ours.mean() - theirs.mean()), spread_of(ours, theirs, noise, fixed)
     se, df = error = spread.error(*size)
     p, half = 1 - central(abs(effect)/se, df) if se else float(effect == 0), critical(level, df)*se
-    unknown = 1 in size[:2] and noise is None
+    unknown, seeds = noise is None and 1 in (size[:1] if fixed else size[:2]), (len(ours), 0 if fixed else len(theirs))
     word = 'unmeasured' if unknown else _word(effect, p, level)
     more = needed(spread, effect, size, level) if word == 'tie' else (None, None)
     least = None if unknown and size[:2] == (1, 1) else detectable(error, level)
-    return Verdict(word, effect, effect - half, effect + half, p, size[:2], size[2], least, *more, _warning(runs, size[:2], noise), level)
+    return Verdict(word, effect, effect - half, effect + half, p, seeds, size[2], least, *more, _warning((runs[0], runs[1]*(not fixed)), seeds, noise), level)
 
 # %% ../nbs/32_verdict.ipynb #2574e4ae
 @patch
 def __repr__(self:Verdict)->str:
     p = 'p<0.001' if self.p < .001 else f'p={self.p:.3f}'
-    out = [f"{self.word} {self.effect:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {p}, {self.seeds[0]} v {self.seeds[1]} seeds, {self.n:,} queries"]
+    seeds = '{} v {} seeds'.format(*self.seeds) if self.seeds[1] else f'{self.seeds[0]} seeds v a fixed system'
+    out = [f"{self.word} {self.effect:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {p}, {seeds}, {self.n:,} queries"]
     if self.detectable is not None: out.append(f"could have shown {self.detectable:.4f}")
     ways = [f'{n:,} {what}' for n,what in ((self.seeds_needed, 'seeds a side'), (self.queries_needed, 'queries')) if n]
     if ways: out.append(f"an effect of this size would take {' or '.join(ways)}")

@@ -5,7 +5,7 @@ import msgspec, pytest
 from conftest import bin, emb, root, sh, too_fast
 
 made = '''.gitattributes .gitignore README.md settings.ini pyproject.toml
-data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl
+data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl data/guard.jsonl
 experiments/exp_01_baseline.ipynb experiments/exp_02_in_batch.ipynb
 inventory/__init__.py inventory/_modidx.py inventory/datasets.py inventory/preprocess.py inventory/train.py inventory/evaluate.py inventory/plotting.py
 nbs/00_datasets.ipynb nbs/01_preprocess.ipynb nbs/02_train.ipynb nbs/03_evaluate.ipynb nbs/04_plotting.ipynb
@@ -21,10 +21,11 @@ def test_the_sample_lab_has_exactly_these_files_and_a_second_init_changes_nothin
     first = emb('init', 'lab', cwd=tmp_path).stdout
     lab = tmp_path/'lab'
     assert files(lab) == sorted(made) and all(f'created  {o}' in first for o in made)
-    rows = {o: [json.loads(l) for l in (lab/'data'/f'{o}.jsonl').read_text().splitlines()] for o in ('train', 'dev', 'gold', 'corpus')}
-    asked = {o: {r['query'] for r in rows[o]} for o in ('train', 'dev', 'gold')}
-    assert len(asked['train']) >= 2000 and len(asked['dev']) >= 250 and len(asked['gold']) >= 250 and len(rows['corpus']) >= 1000
-    assert not asked['train'] & asked['gold'] and not {r['group'] for r in rows['train']} & {r['group'] for r in rows['gold']}
+    rows = {o: [json.loads(l) for l in (lab/'data'/f'{o}.jsonl').read_text().splitlines()] for o in ('train', 'dev', 'gold', 'corpus', 'guard')}
+    asked = {o: {r['query'] for r in rows[o]} for o in ('train', 'dev', 'gold', 'guard')}
+    assert len(asked['train']) >= 2000 and len(asked['dev']) >= 250 and len(asked['gold']) >= 250 and 150 <= len(asked['guard']) <= 300 and len(rows['corpus']) >= 1000
+    for a,b in (('train', 'gold'), ('train', 'guard'), ('dev', 'guard'), ('gold', 'guard')):
+        assert not asked[a] & asked[b] and not {r['group'] for r in rows[a]} & {r['group'] for r in rows[b]}
     edited = lab/'nbs'/'01_preprocess.ipynb'
     edited.write_text(edited.read_text().replace('a no-op until', 'ours, until'))
     (lab/'README.md').unlink()
@@ -89,8 +90,7 @@ def test_init_takes_a_real_set_in_the_beir_layout(tmp_path):
 
 # running
 
-artifacts = ['eval/Information-Retrieval_evaluation_dev_results.csv', 'eval/Information-Retrieval_evaluation_gold_base_results.csv',
-    'eval/Information-Retrieval_evaluation_gold_tuned_results.csv', 'eval/gold_metrics.json', 'eval/per_query.jsonl', 'final/modules.json', 'history.jsonl',
+artifacts = ['eval/Information-Retrieval_evaluation_dev_results.csv', 'eval/gold_metrics.json', 'eval/per_query.jsonl', 'eval/slices.json', 'final/modules.json', 'history.jsonl',
     'plots/gold_metrics.html', 'plots/loss.html', 'plots/lr.html', 'plots/plotly.min.js', 'run.json']
 
 @pytest.mark.parametrize('exp', ['exp_01_baseline', 'exp_02_in_batch'])

@@ -91,7 +91,7 @@ def gold_figure(
     for i,(name,row) in enumerate(table.items()):
         up, down = [o.high - o.mean for o in row.values()], [o.mean - o.low for o in row.values()]
         fig.add_trace(go.Scatter(x=[j + .16*(i - (len(table)-1)/2) for j in range(len(row))], y=[o.mean for o in row.values()], name=name, mode='markers',
-            marker=dict(size=10, color=tints[i % len(tints)]), error_y=dict(type='data', array=up, arrayminus=down, thickness=2), text=[str(o) for o in row.values()],
+            marker=dict(size=10, color=tints[i % len(tints)], symbol='line-ew-open' if name == written['oracle'] else 'circle'), error_y=dict(type='data', array=up, arrayminus=down, thickness=2), text=[str(o) for o in row.values()],
             hovertemplate='%{text}<extra>' + name + '</extra>'))
     measures = list(next(iter(table.values())))
     fig.update_xaxes(tickvals=list(range(len(measures))), ticktext=measures).update_yaxes(title='mean over queries', range=[0, 1.02])
