@@ -13,7 +13,6 @@ from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 import msgspec
-from .card import write_card
 from .lab import Lab, LabError, export_inventory, open_lab, read_lab, shown
 from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
@@ -84,6 +83,7 @@ class Run:
 
     def finish(self, **headline):
         "The run is complete; `headline` is what a list of runs shows of it"
+        from embed_lab.card import write_card
         shutil.rmtree(self.path/'stages', ignore_errors=True)
         log_look(self.lab, self.path, self.manifest['inputs'])
         write_card(self.path, self.manifest)

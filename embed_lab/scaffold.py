@@ -164,7 +164,7 @@ A lab for fine-tuning text-embedding models for retrieval, made by Embed Lab.
 |---|---|---|
 {table}
 
-`data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`. `nbs/` is the inventory: notebooks that are yours to edit, exported to `inventory/`. `experiments/` is the research log: copy an experiment with `emb new` rather than edit an old one. `results/` is what came of it, a folder a run. `settings.ini` maps all this and names the base model.
+`data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`; an optional `guard.jsonl`, questions of another kind, is scored beside gold. `nbs/` is the inventory: notebooks that are yours to edit, exported to `inventory/`. `experiments/` is the research log: copy an experiment with `emb new` rather than edit an old one. `results/` is what came of it, a folder a run. `settings.ini` maps all this and names the base model.
 """
 
 # %% ../nbs/42_scaffold.ipynb #303b7701

@@ -72,7 +72,7 @@ def products(
 )->'Tensor':          # (queries, candidates), float64
     "Inner products with a few documents for each query"
     torch, (n, dim) = need('torch'), (at.shape[1], queries.shape[1])
-    step, sums, q = max(1, max(1024, len(docs) // 16) // n), torch.empty(*at.shape, 1, dtype=torch.float64, device=at.device), queries.double()[:,:,None]
+    step, sums, q = max(1, max(1024, len(docs) // 8) // n), torch.empty(*at.shape, 1, dtype=torch.float64, device=at.device), queries.double()[:,:,None]
     some, wide = (torch.empty(step * n, dim, dtype=t, device=at.device) for t in (torch.float32, torch.float64))
     for i in range(0, len(at), step):
         m = len(at[i:i+step])

@@ -70,6 +70,7 @@ class Slices:
     "Scores of slices; every query is in several"
     parts:list    # `Slice`s
     measure:str   # Such as 'ndcg@10'
+    names:dict    # System → what it is called
 
     def to_dict(self)->dict: # For `eval/slices.json`
         return dict(measure=self.measure, too_few=too_few, slices=[dict(by=o.by, name=o.name, n=o.n, small=o.small, means=o.means, gain=plain(o.gain)) for o in self.parts])
@@ -81,7 +82,8 @@ class Slices:
 def sliced(
     lines:Iterable,       # As in `eval/per_query.jsonl`, with 'tuned', 'base' and 'oracle'
     texts:dict,           # `text_hash` of a document → its text
-    measure:str='ndcg@10' # What is averaged
+    measure:str='ndcg@10',# What is averaged
+    names:dict=written    # System → what it is called
 )->Slices:                # The ceiling is left out of the means
     "How each system does on each slice"
     lines = list(lines)
@@ -90,7 +92,7 @@ def sliced(
     def one(by, name, ids):
         gain = interval([at[q]['tuned'] - at[q]['base'] for q in sorted(ids)])
         return Slice(by, name, len(ids), {s: fmean(at[q][s] for q in ids) for s in systems}, gain)
-    return Slices([one(by, name, ids) for by,names in slices_of(lines, texts).items() for name,ids in names.items()], measure)
+    return Slices([one(by, name, ids) for by,cut in slices_of(lines, texts).items() for name,ids in cut.items()], measure, names)
 
 # %% ../nbs/34_slices.ipynb #e6ab4c53
 @patch
@@ -98,6 +100,7 @@ def _repr_html_(self:Slices)->str:
     systems = list(self.parts[0].means)
     def faint(o, cells): return [f'<span style="opacity:.5">{c}</span>' for c in cells] if o.small else cells
     def row(o): return faint(o, [f'{o.n:,}' + (' (too few)' if o.small else ''), *(f'{o.means[s]:.3f}' for s in systems), f'{o.gain:+.3f}'])
-    head = ['queries', *(written.get(s, s) for s in systems), 'gain of tuned over base']
+    called = {s: self.names.get(s, s) for s in ('tuned', 'base', *systems)}
+    head = ['queries', *(called[s] for s in systems), f"gain of {called['tuned']} over {called['base']}"]
     table = html_rows(head, {f'{o.by}: {o.name}': row(o) for o in self.parts})
     return f'<p>{escape(shown_as.get(self.measure, self.measure))} by slice</p>{table}<p>Intervals are 95 %, over queries. Of twenty slices without any gain, one will look as if it had one.</p>'
