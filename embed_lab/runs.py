@@ -7,7 +7,7 @@ __all__ = ['pulse', 'Bar', 'Run', 'outcome', 'code_facts', 'papermill_output', '
            'rehearsal', 'watch']
 
 # %% ../nbs/25_runs.ipynb #eab6117c
-import gzip, hashlib, os, shutil, tempfile, threading, time
+import gzip, hashlib, os, shutil, tempfile, threading, time, warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from html import escape
@@ -98,6 +98,21 @@ def outcome(
     from embed_lab.models import weights_hash
     final, scores = path/'final', path/'eval'/'gold_metrics.json'
     return dict(weights=weights_hash(final) if any(final.rglob('*.safetensors')) else None, metrics=file_hash(scores) if scores.exists() else None)
+
+# %% ../nbs/25_runs.ipynb #b04e9e63
+@patch
+def warn(self:Run,
+    text:str # One line: what, where, and the way out
+):
+    "Say what may do harm, once"
+    if text in (had := self.manifest.get('warnings', [])): return
+    self.record(warnings=[*had, text])
+    warnings.warn(text, stacklevel=2)
+
+@patch
+def note(self:Run, stage:str, **facts):
+    "Keep what a stage says of itself, such as how many negatives it mined"
+    self.record(stages=self.manifest.get('stages', {}) | {stage: facts})
 
 # %% ../nbs/25_runs.ipynb #e6e024c0
 @patch
