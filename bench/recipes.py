@@ -1,0 +1,89 @@
+"""`in-batch` and `hard-negatives` against the untuned model, BM25 and a plain script with the same steps, by `emb compare`
+
+    python bench/recipes.py FOLDER [DATA,DATA] [static|minilm] [SEEDS] [STEPS]"""
+import json, os, subprocess, sys, time
+os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
+from pathlib import Path
+from kills import bin
+from verdicts import base_model, data
+
+settings = dict(static=dict(lr='.05', batch_size='256', max_length='128'), minilm=dict(lr='1e-4', batch_size='64', max_length='128'))
+arms = {'in-batch': ('exp_02_in_batch', {}), 'hard, audited': ('exp_03_hard_negatives', dict(suspects='drop')),
+    'hard, not audited': ('exp_03_hard_negatives', dict(suspects='keep')), 'plain script': ('exp_90_plain', {})}
+
+plain = ['''model = None
+epochs: float = 1
+batch_size: int = 64
+lr: float = 1e-4
+max_length: int = 128
+seed: 'Optional[int]' = None''',
+'''from embed_lab.runs import start
+run = start(globals())''',
+'''from inventory.datasets import load_splits
+from inventory.evaluate import evaluate
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+splits = load_splits(run.lab.data)''',
+'''encoder = SentenceTransformer(str(run.base), device='cpu')
+if encoder.max_seq_length != float('inf'): encoder.max_seq_length = max_length
+pairs = splits.train.filter(lambda o: o['label'] == 1).select_columns(['query', 'passage'])
+args = SentenceTransformerTrainingArguments(str(run.path/'plain'), num_train_epochs=epochs, per_device_train_batch_size=batch_size, learning_rate=lr,
+    warmup_steps=.1, batch_sampler=BatchSamplers.NO_DUPLICATES, seed=run.seed, use_cpu=True, save_strategy='no', report_to='none', disable_tqdm=True)
+SentenceTransformerTrainer(encoder, args, train_dataset=pairs, loss=MultipleNegativesRankingLoss(encoder)).train()
+encoder.save_pretrained(str(run.final))''',
+'''scores = evaluate(encoder, splits, run)
+run.finish(**scores.headline())''']
+
+def notebook()->str: # JSON
+    "The documentation's training script, as an experiment whose run is recorded like any other"
+    def cell(i, o): return dict(cell_type='code', id=f'plain{i}', metadata=dict(tags=['parameters']) if i == 0 else {}, source=o, outputs=[], execution_count=None)
+    title = dict(cell_type='markdown', id='title', metadata={}, source='# Plain\n\n> The script of the documentation\n\n**Needs:** relevant pairs')
+    return json.dumps(dict(cells=[title, *(cell(i, o) for i,o in enumerate(plain))], metadata=dict(kernelspec=dict(display_name='python3', language='python', name='python3')), nbformat=4, nbformat_minor=5))
+
+def emb(lab, *args, **kw): return subprocess.run([bin/'emb', *map(str, args)], cwd=lab, text=True, capture_output=True, **kw)
+
+def make(lab:Path, name:str, base:str):
+    "A lab with the data, the base model and the four arms"
+    if lab.exists(): return
+    emb(lab.parent, 'init', lab, '--data', data/name, '--recipe', 'in-batch', '--recipe', 'hard-negatives', check=True)
+    ini = (lab/'settings.ini').read_text().replace('sentence-transformers/all-MiniLM-L6-v2', base)
+    (lab/'settings.ini').write_text(ini.replace('corpus = open', 'corpus = fixed') if name == 'banking77' else ini)
+    (lab/'experiments'/'exp_90_plain.ipynb').write_text(notebook())
+
+def run_all(lab:Path, kind:str, seeds:int, steps:int):
+    "Every arm with every seed; what is done already is left"
+    rows = sum(json.loads(o)['label'] for o in (lab/'data'/'train.jsonl').open())
+    given = settings[kind] | dict(epochs=str(round(min(1, steps * int(settings[kind]['batch_size']) / rows), 4)))
+    for seed in range(1, seeds+1):
+        for arm,(exp,more) in arms.items():
+            t = time.time()
+            words = [o for k,v in (given | more | dict(seed=str(seed))).items() for o in ('-p', k, v)]
+            res = emb(lab, 'run', exp, *words)
+            print(f'{lab.name} {arm} seed {seed}: {time.time()-t:.0f} s' + (f' {res.stderr.strip().splitlines()[-1:]}' if res.returncode else ''), file=sys.stderr, flush=True)
+
+def report(lab:Path):
+    "Scores with intervals, and each arm against the plain script"
+    globs = {k: f'{exp}*' + (f"suspects={more['suspects']}*" if more else '') for k,(exp,more) in arms.items()}
+    got = json.loads(emb(lab, 'compare', *globs.values(), '--json').stdout)
+    def score(o): return f"{o['scores']['ndcg@10']['mean']:.3f} [{o['scores']['ndcg@10']['low']:.3f}, {o['scores']['ndcg@10']['high']:.3f}]"
+    marks = {o['mark']: next(k for k,g in globs.items() if o['runs'][0].startswith(g.split('*')[0]) and (g.count('*') == 1 or g.split('*')[1] in o['runs'][0])) for o in got['recipes']}
+    print(f'\n{lab.name}: {got["queries"]:,} gold queries')
+    for o in got['others'][:2]: print(f"  {o['name']:20} {score(o)}")
+    for o in got['recipes']: print(f"  {marks[o['mark']]:20} {score(o)}  {o['seeds']} seeds")
+    for p in got['pairs']:
+        v = p['verdict']
+        print(f"  {marks[p['ours']]} v {marks[p['theirs']]}: {v['word']} {v['effect']:+.4f} [{v['low']:+.4f}, {v['high']:+.4f}], p {v['p']:.3f}, could show {v['detectable']:.3f}")
+
+def main(folder, names='nl2bash,medquad,banking77,pquad_fa,oewn', kind='static', seeds=3, steps=400):
+    home = Path(folder).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    from embed_lab.models import minilm
+    base = minilm if kind == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
+    for name in names.split(','):
+        if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
+        make(home/f'{kind}_{name}', name, base)
+        run_all(home/f'{kind}_{name}', kind, int(seeds), int(steps))
+        report(home/f'{kind}_{name}')
+
+if __name__ == '__main__': main(*sys.argv[1:])
