@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec, numpy as np
 from .lab import LabError, find_lab, need, read_lab, shown
 from .leaks import Nearness, Part, Table, at_odds, both, close_to, joined, leak_rules, level, near_pairs, repeats, table_of, together, touched
-from .rows import Doc, Row, Scan, opened, rules, scan_blocks, stored
+from .rows import Decision, Doc, Row, Scan, opened, rules, scan_blocks, stored
 from .task import is_beir, present, scan_qrels
 from .texts import Near, distinct, near, normalised, words
 
@@ -388,8 +388,9 @@ def sources_of(
     if 'corpus.jsonl' in there:
         docs, again, scan = read_docs(there['corpus.jsonl'])
         found += schema_findings(scan.path, scan) + twice_findings(scan.path, again)
-    if 'guard.jsonl' in there:
-        for _ in scan_blocks(scan := Scan(there['guard.jsonl'])): pass
+    for o,kind in {'guard.jsonl': Row, 'decisions.jsonl': Decision}.items():
+        if o not in there: continue
+        for _ in scan_blocks(scan := Scan(there[o], kind)): pass
         found += schema_findings(scan.path, scan)
     return sources, found, docs
 

@@ -172,12 +172,14 @@ class About:
     title:str    # Its heading
     summary:str  # The quoted line under it
     needs:str    # What data it learns from
+    recipe:dict  # What its metadata says for the registry of recipes
 
 # %% ../nbs/22_notebooks.ipynb #c5ec2679
 def about(
     path:str|Path  # An experiment notebook
 )->About:          # Empty texts for what the cell leaves out
     "Title, summary and needed data of an experiment"
-    cell = next((c['source'] for c in read_notebook(path)['cells'] if c['cell_type'] == 'markdown'), '')
+    nb = read_notebook(path)
+    cell = next((c['source'] for c in nb['cells'] if c['cell_type'] == 'markdown'), '')
     def after(mark): return next((o[len(mark):].strip() for o in cell.splitlines() if o.startswith(mark)), '')
-    return About(after('# '), after('> '), after('**Needs:**'))
+    return About(after('# '), after('> '), after('**Needs:**'), nb['metadata'].get('embed_lab', {}).get('recipe', {}))

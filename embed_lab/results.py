@@ -161,7 +161,7 @@ def settle(
     return run
 
 # %% ../nbs/24_results.ipynb #f8a2a8d3
-reserved = ('scratch', 'aside', 'reproduced', '.locks') # Folders of `results` that are no runs
+reserved = ('scratch', 'aside', 'reproduced', 'cache', '.locks') # Folders of `results` that are no runs
 
 def list_runs(
     lab:Lab  # Whose runs

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['data_files', 'read_corpus', 'scan_qrels', 'read_qrels', 'Task', 'grade', 'retrieval_task', 'matched', 'text_hash',
-           'task_hashes', 'is_beir', 'read_beir', 'present', 'check_data']
+           'task_hashes', 'is_beir', 'read_beir', 'present', 'read_decisions', 'check_data']
 
 # %% ../nbs/12_task.ipynb #09783fd5
 import hashlib
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 import msgspec
 from .lab import LabError, shown
-from .rows import Doc, numbered, read_rows, stored
+from .rows import Decision, Doc, numbered, read_rows, stored
 
 # %% ../nbs/12_task.ipynb #9c132a16
 def read_corpus(
@@ -153,7 +153,7 @@ def read_beir(
     return {k: [row(q, d, g) for q,ds in judged.items() for d,g in ds.items()] for k,judged in qrels.items()}
 
 # %% ../nbs/12_task.ipynb #60e5c1ca
-data_files = ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl')
+data_files = ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl', 'decisions.jsonl')
 
 def present(
     data:Path  # A data folder
@@ -161,12 +161,19 @@ def present(
     "The data files that there are"
     return {o: p for o in data_files if (p := stored(data/o)).is_file()}
 
+def read_decisions(
+    path:str|Path # decisions.jsonl
+)->list:          # Dicts with query, passage, decision, and perhaps note, as they were made; later ones win
+    "What was said of wrong answers; raises `LabError` with file and line at the first that is no decision"
+    return [o for _,o in numbered(path, Decision)]
+
 def check_data(
     data:Path  # A lab's data folder
 ):             # Raises `LabError` at the first thing that will not do
     "Refuse data that a run could not be trained and judged on, before anything starts"
     rows, there = {o: read_rows(data/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}, present(data)
-    docs, judged, guard = (read(there[o]) if o in there else None for o,read in zip(data_files[3:], (read_corpus, read_qrels, read_rows)))
+    read = read_corpus, read_qrels, read_rows, read_decisions
+    docs, judged, guard, _ = (f(there[o]) if o in there else None for o,f in zip(data_files[3:], read))
     tasks = dict(dev=retrieval_task(rows['dev']), gold=retrieval_task(rows['gold'], docs, judged)) | (dict(guard=retrieval_task(guard)) if guard else {})
     for k,task in tasks.items():
         if not any(task.relevant.values()): raise LabError(f"{shown(data/k)}.jsonl: no query has a relevant passage, so nothing can be measured on it; add rows with label 1")

@@ -2,6 +2,7 @@
 import hashlib, json, subprocess, sys
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
+from sentence_transformers import SentenceTransformer
 from embed_lab.inventory.datasets import Splits, load_splits, to_dataset
 from embed_lab.inventory.evaluate import evaluate, search
 from embed_lab.inventory.preprocess import add_prompts
@@ -134,14 +135,14 @@ def test_prompts_are_the_encoders_affair(judged, base):
     assert prompted.task == scores.task and prompted.systems['bm25'] == scores.systems['bm25'] and prompted.systems['tuned'] != scores.systems['tuned']
     for k in ('query', 'bm25', 'oracle'): assert [o[k] for o in lines(other)] == [o[k] for o in lines(run)]
 
-def test_a_resumed_run_does_not_search_with_the_base_again(judged, base, monkeypatch):
+def test_the_base_model_is_encoded_once_a_lab(judged, base, monkeypatch):
     splits, run, scores = judged
-    monkeypatch.setitem(run.manifest, 'attempts', [{}])
-    class Never:
-        max_seq_length = load_model(base).max_seq_length
-        def __getattr__(self, name): raise AssertionError(name)
-    from embed_lab.inventory.evaluate import search_both
-    assert search_both(load_model(base), Never(), splits.task('gold'), run, 'gold')['base']
+    task, cache = splits.task('gold'), run.lab.results/'cache'
+    found = search(load_model(base), task, cache)
+    def never(*args, **kw): raise AssertionError('encoded again')
+    for o in ('encode_query', 'encode_document'): monkeypatch.setattr(SentenceTransformer, o, never)
+    assert search(load_model(base), task, cache) == found
+    with pytest.raises(AssertionError, match='encoded again'): search(load_model(base), task)
 
 # the guard
 

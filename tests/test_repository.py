@@ -30,7 +30,7 @@ def test_the_toolkit_never_imports_the_inventory():
             names = [a.name for a in getattr(node, 'names', [])] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
             assert not any('inventory' in n.split('.') for n in names + [getattr(node, 'module', None) or '']), f'{o.name}:{node.lineno}'
 
-@pytest.mark.parametrize('module', ['cli', 'lab', 'rows', 'sample', 'notebooks', 'manifest', 'runs', 'execute', 'scaffold', 'models'])
+@pytest.mark.parametrize('module', ['cli', 'lab', 'rows', 'sample', 'notebooks', 'manifest', 'runs', 'execute', 'recipes', 'choose', 'scaffold', 'models'])
 def test_what_starts_commands_is_light(module, tmp_path):
     code = f"import sys, embed_lab.{module}; print(*[o for o in {heavy!r} if o in sys.modules])"
     assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip() == ''

@@ -17,6 +17,8 @@ import msgspec, numpy as np, torch
 from datasets import Dataset
 from ..breakdown import Watch, broken
 from ..checkpoints import resume_point, seal
+from ..contract import check, contract, ordered, refuse
+from ..families import apply, column_prompts, conventions
 from ..examples import judged, positives
 from .datasets import Splits
 from ..lab import LabError, shown
@@ -73,12 +75,11 @@ def training_rows(
 )->Dataset:         # The rows and columns that the loss reads; raises `LabError` when they cannot be made
     "Rows as the loss wants them"
     if loss not in losses: raise LabError(f"there is no loss `{loss}`; {nearest(loss, list(losses))}")
-    label = 'none' if 'in-batch' in loss else 'binary' if 'contrastive' in loss else 'order' if loss in ('cosent', 'angle') else 'vector'
+    reads = contract(loss)
     if not any(train['label']): raise LabError(f"data/train.jsonl: all {len(train):,} rows have label 0; no loss here learns without relevant pairs")
-    if label in ('margins', 'vector'): raise LabError(f"{loss} learns from a teacher, whose word the data lacks: use recipe `distil`, which asks one")
-    if label == 'binary' and all(train['label']) and not any(train['negatives'] if 'negatives' in train.column_names else ()): raise LabError(f'{loss} loss needs labels 0 and 1, but all {len(train):,} rows have label 1: use recipe `in-batch`, which learns from positives alone')
+    if reads.teacher: raise LabError(f"{loss} learns from a teacher, whose word the data lacks: use recipe `distil`, which asks one")
     rows = train.to_list()
-    return Dataset.from_dict(positives(rows, seed) if label == 'none' else judged(rows, graded=label != 'binary'))
+    return Dataset.from_dict(positives(rows, seed) if reads.label == 'none' else judged(rows, graded=reads.label != 'binary'))
 
 # %% ../../nbs/inventory/02_train.ipynb #fe956da0
 class DevEvaluator(InformationRetrievalEvaluator):
@@ -139,7 +140,7 @@ def arguments(
     hw, every = hardware(), .999999/evals # a share of all steps; exactly 1 would mean every step
     return SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=epochs, per_device_train_batch_size=batch_size,
         learning_rate=lr, warmup_steps=.1, seed=run.seed, data_seed=run.seed, use_cpu=hw.device == 'cpu', bf16=hw.precision == 'bf16',
-        batch_sampler='no_duplicates' if 'in-batch' in loss else 'batch_sampler', prompts=prompts, eval_strategy='steps', eval_steps=every,
+        batch_sampler=contract(loss).sampler, prompts=prompts, eval_strategy='steps', eval_steps=every,
         save_strategy='steps', save_steps=every, save_total_limit=2, load_best_model_at_end=True, greater_is_better=True,
         metric_for_best_model='eval_dev_cosine_ndcg@10', logging_steps=.02, dataloader_pin_memory=hw.device == 'cuda',
         logging_nan_inf_filter=False, disable_tqdm=True, report_to='none') # the filter hides NaN, and the trainer above has looked already
@@ -153,17 +154,22 @@ def history(
     rows = [{v: o[k] for k,v in names.items() if k in o} for o in log]
     return [o for o in rows if len(o) > 1]
 
-# %% ../../nbs/inventory/02_train.ipynb #6c68ae4d
+# %% ../../nbs/inventory/02_train.ipynb #c9e78737
 def base_model(
-    run:Run,        # Names the base model
-    max_length:int  # Tokens of a text that are read
-):                  # A `SentenceTransformer`, ready to be trained
-    "The base model with what training asks of it"
+    run:Run,           # Names the base model, and the prompts where it has parameters for them
+    max_length:int,    # Tokens of a text that are read
+    prompted:bool=False # Whether the texts have prompts already, from `add_prompts`
+):                     # A `SentenceTransformer`, ready to be trained
+    "The base model with what training asks of it, used as its family is meant to be"
+    given = ('', '') if prompted else tuple(run.params.get(o) for o in ('query_prompt', 'passage_prompt'))
+    asked = conventions(run.params.get('model', run.base), run.base, given, max_length)
+    for o in () if prompted else asked.warnings: run.warn(o)
+    run.note('prompts', query=asked.query, passage=asked.passage, source=asked.source)
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=0., attention_dropout=0.)
     if bad := broken(model): raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
     model.model_card_data.set_widget_examples = lambda dataset: None
-    return model
+    return apply(model, asked)
 
 # %% ../../nbs/inventory/02_train.ipynb #001ff4bb
 def save(
@@ -213,11 +219,13 @@ def train(
 )->Trained:                   # Raises `LabError` where data and loss do not fit, or training breaks down
     "Fine-tune with sentence-transformers and save the best checkpoint in `final/`"
     rows = training_rows(splits.train, loss, run.seed) if rows is None else rows
-    model, hw = base_model(run, max_length) if model is None else model, hardware()
+    for o in refuse(check(rows, loss, batch_size), 'data/train.jsonl'): run.warn(str(o))
+    rows, model, hw = rows.select_columns(ordered(rows, loss)), base_model(run, max_length, any(splits.prompts)) if model is None else model, hardware()
     uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads())
-    key = uses | dict(loss=loss, epochs=epochs, batch_size=batch_size, lr=lr, max_length=max_length, evals=evals, dims=list(dims), options=repr(options), rows=sha256(msgspec.json.encode(rows.to_dict())).hexdigest())
+    key = uses | dict(loss=loss, epochs=epochs, batch_size=batch_size, lr=lr, max_length=max_length, evals=evals, dims=list(dims),
+        options=repr(options), prompts=model.prompts, rows=sha256(msgspec.json.encode(rows.to_dict())).hexdigest())
     run.record(loss=losses[loss].__name__, hardware=run.manifest['hardware'] | uses | dict(reason=hw.reason))
-    trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, None), train_dataset=rows,
+    trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, column_prompts(model.prompts, rows.column_names)), train_dataset=rows,
         loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=[Progress(run, key)])
     trainer.remove_callback(PrinterCallback)
     untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))

@@ -1,0 +1,80 @@
+"What mining promises: the library's negatives under the library's settings, no right passage among them, and the same ones again"
+from functools import partial
+import numpy as np, pytest
+from embed_lab.lab import LabError
+from embed_lab.mining import mine, pool
+from embed_lab.models import tiny_model
+from embed_lab.texts import normalised
+from embed_lab.vectors import encoded
+
+verbs, things = 'reset pair clean charge mount sell'.split(), 'router headset light kettle printer'.split()
+rows = [dict(query=f'{v} my {t}', passage=f'{v} the {t} so', label=1) for v in verbs for t in things]
+rows += [dict(query=f'{v} my router', passage=f'{v} it at home', label=1) for v in verbs[:3]]
+model = tiny_model([t for o in rows for t in (o['query'], o['passage'])], dim=12)
+encode = partial(encoded, model)
+
+def by_query(candidates):
+    res = {}
+    for o in candidates: res.setdefault(o['query'], []).append(o['passage'])
+    return res
+
+def librarys(n, skip=0, margin=None, relative_margin=None):
+    from datasets import Dataset
+    from sentence_transformers.util import mine_hard_negatives
+    ds = Dataset.from_dict({k: [o[k] for o in rows] for k in ('query', 'passage')})
+    taken = relative_margin and 1 - relative_margin
+    res = mine_hard_negatives(ds, model, range_min=skip, range_max=30, absolute_margin=margin, relative_margin=taken, num_negatives=n, verbose=False)
+    return by_query({(o['query'], o['negative']): dict(query=o['query'], passage=o['negative']) for o in res}.values())
+
+@pytest.mark.parametrize('how', [dict(), dict(skip=3), dict(margin=.2), dict(relative_margin=.95), dict(margin=.1, relative_margin=.9)], ids=str)
+def test_finds_what_the_library_finds(how):
+    ours = by_query(mine(rows, encode, n=4, **how).candidates)
+    assert ours == librarys(4, **how) and len(ours) > 20
+
+def test_every_passage_is_counted_once_and_scores_are_the_models():
+    res = mine(rows, encode, n=100, margin=.05, relative_margin=.9, depth=200)
+    assert sum(res.removed.values()) + len(res.candidates) == res.ranked == 30*33
+    assert res.removed['right'] == 33 and res.removed['margin'] and res.removed['relative_margin']
+    o = res.candidates[7]
+    q, p, right = (encode([o[k]], kind)[0] for k,kind in (('query', 'query'), ('passage', 'document'), ('positive', 'document')))
+    cos = lambda a, b: a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+    assert np.allclose([cos(q, p), cos(q, right)], [o['score'], o['positive_score']], atol=1e-6)
+
+def test_skip_counts_ranks_among_what_is_not_known():
+    every = by_query(mine(rows, encode, n=6).candidates)
+    assert by_query(mine(rows, encode, n=4, skip=2).candidates) == {k: o[2:] for k,o in every.items()}
+    with_margin = mine(rows, encode, n=30, skip=2, margin=.2, depth=200).candidates
+    assert min(o['rank'] for o in with_margin) > 2
+
+def test_an_answer_by_another_spelling_is_not_mined():
+    twins = rows + [dict(query=o['query'].upper() + '?', passage=o['passage'].capitalize() + '.', label=1) for o in rows]
+    assert len(pool(twins).passages) == len(pool(rows).passages)
+    right = {(normalised(o['query']), normalised(o['passage'])) for o in rows}
+    found = mine(twins, encode, n=40, depth=200).candidates
+    assert len(found) == 30*33 - 33 and not right & {(normalised(o['query']), normalised(o['passage'])) for o in found}
+
+def test_what_is_judged_or_decided_is_left_alone():
+    first = mine(rows, encode, n=2).candidates
+    (q, a), (_, b) = ((o['query'], o['passage']) for o in first[:2])
+    more = [o | dict(negatives=[b.upper()]) if o['query'] == q else o for o in rows]
+    res = mine(more, encode, n=40, never=[(q + '!', a.title())], depth=200)
+    assert not {a, b} & {o['passage'] for o in res.candidates if o['query'] == q}
+    assert (res.removed['decided'], res.removed['judged']) == (1, 1)
+    wrong = mine(rows + [dict(query=q, passage=a, label=0)], encode, n=40, depth=200)
+    assert wrong.removed['judged'] == 1 and a not in [o['passage'] for o in wrong.candidates if o['query'] == q]
+
+def test_chance_has_a_seed_and_order_of_rows_changes_no_scores():
+    a, b, c = (mine(rows, encode, n=3, pick='random', seed=s).candidates for s in (1, 1, 2))
+    assert a == b != c and len(a) == 90
+    top, turned = (by_query(mine(o, encode, n=3).candidates) for o in (rows, rows[::-1]))
+    assert top == turned
+
+def test_queries_with_too_few_are_counted():
+    res = mine(rows[:2], encode, n=4)
+    assert (len(res.candidates), res.short, res.none) == (2, 2, 0)
+    assert mine(rows[:1], encode).none == 1 and 'none' in repr(mine(rows[:1], encode)) and mine(rows[:1], encode)._repr_html_()
+
+@pytest.mark.parametrize('how,why', [(dict(n=0), 'at least'), (dict(relative_margin=.05), '0.95'), (dict(relative_margin=float('nan')), 'share'), (dict(margin=-1), 'margin'),
+    (dict(skip=-1), 'skip'), (dict(pick='best'), 'top'), (dict(skip=98), 'looked at')])
+def test_senseless_settings_are_refused(how, why):
+    with pytest.raises(LabError, match=why): mine(rows, encode, **how)
