@@ -27,7 +27,7 @@ def judged(
     "Whether the tuned model is better than its base, in words"
     g, n = metrics['gain']['ndcg@10'], metrics['queries']
     word = 'better than' if g['low'] > 0 else 'worse than' if g['high'] < 0 else 'not told apart from'
-    return f"On {what} this model is **{word}** its base: nDCG@10 {g['mean']:+.3f}, 95 % interval [{g['low']:+.3f}, {g['high']:+.3f}] over {n:,} queries, one seed. The noise between seeds is not in that interval."
+    return f"On {what} this model is {word} its base on these queries: nDCG@10 {g['mean']:+.3f}, 95 % interval [{g['low']:+.3f}, {g['high']:+.3f}] over {n:,} queries, one seed. The noise between seeds is not in that interval."
 
 # %% ../nbs/49_card.ipynb #e05f8037
 holds = dict(open='for passages it has never seen, as long as they are of the kind that gold was searched in',
@@ -44,7 +44,8 @@ def section(
     def score(o): return f"{o['mean']:.3f} [{o['low']:.3f}, {o['high']:.3f}]"
     scores = _table(['system', *names.values()], [[written.get(k, k), *(score(o[m]) for m in names)] for k,o in metrics['systems'].items()])
     data = _table(['file', 'rows', 'sha256'], [[_code(k), f"{v['lines']:,}", _code(v['sha256'].removeprefix('sha256:'))] for k,v in i['data'].items()])
-    params = _table(['parameter', 'value'], [[k, _code(v)] for k,v in i['parameters'].items()])
+    def told(v): return Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v # where it lies is nobody's business
+    params = _table(['parameter', 'value'], [[k, _code(told(v))] for k,v in i['parameters'].items()])
     leaks = ''.join(f'\n> **Allowed leak:** {o}. The scores are too high by an unknown amount.\n' for o in run.get('leaks', []))
     made = [f"experiment {_code(run['experiment'])}", f"loss {_code(run['loss'])}" if run.get('loss') else '', f"commit {_code(git['commit'][:10])}{' with uncommitted edits' if git['dirty'] else ''}" if git else '',
         f"{hw.get('device', '')} {hw.get('precision', '')}".strip(), *(f'{k} {v}' for k,v in run['environment']['packages'].items() if k in ('embed-lab', 'sentence-transformers', 'torch'))]
@@ -53,6 +54,7 @@ def section(
 **Intended use.** Retrieval: ranking passages by similarity to a query. The scores below were measured on {metrics['queries']:,} queries against {metrics['documents']:,} documents and hold {holds[i['corpus']]}. Other languages, domains and tasks were not measured.
 
 {judged(metrics)}
+
 {judged(guard, 'the guard set, questions of another kind,') if guard else ''}
 {leaks}
 {scores}

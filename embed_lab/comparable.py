@@ -74,10 +74,13 @@ def judges(
     run:dict   # Its manifest
 )->tuple:      # (what evaluation said of it or None, what the manifest says): each what → hash or version
     "By what a run was judged"
-    said, data = msgspec.json.decode((path/'eval'/'gold_metrics.json').read_bytes()), run['inputs']['data']
+    data, file = run['inputs']['data'], path/'eval'/'gold_metrics.json'
+    try: said = msgspec.json.decode(file.read_bytes(), type=dict)
+    except (msgspec.DecodeError, FileNotFoundError) as e: raise LabError(f"{shown(file)}: no scores ({'no such file' if isinstance(e, FileNotFoundError) else e}); run it again with `--restart`") from None
     files = {f'data/{o}': data.get(o, {}).get('sha256') for o in gold_files} | {'corpus in settings.ini': run['inputs']['corpus']}
     files['the metrics'] = f"pytrec-eval-terrier {run['environment']['packages'].get('pytrec-eval-terrier')}"
     if not {'task', 'measures'} <= said.keys(): return None, files
+    if not isinstance(said['task'], dict) or not {'gold', 'corpus'} <= said['task'].keys() or not isinstance(said['measures'], dict): raise LabError(f"{shown(file)}: damaged; run it again with `--restart`")
     return dict(gold=said['task']['gold'], corpus=said['task']['corpus']) | {'the metrics': ' '.join(map(str, said['measures'].values()))}, files
 
 # %% ../nbs/43_comparable.ipynb #750db9c1
@@ -105,12 +108,14 @@ def read_scores(
     "Scores of one run"
     try:
         text = path.read_bytes()
-        systems = [k for k,v in msgspec.json.decode(text.split(b'\n', 1)[0]).items() if isinstance(v, dict) and 'scores' in v]
+        systems = [k for k,v in msgspec.json.decode(text.split(b'\n', 1)[0], type=dict).items() if isinstance(v, dict) and 'scores' in v]
         kind = msgspec.defstruct('Line', [('query_id', str), *((f's{i}', _System, msgspec.field(name=s)) for i,s in enumerate(systems))], gc=False)
         lines = sorted(msgspec.json.Decoder(kind).decode_lines(text), key=lambda o: o.query_id)
         columns = {s: [getattr(o, f's{i}').scores for o in lines] for i,s in enumerate(systems)}
         scores = {s: {m: np.array([o[m] for o in c]) for m in c[0]} for s,c in columns.items()}
     except (msgspec.DecodeError, KeyError) as e: raise LabError(f"{shown(path)}: not the scores of queries ({e}); run it again with `--restart`") from None
+    if odd := next((k for s,ms in scores.items() for k,o in ms.items() if not ((0 <= o) & (o <= 1)).all()), ''): raise LabError(f"{shown(path)}: a score `{odd}` outside 0 to 1; run it again with `--restart`")
+    if len({o.query_id for o in lines}) < len(lines): raise LabError(f"{shown(path)}: a query stands there twice; run it again with `--restart`")
     if len(lines) < 2: raise LabError(f"{shown(path)}: one scored query; a comparison needs two at least")
     return [o.query_id for o in lines], scores
 

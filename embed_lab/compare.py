@@ -127,7 +127,7 @@ def _notes(recipes, pairs):
         moved = dict.fromkeys(what for m in o.runs.values() for cause,what in differences(o.manifest, m) if cause != 'seed')
         if moved: yield f"the runs of {o.mark} differ in more than the seed: {few([*moved])}"
     if any(o.lent for o in pairs): yield "seed noise is pooled with that of the recipes outside a pair"
-    if len(pairs) > 1: yield f"words and p are after Holm's correction over {len(pairs)} pairs; each interval of an effect is of its pair alone"
+    if len(pairs) > 1: yield f"words and p are after Holm's correction over {len(pairs)} pairs; each interval of an effect is of its pair alone, and guard's words stand for themselves"
 
 # %% ../nbs/45_compare.ipynb #c92adbbf
 def compare(
@@ -159,7 +159,9 @@ def _said(pair):
     "Sentences on one pair"
     v, g = pair.verdict, pair.guard
     if pair.harm: yield f"a win on gold is a loss on guard ({g.effect:+.4f} [{g.low:+.4f}, {g.high:+.4f}])"
+    elif g and g.word == 'unmeasured' and g.high < 0: yield f"lower on guard on these queries ({g.effect:+.4f} [{g.low:+.4f}, {g.high:+.4f}]), where seed noise is unmeasured"
     if v.warning: yield v.warning
+    if g and g.warning and g.warning != v.warning: yield f"guard: {g.warning}"
     if v.word == 'tie': yield _settled(v)
 
 @patch

@@ -68,7 +68,7 @@ def browser(
 )->'HTML':         # For a notebook and for the page made of it
     "A table of queries to sort and search, the largest losses first"
     frame = need('pandas').DataFrame(browser_rows(moved))
-    options = dict(connected=False, allow_html=True, pageLength=rows, lengthMenu=[rows, 25, 100], showIndex=False, maxBytes=0, classes='display compact queries', autoWidth=False, layout=dict(topStart='search', topEnd='pageLength'),
-        columnDefs=[dict(className='dt-left', targets='_all'), dict(width='14%', targets=0), dict(width='28%', targets=[-2, -1])])
-    style = '<style>table.queries td { vertical-align: top !important }</style>'
+    options = dict(connected=False, allow_html=True, pageLength=rows, lengthMenu=[rows, 25, 100], showIndex=False, maxBytes=0, classes='display compact queries', autoWidth=False, text_in_header_can_be_selected=False, layout=dict(topStart='search', topEnd='pageLength'),
+        columnDefs=[dict(className='dt-left', targets='_all'), *(dict(width=f'{w}%', targets=i) for i,w in enumerate((15, 8, 6, 6, 6, 6, 6, 5, 21, 21)))])
+    style = '<style>table.queries { table-layout: fixed; width: 100% !important } table.queries td { vertical-align: top !important; overflow-wrap: anywhere }</style>'
     return need('IPython.display').HTML(style + need('itables').to_html_datatable(frame, **options))

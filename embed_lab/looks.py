@@ -55,11 +55,15 @@ class Looks:
         if not self.times: return f'{name}: no look at it has been logged'
         return f"{name} seen {self.times:,} time{'s'*(self.times > 1)} by {self.recipes:,} recipe{'s'*(self.recipes > 1)}"
 
+class _Look(msgspec.Struct):
+    gold: str
+    recipe: str
+
 def _logged(lab):
     log = lab.results/'gold_log.jsonl'
     for line in log.read_bytes().splitlines() if log.exists() else []:
-        try: yield msgspec.json.decode(line)
-        except msgspec.DecodeError: pass
+        try: yield msgspec.json.decode(line, type=_Look)
+        except msgspec.DecodeError: pass # half a line of a full disk
 
 def looks(
     lab:Lab,     # Whose log
@@ -67,5 +71,5 @@ def looks(
 )->list:         # `Looks`, one a hash
     "How often each gold set has been looked at"
     seen = {o: [] for o in golds}
-    for o in _logged(lab): seen.get(o['gold'], []).append(o['recipe'])
+    for o in _logged(lab): seen.get(o.gold, []).append(o.recipe)
     return [Looks(k, len(v), len(set(v))) for k,v in seen.items()]

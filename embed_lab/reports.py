@@ -39,7 +39,7 @@ def report(
     logging.getLogger('papermill').setLevel(logging.CRITICAL)
     notebook = to.with_suffix('.ipynb')
     notebook.parent.mkdir(parents=True, exist_ok=True)
-    try: pm.execute_notebook(str(shipped('reports')/'compare.ipynb'), str(notebook), dict(runs=list(map(str, runs)), measure=measure.lower()), cwd=str(lab.path), progress_bar=False, extra_arguments=['--IPKernelApp.log_level=50'])
+    try: pm.execute_notebook(str(shipped('reports')/'compare.ipynb'), str(notebook), dict(runs=list(map(str, runs)), measure=measure.lower(), lab_path=str(lab.path)), cwd=str(lab.path), progress_bar=False, extra_arguments=['--IPKernelApp.log_level=50'])
     except pm.PapermillExecutionError as e: raise LabError(f"{plain(notebook)}: the report broke off with {e.ename}: {plain(e.evalue)}; open it to see where") from None
     page(notebook, to)
     return notebook

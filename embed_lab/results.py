@@ -69,9 +69,11 @@ def last_heard(
 
 # %% ../nbs/24_results.ipynb #0b6f1e6f
 def _written(path):
-    try: return msgspec.json.decode((Path(path)/'run.json').read_bytes())
+    try: run = msgspec.json.decode((Path(path)/'run.json').read_bytes())
     except FileNotFoundError: return None
     except msgspec.DecodeError as e: raise LabError(f"{shown(Path(path)/'run.json')}: damaged ({e}); move the folder away and run it again") from None
+    if isinstance(run, dict) and 'status' in run: return run
+    raise LabError(f"{shown(Path(path)/'run.json')}: damaged (no manifest); move the folder away and run it again")
 
 def _lock(path): return Path(path).parent/'.locks'/f'{Path(path).name}.lock'
 

@@ -86,7 +86,7 @@ def query_lines(
 def verdict(self:Scores)->str:
     "What the paired interval says, with its limits"
     word = 'better than' if self.gain.low > 0 else 'worse than' if self.gain.high < 0 else 'not told apart from'
-    return f"tuned is {word} base by nDCG@10 {self.gain:+.3f} over {self.gain.n:,} queries, one seed"
+    return f"tuned is {word} base on these queries: nDCG@10 {self.gain:+.3f} over {self.gain.n:,} queries, one seed, whose noise is unmeasured"
 
 # %% ../nbs/41_scores.ipynb #742e500a
 @patch

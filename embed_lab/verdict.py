@@ -163,7 +163,7 @@ def distinct(
 
 # %% ../nbs/44_verdict.ipynb #3866474e
 def _warning(runs, seeds, noise):
-    out = [f"{k - s} of {whose} {k} runs are copies, which count once" for whose,k,s in zip(('our', 'their'), runs, seeds) if s < k]
+    out = [f"{k - s} of {whose} {k} runs gave the same scores as another, and count once" for whose,k,s in zip(('our', 'their'), runs, seeds) if s < k]
     if seeds == (2, 0): out.append("two seeds against a fixed system are called too often without a difference, up to one time in eight; train a third")
     if 1 not in seeds: return '; '.join(out)
     alone = seeds in ((1, 1), (1, 0))
