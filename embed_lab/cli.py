@@ -8,6 +8,7 @@ __all__ = ['app', 'Experiment', 'Threshold', 'main', 'first_run', 'tell', 'tell_
            'compare', 'reproduce', 'demo']
 
 # %% ../nbs/59_cli.ipynb #f532c28d
+from os.path import relpath
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Optional
@@ -71,7 +72,7 @@ def init(
     tell_left_out()
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
     typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {first_run(made.lab)}")
-    typer.echo(f"Which recipes this data can feed: {there}emb recipes --for {quote(str(made.lab.data.relative_to(made.lab.path)))}")
+    typer.echo(f"Which recipes this data can feed: {there}emb recipes --for {quote(relpath(made.lab.data, made.lab.path))}")
 
 # %% ../nbs/59_cli.ipynb #54554511
 @app.command('recipes', epilog='Example: emb recipes --for data')

@@ -224,7 +224,8 @@ def _batches(d, batch_size):
     if c.sampler == 'group_by_label' and (batch_size < 4 or batch_size % 2): yield d.finding('', f"takes texts two by two from several classes, and batch_size is {batch_size}", 'set an even batch_size of 4 or more', 'the sampler fails')
     if c.sampler != 'no_duplicates' or not all(o in d.columns for o in c.texts): return
     most, k = min((len({*d.columns[k]}), k) for k in c.texts) if all(isinstance(o, str) for k in c.texts for o in d.columns[k]) else (batch_size, '')
-    if 1 < most < min(batch_size, d.n): yield d.finding(k, f"has batches in which no text stands twice, but `{k}` has {most:,} different texts, fewer than batch_size {batch_size:,}", f'set batch_size to {most:,} or less', f'no batch is larger than {most:,}', fails=False)
+    if d.negatives and k: most, k = min((most, k), (len({o for c in ('passage', *d.negatives) for o in d.columns[c]}) // (1 + len(d.negatives)), 'passage'))
+    if 1 < most < min(batch_size, d.n): yield d.finding(k, f"has batches in which no text stands twice, and `{k}` has texts for batches of {most:,} at most, not of {batch_size:,}", f'set batch_size to {most:,} or less' + ', or train with fewer negatives'*bool(d.negatives), f'no batch is larger than {most:,}', fails=False)
 
 # %% ../nbs/19_contract.ipynb #fb8c8dd9
 def _contradictions(d):

@@ -7,6 +7,7 @@ __all__ = ['positives', 'judged']
 
 # %% ../nbs/28_examples.ipynb #91fcfead
 from collections import defaultdict
+from collections.abc import Iterable
 from itertools import chain, islice
 from statistics import median
 import numpy as np
@@ -20,11 +21,12 @@ def _filled(row, n, right, rows, rng):
 
 def positives(
     rows:list, # Dicts with query, passage, label, and perhaps negatives
-    seed:int=0 # Of the passages that fill gaps
+    seed:int=0,# Of the passages that fill gaps
+    never:Iterable=() # Pairs (query, passage) that are not to be learnt as wrong
 )->dict:       # Columns query, passage, negative_1, negative_2, …
     "Relevant pairs, each with as many negatives as half of them bring"
     rows, right = [o for o in rows if o['label'] == 1], defaultdict(set)
-    for o in rows: right[o['query']].add(o['passage'])
+    for q,p in chain(((o['query'], o['passage']) for o in rows), never): right[q].add(p)
     n, rng = int(median(len({*(o.get('negatives') or ())}) for o in rows)), np.random.default_rng(seed)
     wrong = zip(*(_filled(o, n, right, rows, rng) for o in rows))
     return {k: [o[k] for o in rows] for k in ('query', 'passage')} | {f'negative_{i}': list(o) for i,o in enumerate(wrong, 1)}

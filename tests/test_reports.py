@@ -68,7 +68,7 @@ def test_the_card_says_what_the_model_is(runs):
         scores = json.loads((run/'eval'/'gold_metrics.json').read_text())
         assert card.startswith('---\n') and card.count('## How it was made, and how good it is') == 1
         assert f"{scores['systems']['tuned']['ndcg@10']['mean']:.3f} [" in card and f"| lr | `{m['inputs']['parameters']['lr']}` |" in card
-        assert all(v['sha256'].removeprefix('sha256:') in card for v in m['inputs']['data'].values()) and 'base: nDCG@10' in card
+        assert all(v['sha256'].removeprefix('sha256:') in card for v in m['inputs']['data'].values()) and 'base on these queries: nDCG@10' in card
         assert 'window.pwned' not in card
         assert card.index('## How it was made') < card.index('## Model Details')
         from sentence_transformers import SentenceTransformer

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 import msgspec, numpy as np, torch
 from datasets import Dataset
+from ..batches import Apart
 from ..breakdown import Watch, broken
 from ..checkpoints import resume_point, seal
 from ..contract import check, contract, ordered, refuse
@@ -71,7 +72,8 @@ losses = {
 def training_rows(
     train:Dataset,  # Columns query, passage, label
     loss:str,       # One of `losses`
-    seed:int=0      # Of what is drawn
+    seed:int=0,     # Of what is drawn
+    apart:Sequence=() # Pairs (query, passage) that are not to be learnt as wrong
 )->Dataset:         # The rows and columns that the loss reads; raises `LabError` when they cannot be made
     "Rows as the loss wants them"
     if loss not in losses: raise LabError(f"there is no loss `{loss}`; {nearest(loss, list(losses))}")
@@ -79,7 +81,7 @@ def training_rows(
     if not any(train['label']): raise LabError(f"data/train.jsonl: all {len(train):,} rows have label 0; no loss here learns without relevant pairs")
     if reads.teacher: raise LabError(f"{loss} learns from a teacher, whose word the data lacks: use recipe `distil`, which asks one")
     rows = train.to_list()
-    return Dataset.from_dict(positives(rows, seed) if reads.label == 'none' else judged(rows, graded=reads.label != 'binary'))
+    return Dataset.from_dict(positives(rows, seed, apart) if reads.label == 'none' else judged(rows, graded=reads.label != 'binary'))
 
 # %% ../../nbs/inventory/02_train.ipynb #fe956da0
 class DevEvaluator(InformationRetrievalEvaluator):
@@ -134,13 +136,14 @@ def arguments(
     batch_size:int,  # Pairs a step
     lr:float,        # Peak learning rate
     evals:int,       # Evaluations on dev, evenly spaced
-    prompts:dict     # Column → what is put before its texts
+    prompts:dict,    # Column → what is put before its texts
+    apart:Sequence   # Pairs (query, passage) that may not share a batch, where the batch's other rows are negatives
 )->SentenceTransformerTrainingArguments:
     "The trainer's arguments for this machine"
     hw, every = hardware(), .999999/evals # a share of all steps; exactly 1 would mean every step
     return SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=epochs, per_device_train_batch_size=batch_size,
         learning_rate=lr, warmup_steps=.1, seed=run.seed, data_seed=run.seed, use_cpu=hw.device == 'cpu', bf16=hw.precision == 'bf16',
-        batch_sampler=contract(loss).sampler, prompts=prompts, eval_strategy='steps', eval_steps=every,
+        batch_sampler=Apart(apart) if contract(loss).sampler == 'no_duplicates' else contract(loss).sampler, prompts=prompts, eval_strategy='steps', eval_steps=every,
         save_strategy='steps', save_steps=every, save_total_limit=2, load_best_model_at_end=True, greater_is_better=True,
         metric_for_best_model='eval_dev_cosine_ndcg@10', logging_steps=.02, dataloader_pin_memory=hw.device == 'cuda',
         logging_nan_inf_filter=False, disable_tqdm=True, report_to='none') # the filter hides NaN, and the trainer above has looked already
@@ -218,14 +221,15 @@ def train(
     **options                 # Of the loss
 )->Trained:                   # Raises `LabError` where data and loss do not fit, or training breaks down
     "Fine-tune with sentence-transformers and save the best checkpoint in `final/`"
-    rows = training_rows(splits.train, loss, run.seed) if rows is None else rows
+    apart = [k for k,said in splits.decisions.items() if said != 'keep']
+    rows = training_rows(splits.train, loss, run.seed, apart) if rows is None else rows
     for o in refuse(check(rows, loss, batch_size), 'data/train.jsonl'): run.warn(str(o))
     rows, model, hw = rows.select_columns(ordered(rows, loss)), base_model(run, max_length, any(splits.prompts)) if model is None else model, hardware()
     uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads())
     key = uses | dict(loss=loss, epochs=epochs, batch_size=batch_size, lr=lr, max_length=max_length, evals=evals, dims=list(dims),
-        options=repr(options), prompts=model.prompts, rows=sha256(msgspec.json.encode(rows.to_dict())).hexdigest())
+        options=repr(options), prompts=model.prompts, apart=sorted(map(list, apart)), rows=sha256(msgspec.json.encode(rows.to_dict())).hexdigest())
     run.record(loss=losses[loss].__name__, hardware=run.manifest['hardware'] | uses | dict(reason=hw.reason))
-    trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, column_prompts(model.prompts, rows.column_names)), train_dataset=rows,
+    trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, column_prompts(model.prompts, rows.column_names), apart), train_dataset=rows,
         loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=[Progress(run, key)])
     trainer.remove_callback(PrinterCallback)
     untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))
