@@ -235,7 +235,7 @@ def conventions(
     lines = [*_prompt_lines(model, family, query, passage, any(given)), *(_folder_lines(model, family, path) if path else ())]
     if copy and (query or passage) and not (saved or any(given)): lines.append(f"{model} is tuned from {family.name} and saves no prompts, so it gets the family's: set both to '' if it was tuned without")
     most = family.max_tokens or (_said(path, 'sentence_bert_config.json', {}).get('max_seq_length') if path else None)
-    if most and max_length and max_length > most: lines.append(f"{model} reads {most:,} tokens ({family.name}), not {max_length:,}: lower max_length, or split the texts")
+    if most and max_length and most < max_length < float('inf'): lines.append(f"{model} reads {most:,} tokens ({family.name}), not {max_length:,}: lower max_length, or split the texts")
     return Conventions(query, passage, source, tuple(lines))
 
 # %% ../nbs/21_families.ipynb #9a183c9a
