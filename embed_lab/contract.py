@@ -196,7 +196,7 @@ def _number_of_negatives(d:_Data)->Iterator:
         yield d.finding(d.more[c.most], f"takes {c.most or 'no'} column `{c.prefix}…`, and {{rows}} have {_names(d.more)}", remedy, c.extra if c.most == 0 else 'raises: the loss takes another number of columns')
     elif d.more != (named := [f'{c.prefix}{i}' for i in range(first, first + n)]):
         yield d.finding(d.more[-1], f"reads {_names(named)}, and {{rows}} have {_names(d.more)}", 'see whether a column was lost, and number them without a gap', 'silent: it reads those there are', fails=False)
-    if n < c.least: yield d.finding(f'{c.prefix}1', f"needs a column `{c.prefix}1` of passages known to be wrong, which {{rows}} lack", 'mine some with recipe `hard-negatives`, or use recipe `in-batch`, which needs none',
+    if n < c.least: yield d.finding(f'{c.prefix}1', f"needs a passage known to be wrong in a column `{c.prefix}1`, which {{rows}} lack", 'mine some with recipe `hard-negatives`, or use recipe `in-batch`, which needs none',
         'silent: another column takes its place' if d.odd and d.columns[d.odd[0]].text else 'raises: the loss finds a column less than it unpacks')
 
 # %% ../nbs/19_contract.ipynb #62446c88
