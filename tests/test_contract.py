@@ -227,6 +227,13 @@ def test_honest_data_pass_and_train(train, loss, i):
     does, losses, moved = train(data.select_columns(ordered(data, loss)), loss, 4, contract(loss).sampler)
     assert does == 'silent' and len(losses) == 2 and all(o == o for o in losses) and 0 < moved < 1, (does, losses, moved)
 
+@pytest.mark.parametrize('loss', list(contracts))
+def test_a_column_too_many_does_what_the_table_says(train, loss):
+    data, said = honest[loss][0], contract(loss).extra
+    does, losses, _ = train(data | dict(url=other), loss)
+    assert does == said.split(':')[0], (does, losses)
+    if does == 'silent': assert (losses == train(data, loss)[1]) == (said == 'silent: it is encoded and not used'), losses
+
 def test_columns_go_by_name(train):
     data = dict(passage=passages, negative_2=worse, query=queries, negative_1=wrong, label=[1]*4)
     assert ordered(data, 'in-batch') == ['query', 'passage', 'negative_1', 'negative_2'] and ordered(data, 'margin-mse') == [*ordered(data, 'in-batch'), 'label']

@@ -23,6 +23,7 @@ def true_share(hits, queries, docs): return np.mean([len(set(a) & set(b)) / len(
 
 def test_it_searches_the_index_and_finds_what_it_says(both, hits):
     assert hits.how.startswith('approximate') and hits.judged == 100
+    assert int(hits.how.split()[3]) < 500, 'the walk is widened no further than it needs'
     assert .93 <= hits.recall < 1 and abs(hits.recall - true_share(hits, *both)) < .02
 
 def test_scores_and_their_order_are_those_of_the_exact_search(both, hits):
@@ -43,11 +44,13 @@ def test_every_search_is_the_same_whatever_the_threads(both, hits):
     import faiss
     was = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(3)
-    try: again = approximate_top_k(*both, k=20)
+    seen = set()
+    try: again = approximate_top_k(*both, k=20, show=lambda what, *o: seen.add((what, faiss.omp_get_max_threads())))
     finally: faiss.omp_set_num_threads(was)
+    assert seen == {('indexing', 1), ('searching', 3)}, 'threads that build together build another graph each time'
     np.testing.assert_array_equal(again.at, hits.at)
     np.testing.assert_array_equal(again.scores, hits.scores)
-    assert again.recall == hits.recall and faiss.omp_get_max_threads() == was
+    assert again.recall == hits.recall
 
 def test_the_seed_picks_the_queries_that_judge(both, monkeypatch):
     seen, was = [], index.top_k
@@ -76,7 +79,22 @@ def test_vectors_that_are_hard_on_a_graph_are_searched_all_the_same(kind):
     assert (hits.at >= 0).all() and all(len(set(o)) == 10 for o in hits.at)
     assert abs(share(hits.scores, true[1]) - hits.recall) < .1 and hits.recall > .9
 
-@pytest.mark.parametrize('q,d,k', [(0, 900, 5), (7, 0, 5), (7, 9, 20), (1, 900, 5), (2, 900, 5)])
+def test_a_walk_that_finds_too_few_is_made_up_for(both, monkeypatch):
+    was = index.built
+    class Torn:
+        def __init__(self, docs, *o): self.whole, self.hnsw = was(docs, *o), type('', (), {})()
+        def search(self, queries, n):
+            at = self.whole.search(queries, n)[1]
+            at[::3, 5:] = -1
+            at[1::3, 30:] = -1
+            return None, at
+    monkeypatch.setattr(index, 'built', Torn)
+    hits, true = approximate_top_k(*both, k=20), top_k(*both, 20)
+    assert (hits.at >= 0).all() and hits.recall > .8
+    np.testing.assert_array_equal(hits.at[::3], true[0][::3])
+    assert share(hits.scores[1::3], true[1][1::3]) > .8
+
+@pytest.mark.parametrize('q,d,k', [(1300, 300, 5), (0, 900, 5), (7, 0, 5), (7, 9, 20), (1, 900, 5), (2, 900, 5)])
 def test_few_queries_or_documents(q, d, k):
     hits = approximate_top_k(made(q) if q else np.empty((0, 48)), made(d) if d else np.empty((0, 48)), k)
     assert hits.at.shape == hits.scores.shape == (q, min(k, d)) and hits.recall > .7
@@ -87,6 +105,7 @@ def test_other_precisions_are_read_as_float32(dtype):
     a, b = approximate_top_k(q, d, 5), approximate_top_k(q.float().numpy(), d.float().numpy(), 5)
     np.testing.assert_array_equal(a.at, b.at)
 
+@pytest.mark.filterwarnings('error')
 def test_a_read_only_file_is_searched(tmp_path):
     np.save(tmp_path/'docs.npy', made(900))
     docs = np.load(tmp_path/'docs.npy', mmap_mode='r')

@@ -78,7 +78,9 @@ def other_words(model):
 
 def adapter(model):
     from peft import LoraConfig
-    model.add_adapter(LoraConfig(target_modules=['query'], init_lora_weights=False))
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model.add_adapter(LoraConfig(target_modules=['value'], lora_alpha=64, init_lora_weights=False))
 
 def softer(model):
     adapter(model)
@@ -156,10 +158,9 @@ def test_a_broken_shard_is_thrown_away_and_its_texts_encoded(harm, model, asked,
         data = save(dict(vectors=want))
     path.write_bytes(dict(cut=data[:len(data)//2], emptied=b'', other=b'{"not": "a shard"}').get(harm, data))
     asked()
-    np.testing.assert_array_equal(encoded(model, texts, 'query', tmp_path), want)
-    assert asked() == len(texts)
-    np.testing.assert_array_equal(encoded(model, texts, 'query', tmp_path), want)
-    assert asked() == 0
+    for n in len(texts), 0:
+        np.testing.assert_allclose(encoded(model, texts[::-1], 'query', tmp_path), want[::-1], atol=1e-6)
+        assert asked() == n and not path.exists()
 
 def test_a_shard_deleted_while_it_is_read_was_never_there(model, asked, tmp_path, monkeypatch):
     encoded(model, texts, 'query', tmp_path)

@@ -15,7 +15,7 @@ from .datasets import Splits, map_texts, to_dataset, unprompted
 from .train import Encoder, base_model
 from ..lab import LabError
 from ..mining import Mined, mine
-from ..models import find_model, load_model
+from ..models import find_model, load_model, weights_hash
 from ..runs import Run
 from ..texts import normalised
 from ..vectors import encoded
@@ -30,6 +30,7 @@ def mining_model(
     if miner is None: return base_model(run, max_length)
     path = find_model(miner, run.lab.path)
     if (what := kind(path)) not in ('encoder', 'static'): raise LabError(f"miner {miner} is a {what}, which cannot search; name an encoder, such as the `final` of a run")
+    run.note('miner', name=miner, weights=weights_hash(path))
     return load_model(path, max_seq_length=max_length)
 
 # %% ../../nbs/inventory/05_negatives.ipynb #07e74644
@@ -86,6 +87,8 @@ def mine_negatives(
     meets = looked_at(in_batch(mine(rows, vectors, 10, never=[k for k,v in decisions.items() if v != 'keep']).candidates, rows))
     found = picked(mined, {(o['query'], o['passage']) for o in odd} if suspects == 'drop' else set(), n)
     run.note('mining', miner=miner or 'the base model', **mined.counts(), suspects=len(odd), in_batch=len(meets), used=sum(map(len, found.values())))
-    train = map_texts(replace(plain, train=to_dataset(filled(rows, found, n))), before['query'].__add__, before['document'].__add__).train
+    if 2*mined.none > mined.queries: run.warn(f"{mined.none:,} of {mined.queries:,} queries got no hard negative, so training is little more than `in-batch`: name a better `miner`, whose right passages score higher, or loosen the margins")
+    train = to_dataset(filled(rows, found, n))
+    if any(splits.prompts): train = map_texts(replace(plain, train=train), before['query'].__add__, before['document'].__add__).train
     notes = f'mine_negatives: {mined!r}', f'mine_negatives: {len(odd):,} of them look like answers ({suspects})'
     return replace(splits, train=train, notes=(*splits.notes, *notes)), Audit(odd + meets, run.lab.data/'decisions.jsonl')
