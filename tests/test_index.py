@@ -105,7 +105,7 @@ def test_other_precisions_are_read_as_float32(dtype):
     a, b = approximate_top_k(q, d, 5), approximate_top_k(q.float().numpy(), d.float().numpy(), 5)
     np.testing.assert_array_equal(a.at, b.at)
 
-@pytest.mark.filterwarnings('error')
+@pytest.mark.filterwarnings('error:The given NumPy array is not writable')
 def test_a_read_only_file_is_searched(tmp_path):
     np.save(tmp_path/'docs.npy', made(900))
     docs = np.load(tmp_path/'docs.npy', mmap_mode='r')
