@@ -35,6 +35,6 @@ def main(passages:int=400, texts:int=100_000):
     rows = [o['passage'] for o in mine_sample()['train']]
     distinct = list(dict.fromkeys(rows))
     compare('MiniLM', load_model(minilm, max_seq_length=128), distinct[:passages])
-    compare('tiny static model', tiny_model(distinct, dim=384), [f'{distinct[i % len(distinct)]} {i}' for i in range(texts)])
+    compare('tiny static model', tiny_model(distinct, dim=384), [f'{distinct[i % len(distinct)][:200]} {i}' for i in range(texts)])
 
 main(*map(int, sys.argv[1:]))
