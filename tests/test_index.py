@@ -23,7 +23,6 @@ def true_share(hits, queries, docs): return np.mean([len(set(a) & set(b)) / len(
 
 def test_it_searches_the_index_and_finds_what_it_says(both, hits):
     assert hits.how.startswith('approximate') and hits.judged == 100
-    assert int(hits.how.split()[3]) < 500, 'the walk is widened no further than it needs'
     assert .93 <= hits.recall < 1 and abs(hits.recall - true_share(hits, *both)) < .02
 
 def test_scores_and_their_order_are_those_of_the_exact_search(both, hits):
@@ -38,6 +37,7 @@ def test_scores_and_their_order_are_those_of_the_exact_search(both, hits):
 
 def test_more_recall_is_more_recall(both):
     low, high = (approximate_top_k(*both, k=20, least=o) for o in (.5, .999))
+    assert int(high.how.split()[3]) < 1000, 'no wider than it needs'
     assert low.recall < high.recall and high.recall >= .99 and true_share(high, *both) >= .99
 
 def test_every_search_is_the_same_whatever_the_threads(both, hits):
@@ -89,8 +89,10 @@ def test_a_walk_that_finds_too_few_is_made_up_for(both, monkeypatch):
             at[1::3, 30:] = -1
             return None, at
     monkeypatch.setattr(index, 'built', Torn)
-    hits, true = approximate_top_k(*both, k=20), top_k(*both, 20)
-    assert (hits.at >= 0).all() and hits.recall > .8
+    queries, docs = both[0], both[1].copy()
+    docs[0] = queries[1]
+    hits, true = approximate_top_k(queries, docs, k=20), top_k(queries, docs, 20)
+    assert (hits.at >= 0).all() and hits.recall > .8 and all(len(set(o)) == 20 for o in hits.at)
     np.testing.assert_array_equal(hits.at[::3], true[0][::3])
     assert share(hits.scores[1::3], true[1][1::3]) > .8
 
