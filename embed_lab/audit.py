@@ -43,7 +43,7 @@ def likeness(
 def judged(
     judge:Callable, # List of (query, passage) → a score each, higher is better
     found:list      # Candidates as dicts
-)->list:            # The same with `judged` and `judged_positive`
+)->list:            # The same, with `judged` and `judged_positive`
     "A second opinion; raises `LabError` unless there is one number a pair"
     pairs = [*dict.fromkeys((o['query'], o[k]) for o in found for k in ('passage', 'positive'))]
     scores = np.asarray(judge(pairs) if pairs else [], np.float64)
@@ -59,9 +59,9 @@ def signs(
     threshold:float  # Likewise
 )->tuple:            # Reasons in words
     "What speaks against a wrong answer"
-    said = [likeness(o, answers, threshold)]
-    if o['score'] >= o['positive_score']: said.append('the model finds it as near as its answer')
-    if 'judged' in o and o['judged'] >= o['judged_positive']: said.append('the judge scores it as high as its answer')
+    said, high = [likeness(o, answers, threshold)], 'judged' not in o or o['judged'] >= o['judged_positive']
+    if high and o['score'] >= o['positive_score'] and o['positive_rank'] <= 10: said.append('the model finds it as near as its answer')
+    if high and 'judged' in o: said.append('the judge scores it as high as its answer')
     return tuple(filter(None, said))
 
 # %% ../nbs/33_audit.ipynb #793a41b0
@@ -77,8 +77,10 @@ def suspects(
         if o['label'] == 1: right[normalised(o['query'])].setdefault(f := normalised(o['passage']), words(f).keys())
     exact = {(o['query'], o['passage']) for o in rows if o['label'] == 1}
     for o in msgspec.to_builtins(list(candidates)): once.setdefault((o['query'], o['passage']), dict(kind='mined') | o)
+    def why(o): return signs(o, right[normalised(o['query'])], threshold)
     some = [o for k,o in once.items() if k not in exact]
-    some = [o | dict(why=signs(o, right[normalised(o['query'])], threshold)) for o in (judged(judge, some) if judge else some)]
+    if judge: some = judged(judge, [o for o in some if o['kind'] == 'mined' or why(o)])
+    some = [o | dict(why=why(o)) for o in some]
     return sorted((o for o in some if o['why']), key=lambda o: (-len(o['why']), o['positive_score'] - o['score']))
 
 # %% ../nbs/33_audit.ipynb #0c22c49d

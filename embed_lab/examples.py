@@ -39,5 +39,7 @@ def judged(
     "Every judged pair, relevant or not"
     def said(o): return float(o['label'] if o.get('score') is None else o['score']) if graded else o['label']
     pairs = [(o['query'], o['passage'], said(o)) for o in rows]
-    pairs += [(o['query'], t, 0) for o in rows if o['label'] for t in o.get('negatives') or ()]
+    known = {(q, p) for q,p,_ in pairs}
+    wrong = ((o['query'], t) for o in rows if o['label'] for t in o.get('negatives') or ())
+    pairs += [(*o, 0) for o in dict.fromkeys(wrong) if o not in known]
     return dict(zip(('query', 'passage', 'score' if graded else 'label'), map(list, zip(*pairs))))

@@ -52,8 +52,10 @@ def inputs(
     "Everything that a run is made of"
     from embed_lab.models import weights_hash
     code = {shown(o): file_hash(o) for o in sorted(lab.inventory.glob('*.py')) if not o.name.startswith('_')}
+    def holds_model(o): return any(os.path.isfile(lab.path/o/f) for f in ('modules.json', 'config.json'))
+    models = {k: weights_hash(lab.path/o) for k,o in params.items() if k != 'model' and isinstance(o, str) and holds_model(o)}
     return dict(notebook=code_hash(notebook), parameters=scrubbed(params), inventory=code, data=data_facts(lab.data), corpus=lab.corpus,
-        base_model=base and weights_hash(base))
+        base_model=base and weights_hash(base)) | (dict(models=models) if models else {})
 
 # %% ../nbs/23_manifest.ipynb #b6631ce4
 packages = ('embed-lab', 'torch', 'sentence-transformers', 'transformers', 'accelerate', 'datasets', 'tokenizers', 'safetensors',
@@ -119,8 +121,8 @@ def differences(
     def parameter(k, a, b): return f"parameter {value(k, a, b)}"
     seed, now = ({k: o['parameters'].get(k) for k in ['seed']} for o in (i, j))
     res = [('data', o) for o in _changed(i['data'], j['data'], rows)]
-    res += [('data', o) for o in _changed(*({'corpus': o['corpus'], "the base model's weights": o['base_model']} for o in (i, j)),
-        lambda k, a, b: value(k, a, b) if k == 'corpus' else moved(k.replace('weights', 'weight file'), a, b))]
+    res += [('data', o) for o in _changed(*({'corpus': o['corpus'], "the base model's": o['base_model']} | {f"{k}'s": v for k,v in o.get('models', {}).items()} for o in (i, j)),
+        lambda k, a, b: value(k, a, b) if k == 'corpus' else moved(f'{k} weight file', a, b))]
     res += [('code', o) for o in _changed({'the notebook': i['notebook'], **i['inventory'], 'the toolkit': e['toolkit']}, {'the notebook': j['notebook'], **j['inventory'], 'the toolkit': f['toolkit']}, moved)]
     res += [('code', o) for o in _changed(i['parameters'] | dict(seed=0), j['parameters'] | dict(seed=0), parameter)]
     res += [('environment', o) for o in _changed(dict(python=e['python']) | e['packages'], dict(python=f['python']) | f['packages'], value)]
@@ -141,7 +143,7 @@ class DataFile(msgspec.Struct):
     sha256: said(str, 'Of its bytes')
     lines: said(int, 'Rows in it')
 
-class Inputs(msgspec.Struct):
+class Inputs(msgspec.Struct, omit_defaults=True):
     "What decides the outcome; runs with equal inputs are the same run"
     notebook: said(str, 'sha256 over the code cells, without the one that holds the parameters')
     parameters: said(dict[str, Any], 'Every parameter, the seed among them: defaults, settings and overrides together')
@@ -149,6 +151,7 @@ class Inputs(msgspec.Struct):
     data: said(dict[str, DataFile], 'File name → content and size')
     corpus: Literal['open', 'fixed']
     base_model: said(str | None, 'sha256 over the weights')
+    models: said(dict[str, str], 'Parameter that names a folder with another model → sha256 over its weights') = {}
 
 # %% ../nbs/23_manifest.ipynb #34b6739f
 class Process(msgspec.Struct):

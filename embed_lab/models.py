@@ -49,7 +49,8 @@ def tiny_transformer(
     tok.normalizer, tok.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     tok.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=[*names.values()], show_progress=False))
     tok.post_processor = processors.BertProcessing(('[SEP]', 3), ('[CLS]', 2))
-    config = tf.BertConfig(vocab_size=tok.get_vocab_size(), hidden_size=dim, num_hidden_layers=2, num_attention_heads=2, intermediate_size=2*dim, initializer_range=.2)
+    config = tf.BertConfig(vocab_size=tok.get_vocab_size(), hidden_size=dim, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=2*dim, max_position_embeddings=128, initializer_range=.2, hidden_dropout_prob=0.)
     tf.logging.disable_progress_bar()
     with TemporaryDirectory() as folder, torch.random.fork_rng([]):
         torch.manual_seed(seed)

@@ -14,7 +14,7 @@ rows = [dict(query='reset my router', passage='hold the button for ten seconds',
     dict(query='reset my router', passage='open the manual', label=0)]
 
 def near(passage, score=.1, query='reset my router', positive='hold the button for ten seconds'):
-    return dict(query=query, positive=positive, passage=passage, score=score, positive_score=.8, rank=1)
+    return dict(query=query, positive=positive, passage=passage, score=score, rank=1, positive_score=.8, positive_rank=2)
 
 def letters(texts, kind):
     import numpy as np

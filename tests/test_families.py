@@ -123,6 +123,11 @@ def test_white_space():
     assert "not 'query:'" in line
     with pytest.raises(LabError, match='a pair'): conventions('intfloat/e5-small-v2', prompts='query: ')
 
+def test_given_twice(saved):
+    from embed_lab.inventory.train import base_model
+    from embed_lab.runs import rehearsal
+    with pytest.raises(LabError, match='keep one of the two'): base_model(rehearsal(saved('mine'), query_prompt='q: '), 32, True)
+
 def test_tuned_copy(saved):
     path = saved('mine', README__md='---\nbase_model: intfloat/e5-small-v2\n---\n')
     asked = conventions(path)

@@ -65,6 +65,17 @@ def test_matryoshka_scores_every_length(lab):
     assert (run/'plots'/'dimensions.html').stat().st_size < 50_000 and loaded(run/'final').get_embedding_dimension() == 32
     assert 'MatryoshkaLoss' in (run/'final'/'README.md').read_text()
 
+def test_a_family_is_used_as_it_was_trained(lab):
+    "Its prompts are saved in the model; without them on purpose, the run says what is odd"
+    shutil.copytree(lab/'bert', lab/'e5-small-v2')
+    args = 'exp_04_matryoshka', '-p', 'model', 'e5-small-v2', '-p', 'dims', '[8]', '-p', 'lr', .01
+    emb('run', *args, cwd=lab)
+    run = lab/'results'/'exp_04_matryoshka,dims=8,lr=0.01,model=e5-small-v2'
+    assert manifest(run)['stages']['prompts'] == dict(query='query: ', passage='passage: ', source='E5, https://arxiv.org/abs/2212.03533')
+    assert {k: loaded(run/'final').prompts[k] for k in ('query', 'document')} == dict(query='query: ', document='passage: ')
+    said = emb('run', *args, '-p', 'query_prompt', '', '-p', 'passage_prompt', '', cwd=lab)
+    assert "expects 'query: ' before queries and 'passage: ' before passages, but runs without" in said.stdout + said.stderr
+
 # static
 
 def test_static_trains_a_table_and_goes_on_with_it(lab, tmp_path):

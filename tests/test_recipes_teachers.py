@@ -17,8 +17,7 @@ def lines(run): return [json.loads(o) for o in (run/'eval'/'per_query.jsonl').re
 def made(tmp_path_factory):
     "A lab whose base model is made of words, with a little transformer beside it, and a finished rerank run"
     import numpy as np
-    from embed_lab.crossencoders import tiny_bert
-    from embed_lab.models import tiny_model
+    from embed_lab.models import tiny_model, tiny_transformer
     from embed_lab.rows import write_rows
     home = tmp_path_factory.mktemp('teachers')
     rows = [dict(query=f'{d} my {said}', passage=f'{d} {t}', label=1) for d in deeds for t,said in things.items()]
@@ -28,7 +27,7 @@ def made(tmp_path_factory):
     emb('init', lab, '--data', home/'data', '--recipe', 'rerank', '--recipe', 'distil', cwd=home)
     texts = [t for o in rows for t in (o['query'], o['passage'])]
     tiny_model(texts).save_pretrained(str(lab/'words'))
-    tiny_bert(texts, lab/'bert')
+    tiny_transformer(texts).save_pretrained(str(lab/'bert'))
     (lab/'settings.ini').write_text((lab/'settings.ini').read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', 'model = words').replace('corpus = open', 'corpus = fixed'))
     emb('run', *rerank, '-p', 'reranker', 'bert', cwd=lab)
     assert behind in [o.name for o in (lab/'results').iterdir()], [o.name for o in (lab/'results').iterdir()]

@@ -12,7 +12,6 @@ from html import escape
 from pathlib import Path
 import numpy as np, plotly.graph_objects as go
 from .datasets import Splits
-from .evaluate import unit
 from .plotting import styled, tints
 from .train import Encoder, base_model
 from ..lab import LabError
@@ -22,7 +21,7 @@ from ..runs import Run
 from ..scores import html_rows, plain, written
 from ..search import top_k
 from ..task import Task
-from ..vectors import encoded
+from ..vectors import encoded, unit
 from fastcore.basics import patch
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #95a96789

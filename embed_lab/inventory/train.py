@@ -164,7 +164,9 @@ def base_model(
     prompted:bool=False # Whether the texts have prompts already, from `add_prompts`
 ):                     # A `SentenceTransformer`, ready to be trained
     "The base model with what training asks of it, used as its family is meant to be"
-    given = ('', '') if prompted else tuple(run.params.get(o) for o in ('query_prompt', 'passage_prompt'))
+    given = tuple(run.params.get(o) for o in ('query_prompt', 'passage_prompt'))
+    if prompted and any(given): raise LabError("query_prompt and passage_prompt are set, and `add_prompts` in preprocess has put prompts before the texts already; keep one of the two")
+    if prompted: given = '', ''
     asked = conventions(run.params.get('model', run.base), run.base, given, max_length)
     for o in () if prompted else asked.warnings: run.warn(o)
     run.note('prompts', query=asked.query, passage=asked.passage, source=asked.source)
