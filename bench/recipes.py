@@ -11,7 +11,7 @@ settings = dict(static=dict(lr='.05', batch_size='256', max_length='128'), minil
 arms = {'in-batch': ('exp_02_in_batch', {}), 'hard, audited': ('exp_03_hard_negatives', dict(suspects='drop')),
     'hard, not audited': ('exp_03_hard_negatives', dict(suspects='keep')), 'plain script': ('exp_90_plain', {})}
 
-plain = ['''model = None
+plain = ['''model: 'Optional[str]' = None
 epochs: float = 1
 batch_size: int = 64
 lr: float = 1e-4

@@ -117,4 +117,4 @@ def main(folder:str='', seeds:str='20'):
         for j in range(i): verdict(ten[i], ten[j])
     print(f"ten recipes of three seeds and 1,000 queries, all 45 pairs: {time.perf_counter() - start:.2f} s")
 
-main(*sys.argv[1:])
+if __name__ == '__main__': main(*sys.argv[1:])

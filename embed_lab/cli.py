@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Experiment', 'Threshold', 'main', 'first_run', 'tell', 'tell_left_out', 'init', 'list_recipes', 'new', 'check',
-           'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'ls',
-           'compare', 'reproduce', 'demo']
+           'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'followed',
+           'best_rows', 'sweep', 'ls', 'compare', 'reproduce', 'demo']
 
 # %% ../nbs/59_cli.ipynb #f532c28d
 from os.path import relpath
@@ -223,6 +223,48 @@ def run(
     ended = [run_one(lab, o, values(parameter), anew)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
+
+# %% ../nbs/59_cli.ipynb #734983ff
+def followed(
+    show  # Of `live`
+):        # What `embed_lab.sweep.sweep` calls with its points
+    "Draw what runs, and say what has ended"
+    from embed_lab.sweep import rows
+    told = set()
+    def look(some):
+        for o in some:
+            if o.ended and o.name not in told: typer.echo(f'{o.name} {o.status}' + (f': {plain(o.error).removeprefix("LabError: ")}' if o.error else ''), err=True)
+            if o.ended: told.add(o.name)
+        n = [o.status for o in some]
+        show([r for r,o in zip(rows(some), some) if o.status == 'running'], f"{sum(o.ended for o in some):,} of {len(n):,} done, {n.count('running'):,} running, {n.count('waiting'):,} waiting")
+    return look
+
+def best_rows(some, top):
+    "The recipes of a sweep as a table, the best by dev first"
+    from embed_lab.sweep import ranked
+    return [{'dev nDCG@10': f'{o.dev:.3f}', 'seeds': str(len(o.runs)), 'recipe': ', '.join(f'{k}={v}' for k,v in o.given.items()) or 'as it is', 'run': o.runs[0]} for o in ranked(some)[:top]]
+
+# %% ../nbs/59_cli.ipynb #b5318961
+@app.command(cls=Pairs, epilog='Example: emb sweep exp_02_in_batch -g lr=5e-5,1e-4,2e-4 --seeds 3 --jobs 2')
+def sweep(
+    experiment:Experiment,
+    grid:Annotated[Optional[list[str]], typer.Option('-g', '--grid', metavar='KEY=V1,V2', help='Values of a parameter; with several, every combination.')] = None,
+    file:Annotated[Optional[Path], typer.Option('--points', help='Points instead of a grid, or beside one: JSONL, an object with parameters a line.')] = None,
+    seeds:Annotated[int, typer.Option(min=0, help='Run every point with the seeds from 1 to this.')] = 0,
+    parameter:Given = None,
+    jobs:Annotated[int, typer.Option(help='Points at a time; the cores are shared out between them.')] = 1,
+    top:Annotated[int, typer.Option(min=1, help='How many of the best are listed, by dev and never by gold.')] = 5,
+    json:Annotated[bool, typer.Option('--json', help='The points, as JSON.')] = False):
+    "Run an experiment with many settings; what is done is left alone, so the same command goes on after a stop."
+    from embed_lab import sweep as s
+    from embed_lab.lab import open_lab
+    from embed_lab.terminal import live
+    each = s.points(s.parsed(grid or []), s.listed(file) if file else [], seeds)
+    some = s.planned(open_lab(), experiment, s.laid_over(values(parameter), each))
+    with live() as show: s.sweep(some, jobs, followed(show))
+    if json: as_json([dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=s.dev_score(o.plan.path)) for o in some])
+    elif best := best_rows(some, top): table(best), typer.echo("\nBy dev, means over seeds. What gold says of them: emb compare, or emb ls")
+    if not all(o.good for o in some): raise typer.Exit(1)
 
 # %% ../nbs/59_cli.ipynb #2be52f71
 @app.command(epilog='Example: emb ls --json')

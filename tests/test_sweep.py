@@ -1,0 +1,81 @@
+"Sweeps: every point a run, the rest of them when one fails, and the same command again after a stop"
+import json, os, signal, subprocess, time
+import pytest
+from conftest import bin, emb, made_lab
+from test_lab import manifest
+
+exp = 'exp_02_in_batch'
+
+@pytest.fixture(scope='module')
+def shared(tmp_path_factory, data, base): return made_lab(tmp_path_factory.mktemp('sweep')/'lab', data, base)
+
+def started(lab, *args):
+    "A sweep in the background, with Ctrl-C as a terminal would have it"
+    return subprocess.Popen([bin/'emb', 'sweep', *map(str, args)], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler))
+
+def running(lab): return [p for p in (lab/'results').glob(f'{exp}*/run.json') if (m := json.loads(p.read_text()))['status'] == 'running' and m.get('progress')]
+
+def wait_for(f, seconds=120):
+    end = time.time() + seconds
+    while not (res := f()):
+        assert time.time() < end, 'waited in vain'
+        time.sleep(.1)
+    return res
+
+def test_every_point_is_a_run_and_one_that_fails_stops_no_other(shared):
+    res = emb('sweep', exp, '-g', 'lr=.1,.01,-1', '-p', 'epochs', 2, '--seeds', 2, '--jobs', 2, cwd=shared, ok=1)
+    runs = json.loads(emb('ls', '--json', cwd=shared).stdout)
+    assert sorted(o['status'] for o in runs.values()) == ['completed']*4 + ['failed']*2
+    assert all('lr=-1' in k for k,o in runs.items() if o['status'] == 'failed') and res.stderr.count('failed:') == 2
+    two = [o['hardware'] for o in runs.values() if o['status'] == 'completed']
+    assert {o['threads'] for o in two} == {max(1, len(os.sched_getaffinity(0))//2)} and len({o['precision'] for o in two}) == 1
+    lines = res.stdout.splitlines()
+    assert 'dev nDCG@10' in lines[0] and 'lr=-1' not in res.stdout and 'By dev' in lines[-1]
+
+    again = emb('sweep', exp, '-g', 'lr=.1,.01', '-p', 'epochs', 2, '--seeds', 2, '--json', cwd=shared)
+    said = json.loads(again.stdout)
+    assert [o['status'] for o in said] == ['up to date']*4 and all(0 < o['dev'] <= 1 for o in said)
+    assert {k: o['end'] for k,o in json.loads(emb('ls', '--json', cwd=shared).stdout).items() if o['status'] == 'completed'} == {k: o['end'] for k,o in runs.items() if o['status'] == 'completed'}
+    one = emb('run', exp, '-p', 'lr', '.1', '-p', 'epochs', 2, '-p', 'seed', 1, cwd=shared)
+    assert 'is up to date' in one.stdout
+
+def test_the_best_by_dev_comes_first(shared):
+    def dev(run): return max(o['dev'] for o in map(json.loads, (shared/'results'/run/'history.jsonl').open()) if o['step'] and 'dev' in o)
+    out = emb('sweep', exp, '-g', 'lr=.1,.01', '-p', 'epochs', 2, '--seeds', 2, '--top', 1, cwd=shared).stdout
+    means = {lr: sum(dev(f'{exp},epochs=2,lr={lr},seed={s}') for s in (1, 2))/2 for lr in (.1, .01)}
+    best = max(means, key=means.get)
+    assert f'{means[best]:.3f}' in out and f'lr={best}' in out and f'lr={min(means, key=means.get)}' not in out
+
+@pytest.mark.parametrize('args, said', [(['-g', 'lr'], 'is no axis of a grid'), (['-g', 'lr=.1,high'], 'in the point lr=high'), (['-g', 'speed=1,2'], 'no parameter `speed`'),
+    (['-g', 'lr=1', '-p', 'lr', '2'], 'leave out one of the two'), (['--points', 'none.jsonl'], 'none.jsonl'), (['-g', 'lr=1', '--jobs', '0'], 'ask for 1 or more'), (['-g', 'seed=1', '--seeds', '2'], 'say the same')])
+def test_what_will_not_do_is_said_before_anything_runs(shared, args, said):
+    before = sorted((shared/'results').iterdir())
+    res = emb('sweep', exp, *args, cwd=shared, ok=2)
+    assert said in res.stderr and len(res.stderr.strip().splitlines()) == 1 and before == sorted((shared/'results').iterdir())
+
+def test_points_come_from_a_file_too(shared):
+    (shared/'points.jsonl').write_text('{"lr": 0.1, "epochs": 2}\n\n{"lr": 0.05, "batch_size": 16}\n')
+    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--json', cwd=shared).stdout)
+    assert [o['parameters'] for o in said] == [dict(lr=.1, epochs=2, seed=1), dict(lr=.05, batch_size=16, seed=1)] and [o['status'] for o in said] == ['up to date', 'completed']
+    (shared/'points.jsonl').write_text('{"lr": 0.1}\n[1]\n')
+    assert 'points.jsonl:2: not an object' in emb('sweep', exp, '--points', 'points.jsonl', cwd=shared, ok=2).stderr
+
+def test_ctrl_c_stops_all_points_and_the_same_command_goes_on(lab):
+    args = exp, '-g', 'lr=.1,.01,.001', '-p', 'epochs', 60, '--jobs', 2
+    p = started(lab, *args)
+    wait_for(lambda: len(running(lab)) == 2)
+    p.send_signal(signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and 'emb: stopped' in err
+    assert sorted(o['status'] for o in json.loads(emb('ls', '--json', cwd=lab).stdout).values()) == ['interrupted']*2
+    said = json.loads(emb('sweep', *args, '--json', cwd=lab).stdout)
+    assert [o['status'] for o in said] == ['completed']*3
+
+def test_no_point_outlives_a_killed_sweep(lab):
+    p = started(lab, exp, '-g', 'lr=.1,.01', '-p', 'epochs', 2000, '--jobs', 2)
+    wait_for(lambda: len(running(lab)) == 2)
+    p.kill()
+    p.communicate(timeout=60)
+    wait_for(lambda: not running(lab), 60)
+    assert {o['status'] for o in json.loads(emb('ls', '--json', cwd=lab).stdout).values()} == {'interrupted'}
