@@ -1,7 +1,7 @@
 """`in-batch` and `hard-negatives` against the untuned model, BM25 and a plain script with the same steps, by `emb compare`
 
     python bench/recipes.py FOLDER [DATA,DATA] [static|minilm] [SEEDS] [STEPS]"""
-import json, os, subprocess, sys, time
+import json, os, shutil, subprocess, sys, time
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
 from kills import bin
@@ -52,14 +52,16 @@ def make(lab:Path, name:str, base:str):
     (lab/'experiments'/'exp_90_plain.ipynb').write_text(notebook())
 
 def run_all(lab:Path, kind:str, seeds:int, steps:int):
-    "Every arm with every seed; what is done already is left"
+    "Every arm with every seed; what is done already is left. Hard negatives are mined with the in-batch model of the first seed"
     rows = sum(json.loads(o)['label'] for o in (lab/'data'/'train.jsonl').open())
     given = settings[kind] | dict(epochs=str(round(min(1, steps * int(settings[kind]['batch_size']) / rows), 4)))
     for seed in range(1, seeds+1):
         for arm,(exp,more) in arms.items():
+            if exp == 'exp_03_hard_negatives': more = more | dict(miner='miner')
             t = time.time()
             words = [o for k,v in (given | more | dict(seed=str(seed))).items() for o in ('-p', k, v)]
             res = emb(lab, 'run', exp, *words)
+            if exp == 'exp_02_in_batch' and not (lab/'miner').exists(): shutil.copytree(next((lab/'results').glob(f'{exp},*seed=1*'))/'final', lab/'miner')
             print(f'{lab.name} {arm} seed {seed}: {time.time()-t:.0f} s' + (f' {res.stderr.strip().splitlines()[-1:]}' if res.returncode else ''), file=sys.stderr, flush=True)
 
 def report(lab:Path):

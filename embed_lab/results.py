@@ -23,7 +23,7 @@ def run_name(
     changed:dict    # Parameters given by hand
 )->str:             # A folder name
     "What a run is called"
-    def word(v): return re.sub(r'[^\w.+-]+', '-', str(v)).strip('-')
+    def word(v): return str(v) if isinstance(v, (int, float)) else re.sub(r'[^\w.+-]+', '-', str(v)).strip('-')
     name = ','.join([experiment, *(f'{k}={word(v)}' for k,v in sorted(changed.items()))])
     if len(name) <= 120: return name
     return name[:100] + ',' + hashlib.sha256(name.encode()).hexdigest()[:12]
