@@ -194,7 +194,7 @@ def table(
     "Cells that are escaped already, under their heads"
     def line(tag, o): return '<tr>' + ''.join(f'<{tag} style="text-align:left;vertical-align:top;white-space:normal;overflow-wrap:break-word">{t}</{tag}>' for t in o) + '</tr>'
     widths = ''.join(f'<col style="width:{o}%">' for o in list(heads.values())[:len(rows[0])])
-    return f'<table style="table-layout:fixed;width:100%"><colgroup>{widths}</colgroup>' + line('th', list(heads)[:len(rows[0])]) + ''.join(line('td', o) for o in rows) + '</table>'
+    return f'<table style="table-layout:fixed;width:100%;line-height:1.4"><colgroup>{widths}</colgroup>' + line('th', list(heads)[:len(rows[0])]) + ''.join(line('td', o) for o in rows) + '</table>'
 
 @dataclass(frozen=True, repr=False)
 class Audit:

@@ -28,13 +28,12 @@ class Commands(typer.core.TyperGroup):
 
 # %% ../nbs/58_terminal.ipynb #fbe80a7b
 def drawn(
-    rows:list,      # Dicts with the same keys
-    caption:str=''  # Below it
-):                  # Rich's table
+    rows:list # Dicts with the same keys
+):            # Rich's table
     "Rows as a table of text"
     from rich.table import Table
     from rich.text import Text
-    t = Table(box=None, pad_edge=False, header_style='bold', caption=Text(caption) if caption else None, caption_justify='left')
+    t = Table(box=None, pad_edge=False, header_style='bold')
     for k in rows[0]: t.add_column(k, overflow='fold')
     for o in rows: t.add_row(*(Text(plain(v)) for v in o.values()))
     return t
@@ -77,11 +76,11 @@ def bar(
 @contextmanager
 def live():
     "A function of (rows, caption) that draws them over and over on a terminal, and does nothing elsewhere"
-    from rich.console import Console
+    from rich.console import Console, Group
     from rich.live import Live
     console = Console(stderr=True)
     if not console.is_terminal: yield lambda rows, caption: None; return
-    with Live(console=console, transient=True, refresh_per_second=4) as l: yield lambda rows, caption: l.update(drawn(rows, caption) if rows else caption)
+    with Live(console=console, transient=True, refresh_per_second=4) as l: yield lambda rows, caption: l.update(Group(*([drawn(rows)] if rows else []), caption))
 
 # %% ../nbs/58_terminal.ipynb #291d4d2f
 class Pairs(typer.core.TyperCommand):

@@ -1,7 +1,7 @@
 "A real JupyterLab in headless Chromium runs a lab's baseline cell by cell and draws its charts"
-import os, shutil, socket, subprocess, time, urllib.request
+import json, os, shutil, socket, subprocess, time, urllib.request
 import pytest
-from conftest import bin, sh, too_fast
+from conftest import bin, emb, sh, too_fast
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if chromium is None and not os.environ.get('CI'): pytest.skip('needs Chromium or Chrome on the path', allow_module_level=True)
@@ -55,6 +55,30 @@ def test_the_baseline_runs_in_jupyterlab_and_its_charts_are_drawn(lab, jupyter, 
     assert wrong.all_text_contents() == []
     assert page.get_by_text('results/scratch/exp_01_baseline').count() >= 1
     assert (lab/'results'/'scratch'/'exp_01_baseline'/'run.json').exists() and not (lab/'results'/'exp_01_baseline'/'run.json').exists()
+
+def test_a_suspect_is_decided_with_a_click(lab, jupyter, page, tmp_path):
+    emb('new', 'exp_03_mined', '--recipe', 'hard-negatives', cwd=lab)
+    nb = lab/'experiments'/'exp_03_mined.ipynb'
+    cells = json.loads(nb.read_text())
+    at = next(i for i,o in enumerate(cells['cells']) if ''.join(o['source']) == 'audit')
+    cells['cells'] = cells['cells'][:at] + [cells['cells'][at] | dict(source=['audit.review(size=3)'])]
+    nb.write_text(json.dumps(cells).replace("relative_margin: 'Optional[float]' = 0.95", "relative_margin: 'Optional[float]' = None"))
+    page.goto(f'{jupyter}/lab/tree/experiments/{nb.name}')
+    page.locator('.jp-Notebook .jp-CodeCell').first.wait_for(timeout=60_000)
+    page.get_by_text('Python 3 (ipykernel) | Idle').wait_for(timeout=120_000)
+    page.get_by_text('Run', exact=True).first.click()
+    page.get_by_text('Run All Cells', exact=True).click()
+    page.wait_for_timeout(3000)
+    if (ask := page.locator('.jp-Dialog .jp-mod-accept')).count(): ask.click()
+    page.get_by_role('button', name='drop').first.wait_for(timeout=120_000)
+    page.screenshot(path=tmp_path/'review.png')
+    assert page.get_by_role('button', name='drop').count() == 3
+    page.get_by_role('button', name='drop').nth(1).click()
+    page.locator('button.mod-primary', has_text='drop').wait_for(timeout=30_000)
+    page.get_by_role('button', name='keep').nth(1).click()
+    page.locator('button.mod-primary', has_text='keep').wait_for(timeout=30_000)
+    lines = [json.loads(o) for o in (lab/'data'/'decisions.jsonl').open()]
+    assert [o['decision'] for o in lines] == ['drop', 'keep'] and lines[0]['query'] == lines[1]['query']
 
 def test_a_runs_charts_open_offline(lab, page):
     sh(bin/'emb', 'run', 'exp_02_in_batch', cwd=lab)
