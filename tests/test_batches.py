@@ -64,3 +64,20 @@ def test_the_trainer_takes_it_and_keeps_no_text(tmp_path):
     trainer.train()
     assert all(b'secret answer' not in o.read_bytes() for o in (tmp_path/'checkpoint-3').iterdir())
     assert args.to_dict().get('batch_sampler') is None
+
+def test_an_epoch_sees_every_row_of_few_passages(tmp_path):
+    from embed_lab.inventory.datasets import Splits
+    from embed_lab.inventory.train import Trainer, train
+    from embed_lab.models import tiny_model
+    from embed_lab.runs import rehearsal
+    rows = dict(query=[f'question {i}' for i in range(60)], passage=[f'answer {i % 6}' for i in range(60)], label=[1]*60, source=['']*60)
+    tiny_model([*rows['query'], *rows['passage']]).save_pretrained(str(tmp_path))
+    own, seen = Dataset.from_dict(rows), []
+    class Watching(Trainer):
+        def training_step(self, model, inputs, *args, **kw):
+            seen.append(len(inputs['query_offsets']))
+            return super().training_step(model, inputs, *args, **kw)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr('embed_lab.inventory.train.Trainer', Watching)
+        train(Splits(own, own, own), rehearsal(tmp_path), loss='in-batch', batch_size=32, lr=.01, evals=1)
+    assert sum(seen) == 60 and max(seen) == 6

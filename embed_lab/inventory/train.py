@@ -18,7 +18,7 @@ from datasets import Dataset
 from ..batches import Apart
 from ..breakdown import Watch, broken
 from ..checkpoints import resume_point, seal
-from ..contract import check, contract, ordered, refuse
+from ..contract import check, contract, fitting_batch, ordered, refuse
 from ..families import apply, column_prompts, conventions
 from ..examples import judged, positives
 from .datasets import Splits
@@ -213,7 +213,7 @@ def train(
     run:Run,                  # Brings base model and seed; receives checkpoints, `final/` and the record
     loss:str='contrastive',   # One of `losses`
     epochs:float=1,           # Passes over the training rows
-    batch_size:int=32,        # Pairs a step; with in-batch negatives also their number
+    batch_size:int=32,        # Pairs a step, fewer where the texts do not fill it; with in-batch negatives also their number
     lr:float=2e-5,            # Peak learning rate, reached after a tenth of the steps
     max_length:int=128,       # Tokens of a text that are read
     evals:int=3,              # Looks at dev, evenly spaced; the best of them is kept
@@ -226,6 +226,7 @@ def train(
     apart = [k for k,said in splits.decisions.items() if said != 'keep']
     rows = training_rows(splits.train, loss, run.seed, apart) if rows is None else rows
     for o in refuse(check(rows, loss, batch_size), 'data/train.jsonl'): run.warn(str(o))
+    batch_size = fitting_batch(rows, loss, batch_size)
     rows, model, hw = rows.select_columns(ordered(rows, loss)), base_model(run, max_length, any(splits.prompts)) if model is None else model, hardware()
     uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads())
     key = uses | dict(loss=loss, epochs=epochs, batch_size=batch_size, lr=lr, max_length=max_length, evals=evals, dims=list(dims),
