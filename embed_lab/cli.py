@@ -157,7 +157,8 @@ def run_one(
     lab,             # The lab
     name:str,        # An experiment
     given:dict,      # Parameter → text
-    anew:bool=False  # Whatever is there already
+    anew:bool=False, # Whatever is there already
+    warm:bool=False  # Whether its kernel is forked, where that is possible
 )->dict:             # The run's manifest
     "Run an experiment and say what came of it"
     from embed_lab.execute import execute, plan
@@ -165,7 +166,7 @@ def run_one(
     todo = plan(lab, name, given)
     for o in todo.exported: typer.echo(f'exported {shown(o)}')
     if todo.done and not anew: typer.echo(f'{todo.path.name} is up to date')
-    with bar(todo.path.name) as show: run = execute(todo, anew, show)
+    with bar(todo.path.name) as show: run = execute(todo, anew, show, warm=warm)
     for o in run.get('torn', []): typer.echo(f"{todo.path.name}: {o}; it was set aside", err=True)
     if run.get('resumed'): typer.echo(f"{todo.path.name} went on from {run['resumed']}")
     for o in run.get('warnings', []): typer.echo(f"{todo.path.name}: {plain(o)}", err=True)
@@ -220,7 +221,7 @@ def run(
     "Run experiments into results/. With the name of one before it, --help lists its parameters."
     from embed_lab.lab import open_lab
     lab = open_lab()
-    ended = [run_one(lab, o, values(parameter), anew)['status'] for o in experiments]
+    ended = [run_one(lab, o, values(parameter), anew, len(experiments) > 1)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
 

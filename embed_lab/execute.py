@@ -120,7 +120,7 @@ def pinned(
     hw = (run or {}).get('hardware', {})
     return dict(EMB_HARDWARE=f"{hw['device']} {hw['precision']}", OMP_NUM_THREADS=str(hw['threads'])) if hw.get('device') else {}
 
-def _papermill(plan, told):
+def _papermill(plan, told, warm):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
     import logging, papermill as pm
     from nbclient.exceptions import DeadKernelError
@@ -129,7 +129,7 @@ def _papermill(plan, told):
     told |= dict(EMB_RUN=str(plan.path), EMB_EXPERIMENT=plan.notebook.stem, EMB_GIVEN=msgspec.json.encode(plan.given).decode())
     try:
         with _whole_notebooks(plan.path), _environ(PYDEVD_DISABLE_FILE_VALIDATION='1', **told):
-            pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False,
+            pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, engine_name='warm' if warm else None,
                 extra_arguments=['--IPKernelApp.log_level=50'])
     except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}'
     except DeadKernelError: return 'killed', 'the kernel died; the usual cause is memory: lower batch_size or max_length'
@@ -168,12 +168,13 @@ def execute(
     plan:Plan,               # What to run
     anew:bool=False,         # Neither be content with a finished run nor go on with one that was cut short
     show:Callable|None=None, # Called with (stage, done, total) as it advances
-    repeats:dict|None=None   # The manifest of the run that this one reproduces
+    repeats:dict|None=None,  # The manifest of the run that this one reproduces
+    warm:bool=False          # Fork its kernel where that is possible; pays from the second run of a process on
 )->dict:                     # The run's manifest; raises `LabError` when the notebook refused to start, or somebody else writes this run
     "Run a plan into its folder, unless that very run is there already"
     with hold(plan.path):
         if plan.done and not anew: return read_run(plan.path)
         old = _prepare(plan, anew)
         told = pinned(old or repeats) | (dict(EMB_REPRODUCES=repeats['name']) if repeats else {})
-        with watching(plan.path, show): status,error = _papermill(plan, told)
+        with watching(plan.path, show): status,error = _papermill(plan, told, warm)
         return _conclude(plan, old, status, error)

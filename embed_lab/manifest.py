@@ -225,6 +225,7 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     warnings: said(list[str], 'What may have done harm') = []
     stages: said(dict[str, Any], 'What the stages of a recipe say of themselves, by name') = {}
     progress: Progress | None = None
+    kernel: said(Literal['started', 'forked'], 'Forked from a process with the imports done, or started as ever') = 'started'
     resumed: said(str | None, 'The checkpoint that training went on from') = None
     torn: said(list[str], 'Checkpoints that were damaged and set aside, and how') = []
     attempts: said(list[Attempt], 'Earlier starts of this run') = []

@@ -216,7 +216,7 @@ def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
     facts = dict(schema=1, experiment=notebook.stem, status='running', start=now(), process=process_facts(), overrides=overrides,
         inputs=inputs(lab, notebook, params, base), environment=environment(), hardware=machine(), git=git, exported=[shown(o) for o in exported],
-        lineage=read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from'), reproduces=os.environ.get('EMB_REPRODUCES'))
+        lineage=read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from'), reproduces=os.environ.get('EMB_REPRODUCES'), kernel=os.environ.get('EMB_KERNEL', 'started'))
     return facts, diff
 
 def _attempts(path, facts):

@@ -18,6 +18,7 @@ from .execute import Plan, execute, plan
 from .lab import Lab, LabError, plain, read_lab, shown
 from .results import read_run
 from .rows import opened
+from .warm import Forked, forked, possible, warmed
 
 # %% ../nbs/56_sweep.ipynb #25fddd44
 def parsed(
@@ -109,7 +110,7 @@ def child():
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=follow, daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background jobs ignore it
-    try: run = execute(plan(read_lab(Path(lab)), name, given))
+    try: run = execute(plan(read_lab(Path(lab)), name, given), warm=possible())
     except (LabError, OSError) as e: print(plain(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
     else: os._exit(dict(completed=0, interrupted=130).get(run['status'], 1))
@@ -118,11 +119,17 @@ def child():
 def begun(
     point:Point, # What to run
     told:dict    # Environment variables
-)->subprocess.Popen:
-    "Start a point's process"
-    words = json.dumps([str(point.plan.lab.path), point.plan.notebook.stem, point.plan.given])
-    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', words], env=os.environ | told,
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+)->subprocess.Popen|Forked:
+    "Start a point's process, with the imports done where that is possible"
+    env, words = os.environ | told, json.dumps([str(point.plan.lab.path), point.plan.notebook.stem, point.plan.given])
+    if not possible():
+        return subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', words], env=env,
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    (its_input, ours), (its_errors, theirs) = os.pipe(), os.pipe()
+    with open(os.devnull, 'w') as nothing: res = forked('point', [words], env, os.getcwd(), [its_input, nothing.fileno(), theirs])
+    os.close(its_input), os.close(theirs)
+    res.stdin, res.stderr = open(ours, 'w'), open(its_errors)
+    return res
 
 def ended(
     point:Point, # Whose process has ended
@@ -140,9 +147,11 @@ def share(
 )->dict:     # Environment variables of each
     "What the points are told, so that they compute alike"
     from embed_lab.models import hardware
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
+    threads = dict(OMP_NUM_THREADS=str(max(1, cores // jobs))) if jobs > 1 else {}
+    if possible(): warmed(os.environ | threads) # imports while this process does too
     hw = hardware()
-    own = dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or f'{hw.device} {hw.precision}')
-    return own | (dict(OMP_NUM_THREADS=str(max(1, len(os.sched_getaffinity(0)) // jobs) if hasattr(os, 'sched_getaffinity') else max(1, (os.cpu_count() or 1) // jobs))) if jobs > 1 else {})
+    return dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or f'{hw.device} {hw.precision}') | threads
 
 def sweep(
     some:list,               # `Point`s, as `planned` gives them
