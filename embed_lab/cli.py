@@ -220,8 +220,10 @@ def run(
     anew:Annotated[bool, typer.Option('--restart', '--force', help='Run anew, also what is up to date or could be gone on with; the old run is moved aside.')] = False):
     "Run experiments into results/. With the name of one before it, --help lists its parameters."
     from embed_lab.lab import open_lab
-    lab = open_lab()
-    ended = [run_one(lab, o, values(parameter), anew, len(experiments) > 1)['status'] for o in experiments]
+    from embed_lab.warm import manner
+    lab, several = open_lab(), len(experiments) > 1
+    if several: typer.echo(manner(), err=True)
+    ended = [run_one(lab, o, values(parameter), anew, several)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
 
@@ -231,8 +233,10 @@ def followed(
 ):        # What `embed_lab.sweep.sweep` calls with its points
     "Draw what runs, and say what has ended"
     from embed_lab.sweep import rows
+    from embed_lab.warm import manner
     told = set()
     def look(some):
+        if manner() not in told and any(o.status == 'running' for o in some): told.add(manner()), typer.echo(manner(), err=True)
         for o in some:
             if o.ended and o.name not in told: typer.echo(f'{o.name} {o.status}' + (f': {plain(o.error).removeprefix("LabError: ")}' if o.error else ''), err=True)
             if o.ended: told.add(o.name)

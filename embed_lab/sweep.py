@@ -101,7 +101,7 @@ def planned(
         if old.plan.given != p.given: raise LabError(f"two points would both write to {shown(p.path)}, {plain(old.plan.given)} and {plain(p.given)}; run one of them with `emb run`, and rename its folder")
     return list(res.values())
 
-# %% ../nbs/56_sweep.ipynb #d54a846a
+# %% ../nbs/56_sweep.ipynb #4dcf6754
 def child():
     "Run the point that the command line holds; for a process that `sweep` starts"
     lab, name, given = json.loads(sys.argv[1])
@@ -122,13 +122,19 @@ def begun(
 )->subprocess.Popen|Forked:
     "Start a point's process, with the imports done where that is possible"
     env, words = os.environ | told, json.dumps([str(point.plan.lab.path), point.plan.notebook.stem, point.plan.given])
-    if not possible():
-        return subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', words], env=env,
-            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    if possible():
+        try: return _forked(words, env)
+        except LabError as e: print(f'emb: {e}; starting one', file=sys.stderr)
+    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', words], env=env,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+def _forked(words, env):
     (its_input, ours), (its_errors, theirs) = os.pipe(), os.pipe()
-    with open(os.devnull, 'w') as nothing: res = forked('point', [words], env, os.getcwd(), [its_input, nothing.fileno(), theirs])
-    os.close(its_input), os.close(theirs)
-    res.stdin, res.stderr = open(ours, 'w'), open(its_errors)
+    stdin, stderr = open(ours, 'w'), open(its_errors)
+    try:
+        with open(os.devnull, 'w') as nothing: res = forked('point', [words], env, os.getcwd(), [its_input, nothing.fileno(), theirs])
+    finally: os.close(its_input), os.close(theirs)
+    res.stdin, res.stderr = stdin, stderr
     return res
 
 def ended(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['heavy', 'servers', 'own', 'signature', 'become', 'asked_for', 'reaped', 'Forking', 'serve', 'Forked', 'Server',
-           'possible', 'warmed', 'forked']
+           'possible', 'manner', 'warmed', 'forked']
 
 # %% ../nbs/36_warm.ipynb #59d5f2ad
 import atexit, json, os, selectors, signal, socket, subprocess, sys, tempfile, threading
@@ -129,7 +129,7 @@ class Forked:
     def __init__(self, conn:socket.socket):
         self.conn, self.returncode, self.stdin, self.stdout, self.stderr = conn, None, None, None, None
         self.pid = self._number(None)
-        if self.pid is None: raise OSError('the process that forks kernels has ended')
+        if self.pid is None: raise ConnectionResetError('no answer')
 
     def _number(self, timeout): # None where it hung up; raises `TimeoutError`
         self.conn.settimeout(timeout)
@@ -185,13 +185,18 @@ servers, _starting = {}, threading.Lock()
 
 def possible()->bool: return sys.platform == 'linux' # Whether processes can be forked here
 
+def manner()->str: # In words
+    "Where the kernels of several runs come from"
+    return 'kernels are forked from one process that has the imports done' if possible() else 'each kernel does its own imports, for processes can be forked on Linux alone'
+
 def warmed(
     env:dict # Of the processes to be
 )->Server|None: # None where the parent's serves
     "The server for an environment; it may still be importing"
     with _starting:
         if env.get('EMB_WARM', '').split(' ')[0] == signature(env): return None
-        return servers.get(signature(env)) or servers.setdefault(signature(env), Server(env))
+        if not (old := servers.get(key := signature(env))) or old.process.poll() is not None: servers[key] = Server(env)
+        return servers[key]
 
 # %% ../nbs/36_warm.ipynb #8c870b83
 def forked(
@@ -200,12 +205,14 @@ def forked(
     env:dict,   # Its whole environment
     cwd:str,    # Its working directory
     fds:list    # Numbers of three open files for its standard streams
-)->Forked:      # Raises `LabError` or `OSError` where there is nobody to fork it
+)->Forked:      # Raises `LabError` where there is nobody to fork it
     "A process with the imports done"
     server = warmed(env)
     path = server.ready() if server else env['EMB_WARM'].split(' ', 1)[1]
     conn = socket.socket(socket.AF_UNIX)
-    conn.connect(path)
     request = dict(kind=kind, argv=argv, env=env | dict(EMB_WARM=f'{signature(env)} {path}'), cwd=cwd)
-    socket.send_fds(conn, [json.dumps(request).encode() + b'\n'], fds)
-    return Forked(conn)
+    try:
+        conn.connect(path)
+        socket.send_fds(conn, [json.dumps(request).encode() + b'\n'], fds)
+        return Forked(conn)
+    except OSError as e: raise LabError(f'kernels cannot be forked: the process that should do it has ended ({e})') from e
