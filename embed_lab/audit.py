@@ -185,7 +185,7 @@ def cells(
     return [folded(o['query']), folded(o['positive']), folded(o['passage']), compared(o), f"{escape(o['kind'])}<ul style='margin:0;padding-left:1.2em'>{why}</ul>"]
 
 # %% ../nbs/33_audit.ipynb #0d5adbce
-shown_rows = 50 # Of a table
+shown_rows = 20 # Of a table
 heads = {'query': 15, 'its answer': 22, 'suspect': 29, 'scores': 10, 'why': 15, 'decision': 9} # Column → share of the width
 
 def table(

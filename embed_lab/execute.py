@@ -6,7 +6,7 @@
 __all__ = ['find_experiment', 'Plan', 'plan', 'watching', 'pinned', 'execute']
 
 # %% ../nbs/51_execute.ipynb #2e129ce3
-import os, threading
+import os, shutil, threading
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -120,6 +120,9 @@ def pinned(
     hw = (run or {}).get('hardware', {})
     return dict(EMB_HARDWARE=f"{hw['device']} {hw['precision']}", OMP_NUM_THREADS=str(hw['threads'])) if hw.get('device') else {}
 
+def _full(path, error): # Some libraries only say that they wrote less than they wanted
+    return f'; there is no space left on the disk of {shown(path)}: free some, and run it again' if 'space' not in error.lower() and shutil.disk_usage(path).free < 1 << 23 else ''
+
 def _papermill(plan, told, warm):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
     import logging, papermill as pm
@@ -131,7 +134,7 @@ def _papermill(plan, told, warm):
         with _whole_notebooks(plan.path), _environ(PYDEVD_DISABLE_FILE_VALIDATION='1', **told):
             pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, engine_name='warm' if warm else None,
                 extra_arguments=['--IPKernelApp.log_level=50'])
-    except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}'
+    except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}{_full(plan.path, e.evalue)}'
     except DeadKernelError: return 'killed', 'the kernel died; the usual cause is memory: lower batch_size or max_length'
     except KeyboardInterrupt: return 'interrupted', 'stopped by Ctrl-C'
     return 'completed', ''

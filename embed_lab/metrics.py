@@ -86,7 +86,9 @@ def bootstrap(
     n = len(table)
     if not n: raise ValueError("no scores: a mean needs at least one scored query")
     rng = np.random.default_rng(seed)
-    means = [np.bincount(rng.integers(n, size=n), minlength=n) @ table / n for _ in range(resamples)]
+    some = max(1, 1_000_000 // n) # Resamples at once, so that memory does not grow with them
+    def counts(m): return np.bincount((rng.integers(n, size=(m, n)) + n*np.arange(m)[:,None]).ravel(), minlength=m*n).reshape(m, n)
+    means = np.concatenate([counts(min(some, resamples - i)) @ table / n for i in range(0, resamples, some)])
     low, high = np.percentile(means, [50*(1-level), 50*(1+level)], axis=0) if n > 1 else np.full((2, table.shape[1]), np.nan)
     return [Interval(float(m), float(l), float(h), n) for m,l,h in zip(table.mean(0), low, high)]
 

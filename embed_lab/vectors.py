@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['aside', 'shard', 'room', 'encode', 'unit', 'traits', 'tokenizer_text', 'described', 'tensor_hash', 'fingerprint',
-           'text_key', 'write_shard', 'read_shard', 'kept', 'drop', 'prune', 'pieces', 'encoded']
+           'text_key', 'write_shard', 'read_shard', 'kept', 'drop', 'prune', 'remembered', 'pieces', 'encoded']
 
 # %% ../nbs/31_vectors.ipynb #a64c3252
 import os
@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from time import time
 import numpy as np
+from .chunks import in_chunks
 from .lab import LabError, need, shown
 from .rows import write_atomic
 
@@ -26,7 +27,7 @@ def encode(
 )->np.ndarray:                   # (texts, dimension), float32; raises `LabError` where a vector is not finite
     "Vectors of texts, as the model makes them"
     make = model.encode_query if kind == 'query' else model.encode_document
-    vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
+    with in_chunks(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
     if np.isfinite(np.linalg.norm(vecs, axis=1)).all(): return vecs
     raise LabError("the model is of no use: its vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 
@@ -89,7 +90,7 @@ def tensor_hash(
 # %% ../nbs/31_vectors.ipynb #98e17660
 def fingerprint(
     model:'SentenceTransformer', # Of any modules
-    kind:str                     # 'query' or 'document'
+    kind:str                     # 'query', 'document', or what else is asked of it
 )->str:                          # 32 hex digits; raises `LabError` where the model cannot be read
     "What decides the vector of a text, as a key"
     torch, st, tr = map(need, ('torch', 'sentence_transformers', 'transformers'))
@@ -172,6 +173,21 @@ def prune(
         if most < 0: drop(path)
 
 # %% ../nbs/31_vectors.ipynb #06f49117
+def remembered(
+    key:str,             # What decides the vectors; see `fingerprint`
+    names:list,          # `text_key`s, each once
+    make:Callable,       # From places in `names`, some thousand at a time, to their vectors
+    cache:str|Path|None  # A folder, if vectors are to be kept
+)->Iterator:             # (places, vectors), first those that were kept
+    "Vectors by name: what was made before is read, and the rest is made and kept"
+    left = {o: i for i,o in enumerate(names)}
+    if cache: yield from kept(cache, key, left)
+    names, places = list(left), list(left.values())
+    for i in range(0, len(places), shard):
+        vecs = make(places[i:i+shard])
+        if cache: write_shard(cache, key, names[i:i+shard], vecs), prune(cache, room)
+        yield places[i:i+shard], vecs
+
 def pieces(
     model:'SentenceTransformer', # What encodes
     texts:list,                  # Distinct texts
@@ -180,14 +196,8 @@ def pieces(
     batch_size:int               # Texts encoded at once
 )->Iterator:                     # (places, vectors), first those that were kept
     "The vectors of texts, some thousand at a time"
-    key = fingerprint(model, kind) if cache else ''
-    left = {text_key(t) if cache else i: i for i,t in enumerate(texts)}
-    if cache: yield from kept(cache, key, left)
-    names, places = list(left), list(left.values())
-    for i in range(0, len(places), shard):
-        vecs = encode(model, [texts[j] for j in places[i:i+shard]], kind, batch_size)
-        if cache: write_shard(cache, key, names[i:i+shard], vecs), prune(cache, room)
-        yield places[i:i+shard], vecs
+    def make(at): return encode(model, [texts[j] for j in at], kind, batch_size)
+    return remembered(fingerprint(model, kind) if cache else '', [*map(text_key, texts)], make, cache)
 
 # %% ../nbs/31_vectors.ipynb #820f17fe
 def encoded(

@@ -2,6 +2,7 @@
 import os, shutil, signal, subprocess, time
 import pytest
 from conftest import bin, exp
+from fastcore.nbio import mk_cell, read_nb, write_nb
 from test_lab import content, manifest
 from test_resume import name
 
@@ -32,6 +33,14 @@ def test_a_full_disk(lab, room):
     log = before.pop('gold_log.jsonl') # grows by a line a run
     for o in ('full', 'after'): assert before.items() <= content(lab/o).items() and (lab/o/'gold_log.jsonl').read_bytes().startswith(log)
     assert manifest(lab/'after'/f'{exp},epochs=3')['status'] == 'completed'
+
+def test_an_error_that_does_not_speak_of_the_disk(lab):
+    nb = read_nb(lab/'experiments'/f'{exp}.ipynb')
+    at = next(i for i,o in enumerate(nb.cells) if 'start(globals())' in o.source)
+    nb.cells[at+1:] = [mk_cell("import torch\ntorch.save(torch.zeros(3_000_000), run.path/'some.pt')")]
+    write_nb(nb, lab/'experiments'/'exp_09_large.ipynb')
+    res = mounting('mount -t tmpfs -o size=9m tmpfs results && emb run exp_09_large; echo "exit $?"', lab)
+    assert res.stdout.endswith('exit 1\n') and 'no space left on the disk of results/exp_09_large' in res.stderr and len([o for o in res.stderr.splitlines() if o.startswith('emb: ')]) == 1, res
 
 def test_results_that_may_not_be_written(lab):
     before = content(lab/'results')

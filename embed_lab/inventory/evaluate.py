@@ -50,13 +50,14 @@ def search_bm25(
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #02af7249
 def pair_metrics(
-    encoder:Encoder, # Any encoder
-    splits:Splits    # Gold with labels 0 and 1
-)->dict:             # Measure → value; empty when gold has one label only
+    encoder:Encoder,      # Any encoder
+    splits:Splits,        # Gold with labels 0 and 1
+    cache:Path|None=None  # As for `search`
+)->dict:                  # Measure → value; empty when gold has one label only
     "How well similarity tells relevant pairs from the others"
     gold, labels = splits.gold, np.array(splits.gold['label'])
     if len(set(labels)) < 2: return {}
-    sims = pairwise_cos_sim(*(encoded(encoder, gold[k], kind) for k,kind in dict(query='query', passage='document').items())).numpy()
+    sims = pairwise_cos_sim(*(encoded(encoder, gold[k], kind, cache) for k,kind in dict(query='query', passage='document').items())).numpy()
     f1,*_ = BinaryClassificationEvaluator.find_best_f1_and_threshold(sims, labels, True)
     accuracy,_ = BinaryClassificationEvaluator.find_best_acc_and_threshold(sims, labels, True)
     res = {'average precision': average_precision_score(labels, sims), 'ROC AUC': roc_auc_score(labels, sims),
@@ -140,7 +141,7 @@ def evaluate(
     "Score on gold, beside the untuned base model and BM25, and on the guard"
     task, base = unprompted(splits).task('gold'), base_model(run, getattr(encoder, 'max_seq_length', None), any(splits.prompts))
     hits = search_both(encoder, base, splits.task('gold'), run, 'gold') | (more or {})
-    pairs = {k: pair_metrics(m, splits) for k,m in dict(tuned=encoder, base=base).items()}
+    pairs = dict(tuned=pair_metrics(encoder, splits), base=pair_metrics(base, splits, run.lab.results/'cache'))
     return conclude(task, hits, run, pairs, evaluate_guard(encoder, base, splits, run))
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #eabca9a6

@@ -106,5 +106,5 @@ def mine_negatives(
     if 2*mined.none > mined.queries: run.warn(f"{mined.none:,} of {mined.queries:,} queries got no hard negative, so training is little more than `in-batch`: name a better `miner`, whose right passages score higher, or loosen the margins")
     train = to_dataset(filled(rows, found, n))
     if any(splits.prompts): train = map_texts(replace(plain, train=train), before['query'].__add__, before['document'].__add__).train
-    notes = f'mine_negatives: {mined!r}', f'mine_negatives: {len(odd):,} of them look like answers ({suspects})'
+    notes = f'mine_negatives: {mined!r}', f'mine_negatives: {len(odd):,} of them look like answers ({suspects}); {sum(map(len, found.values())):,} go into train'
     return replace(splits, train=train, notes=(*splits.notes, *notes)), Audit(odd + meets, run.lab.data/'decisions.jsonl')

@@ -7,12 +7,14 @@ __all__ = ['vocabulary', 'around', 'token_vectors', 'principal', 'zipf_weights',
            'static_model']
 
 # %% ../../nbs/inventory/07_static.ipynb #7e192f89
-import torch
+import numpy as np, torch
 from collections.abc import Iterable
 from .datasets import Splits
 from .train import base_model
 from ..lab import LabError, shown
 from ..runs import Run
+from ..vectors import fingerprint, remembered, text_key
+from pathlib import Path
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
@@ -42,17 +44,18 @@ def around(
 def token_vectors(
     model:SentenceTransformer, # A transformer
     n:int,                     # Tokens of its vocabulary
-    batch_size:int=1024        # Tokens at once
+    cache:Path|None=None       # Where the vectors are kept
 )->torch.Tensor:               # (n, dimension), float32
     "The base model's output for each token by itself"
-    (before, after), parts = around(model), []
+    before, after = around(model)
+    @torch.inference_mode()
+    def some(tokens):
+        ids = torch.tensor([[*before, j, *after] for j in tokens], device=model.device)
+        return model[0](dict(input_ids=ids, attention_mask=torch.ones_like(ids)))['token_embeddings'][:,len(before)].float().cpu()
+    def make(tokens): return torch.cat([some(tokens[i:i+1024]) for i in range(0, len(tokens), 1024)]).numpy()
     model.eval()
-    with torch.inference_mode():
-        for i in range(0, n, batch_size):
-            ids = torch.tensor([[*before, j, *after] for j in range(i, min(n, i + batch_size))], device=model.device)
-            out = model[0](dict(input_ids=ids, attention_mask=torch.ones_like(ids)))
-            parts.append(out['token_embeddings'][:,len(before)].float().cpu())
-    return torch.cat(parts)
+    at, vecs = zip(*remembered(fingerprint(model, 'token') if cache else '', [text_key(str(j)) for j in range(n)], make, cache))
+    return torch.from_numpy(np.concatenate(vecs)[np.argsort(np.concatenate(at))])
 
 # %% ../../nbs/inventory/07_static.ipynb #02830678
 def principal(
@@ -118,4 +121,4 @@ def static_model(
         return ready(tok, torch.randn(tok.get_vocab_size(), dim, generator=draw), base.device)
     tok = vocabulary(base)
     n = max(tok.get_vocab().values()) + 1
-    return ready(tok, principal(token_vectors(base, n), dim) * zipf_weights(n)[:,None], base.device)
+    return ready(tok, principal(token_vectors(base, n, run.lab.results/'cache'), dim) * zipf_weights(n)[:,None], base.device)

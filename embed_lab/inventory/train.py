@@ -18,6 +18,7 @@ from datasets import Dataset
 from ..batches import Apart
 from ..breakdown import Watch, broken
 from ..checkpoints import resume_point, seal
+from ..chunks import in_chunks
 from ..contract import check, contract, fitting_batch, ordered, refuse
 from ..families import apply, column_prompts, conventions
 from ..examples import judged, positives
@@ -236,7 +237,7 @@ def train(
         loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=[Progress(run, key)])
     trainer.remove_callback(PrinterCallback)
     untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))
-    trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
+    with in_chunks(model): trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
     log = [untrained, *history(trainer.state.log_history)]
     save(model, log, run)
     return Trained(model, log)
