@@ -264,6 +264,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'embed_lab/crossencoders.py'),
                                          'embed_lab.crossencoders.rerank': ('crossencoders.html#rerank', 'embed_lab/crossencoders.py')},
             'embed_lab.engine': { 'embed_lab.engine.WarmManager': ('engine.html#warmmanager', 'embed_lab/engine.py'),
+                                  'embed_lab.engine.WarmManager._async_cleanup_resources': ( 'engine.html#warmmanager._async_cleanup_resources',
+                                                                                             'embed_lab/engine.py'),
                                   'embed_lab.engine.WarmManager._async_pre_start_kernel': ( 'engine.html#warmmanager._async_pre_start_kernel',
                                                                                             'embed_lab/engine.py'),
                                   'embed_lab.engine.WarmProvisioner': ('engine.html#warmprovisioner', 'embed_lab/engine.py'),

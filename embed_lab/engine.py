@@ -8,6 +8,7 @@ __all__ = ['WarmProvisioner', 'WarmManager', 'warm_engine']
 # %% ../nbs/37_engine.ipynb #f781ad96
 import asyncio, os, sys
 from functools import cache
+from tempfile import TemporaryDirectory
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from .lab import LabError
@@ -29,13 +30,22 @@ class WarmProvisioner(LocalProvisioner):
         with open(os.devnull) as nothing: return forked('kernel', argv, dict(kw.get('env') or os.environ), str(kw.get('cwd') or os.getcwd()), [nothing.fileno(), 1, 2])
 
 class WarmManager(AsyncKernelManager):
-    "A manager whose kernels are forked"
+    "A manager whose kernels are forked, and reached by sockets in a folder of their own"
+    folder = None
+
     async def _async_pre_start_kernel(self, **kw):
         self.kernel_id = self.kernel_id or kw.pop('kernel_id', None) or os.urandom(16).hex()
+        if self.folder is None:
+            self.folder = TemporaryDirectory(prefix='embed_lab_')
+            self.connection_file, self.transport, self.ip = f'{self.folder.name}/kernel.json', 'ipc', f'{self.folder.name}/kernel'
         if self.provisioner is None: self.provisioner = WarmProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         return await super()._async_pre_start_kernel(**kw)
 
-    pre_start_kernel = _async_pre_start_kernel
+    async def _async_cleanup_resources(self, restart=False):
+        await super()._async_cleanup_resources(restart)
+        if not restart and self.folder: self.folder.cleanup()
+
+    pre_start_kernel, cleanup_resources = _async_pre_start_kernel, _async_cleanup_resources
 
 # %% ../nbs/37_engine.ipynb #6641724d
 @cache

@@ -120,9 +120,6 @@ def pinned(
     hw = (run or {}).get('hardware', {})
     return dict(EMB_HARDWARE=f"{hw['device']} {hw['precision']}", OMP_NUM_THREADS=str(hw['threads'])) if hw.get('device') else {}
 
-def _full(path, error): # Some libraries only say that they wrote less than they wanted
-    return f'; there is no space left on the disk of {shown(path)}: free some, and run it again' if 'space' not in error.lower() and shutil.disk_usage(path).free < 1 << 23 else ''
-
 def _papermill(plan, told, warm):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
     import logging, papermill as pm
@@ -133,13 +130,17 @@ def _papermill(plan, told, warm):
     try:
         with _whole_notebooks(plan.path), _environ(PYDEVD_DISABLE_FILE_VALIDATION='1', **told):
             pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, engine_name='warm' if warm else None,
+                start_timeout=300, # on a machine that does much else at the same time
                 extra_arguments=['--IPKernelApp.log_level=50'])
-    except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}{_full(plan.path, e.evalue)}'
+    except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}'
     except DeadKernelError: return 'killed', 'the kernel died; the usual cause is memory: lower batch_size or max_length'
     except KeyboardInterrupt: return 'interrupted', 'stopped by Ctrl-C'
     return 'completed', ''
 
 # %% ../nbs/51_execute.ipynb #a04ac137
+def _full(path, error): # Some libraries only say that they wrote less than they wanted
+    return f'; there is no space left on the disk of {shown(path)}: free some, and run it again' if 'space' not in error.lower() and shutil.disk_usage(path).free < 1 << 23 else ''
+
 def _conclude(plan, old, status, error):
     "What the manifest says after papermill has returned"
     run = read_run(plan.path, held=True)
@@ -149,9 +150,11 @@ def _conclude(plan, old, status, error):
         raise LabError(error.removeprefix('LabError: ') if error else f"{shown(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
     if status == 'completed' and not run.get('outcome'): status, error = 'failed', 'the notebook ended before run.finish()'
     if status == 'completed': run.pop('error', None) # its kernel has ended, so `read_run` took it for killed
+    known = run | {}
     if run['status'] in ('running', 'killed') or status == 'failed' and not run.get('error'):
         run |= dict(status=status, end=now()) | (dict(error=error) if error else {})
-        write_json(plan.path/'run.json', scrubbed(run))
+    if status == 'failed': run['error'] += _full(plan.path, run['error'])
+    if run != known: write_json(plan.path/'run.json', scrubbed(run))
     return settle(plan.path) if run['status'] == 'killed' else run
 
 # %% ../nbs/51_execute.ipynb #c7436af0

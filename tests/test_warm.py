@@ -52,6 +52,10 @@ def test_no_device_is_touched_before_the_fork(tmp_path):
     said = json.loads(executed(tmp_path, look))
     assert not said['cuda'] and not said['bad_fork']
 
+def test_a_forked_kernel_is_reached_where_no_other_can_be(tmp_path):
+    said = json.loads(executed(tmp_path, "from ipykernel.connect import get_connection_info\nimport json\nfrom pathlib import Path\no = get_connection_info(unpack=True)\nprint(json.dumps(dict(transport=o['transport'], ip=o['ip'], mode=Path(o['ip']).parent.stat().st_mode & 0o777)))"))
+    assert said['transport'] == 'ipc' and said['mode'] == 0o700 and not Path(said['ip']).parent.exists()
+
 def test_matrix_products_after_the_fork(tmp_path):
     "Native threads do not survive a fork; whoever forks must not have started any"
     assert executed(tmp_path, "import torch\nx = torch.randn(700, 700)\nfor _ in range(3): y = x @ x\nprint(torch.isfinite(y).all().item(), len(torch.nn.Linear(9, 9)(torch.ones(4, 9)).sum(1).tolist()))").split() == ['True', '4']

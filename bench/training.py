@@ -1,0 +1,79 @@
+"""CPU seconds and peak memory of in-batch training beside the script of sentence-transformers' documentation: MiniLM, same rows, steps and seed
+
+    python bench/training.py [DATA,DATA] [STEPS] [ROUNDS]
+
+Each arm is a process of its own; loading, saving and looking at dev are not counted. Needs the development data beside the repository."""
+import json, os, resource, subprocess, sys, tempfile, time
+os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
+from pathlib import Path
+from statistics import median
+from verdicts import data, load
+
+lengths, batch = dict(medquad=256), 64
+
+def rows(name:str, steps:int):
+    "So many relevant pairs, no passage or query twice"
+    pairs = {o['passage']: o for o in {o['query']: o for o in load(data/name).train.to_list() if o['label']}.values()}
+    from embed_lab.inventory.datasets import to_dataset
+    return to_dataset([dict(query=o['query'], passage=o['passage'], label=1) for o in list(pairs.values())[:steps*batch]])
+
+class Clock:
+    "CPU seconds of all training steps"
+    total, running = 0., False
+    def __call__(self, trainer_class):
+        clock = self
+        class Timed(trainer_class):
+            def _inner_training_loop(self, *args, **kw):
+                t, clock.running = time.process_time(), True
+                try: return super()._inner_training_loop(*args, **kw)
+                finally: clock.total, clock.running = clock.total + time.process_time() - t, False
+            def evaluate(self, *args, **kw):
+                t = time.process_time()
+                try: return super().evaluate(*args, **kw)
+                finally: clock.total -= (time.process_time() - t) * clock.running
+        return Timed
+
+def plain(name, train, clock):
+    from embed_lab.models import find_model, minilm
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+    from sentence_transformers.sentence_transformer.training_args import BatchSamplers
+    model = SentenceTransformer(str(find_model(minilm)), device='cpu')
+    model.max_seq_length = lengths.get(name, 128)
+    args = SentenceTransformerTrainingArguments(tempfile.mkdtemp(), num_train_epochs=1, per_device_train_batch_size=batch, learning_rate=1e-4, warmup_steps=.1,
+        batch_sampler=BatchSamplers.NO_DUPLICATES, seed=1, use_cpu=True, save_strategy='no', report_to='none', disable_tqdm=True)
+    trainer = clock(SentenceTransformerTrainer)(model, args, train_dataset=train.select_columns(['query', 'passage']), loss=MultipleNegativesRankingLoss(model))
+    trainer.train()
+    return trainer.state.log_history
+
+def ours(name, train, clock):
+    import embed_lab.inventory.train as t
+    from embed_lab.inventory.datasets import Splits
+    from embed_lab.models import find_model, keep_memory, minilm
+    from embed_lab.runs import rehearsal
+    keep_memory()
+    t.Trainer = clock(t.Trainer)
+    few = train.select(range(4))
+    trained = t.train(Splits(train, few, few), rehearsal(find_model(minilm), seed=1), loss='in-batch', epochs=1, batch_size=batch, lr=1e-4, max_length=lengths.get(name, 128), evals=1)
+    return trained.history
+
+def one(arm, name, steps):
+    "In a process of its own: print what it took"
+    clock = Clock()
+    log = dict(plain=plain, ours=ours)[arm](name, rows(name, int(steps)), clock)
+    print(json.dumps(dict(cpu=clock.total, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, last=[o['loss'] for o in log if 'loss' in o][-1])))
+
+def main(names='nl2bash,medquad', steps=8, rounds=3):
+    from embed_lab.models import hardware
+    print(hardware())
+    for name in names.split(','):
+        got = {o: [] for o in ('plain', 'ours')}
+        for i in range(int(rounds)):
+            for arm in got:
+                res = subprocess.run([sys.executable, __file__, '--one', arm, name, str(steps)], capture_output=True, text=True, check=True)
+                got[arm].append(json.loads(res.stdout.splitlines()[-1]))
+        cpu, peak = ({k: [o[what] for o in v] for k,v in got.items()} for what in ('cpu', 'peak'))
+        ratios = sorted(a/b for a,b in zip(cpu['plain'], cpu['ours']))
+        print(f"{name}, {steps} steps of {batch} pairs: plain {median(cpu['plain']):.0f} CPU s, ours {median(cpu['ours']):.0f}: {median(ratios):.2f} times [{ratios[0]:.2f}, {ratios[-1]:.2f}]; peak {median(peak['plain']):,.0f} MiB and {median(peak['ours']):,.0f} MiB; loss at the end {got['plain'][0]['last']:.3f} and {got['ours'][0]['last']:.3f}", flush=True)
+
+if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main(*sys.argv[1:])
