@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['app', 'Experiment', 'Threshold', 'main', 'first_run', 'tell', 'tell_left_out', 'init', 'list_recipes', 'new', 'check',
-           'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'followed',
-           'best_rows', 'sweep', 'ls', 'compare', 'reproduce', 'demo']
+           'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'estimate_all',
+           'followed', 'best_rows', 'sweep', 'ls', 'compare', 'reproduce', 'demo']
 
 # %% ../nbs/59_cli.ipynb #f532c28d
 from os.path import relpath
@@ -173,6 +173,9 @@ def run_one(
     word = f"{todo.path.name} {run['status']}"
     typer.echo(f"{word}: {shown(todo.path/todo.notebook.name)}" if run['status'] == 'completed' else f"emb: {word}: {plain(run['error'].removeprefix('LabError: '))}; see {shown(todo.path/todo.notebook.name)}", err=run['status'] != 'completed')
     if run['status'] == 'completed': score_table([(todo.path.name, run)])
+    if off := run.get('estimate', {}).get('seconds'):
+        from embed_lab.estimate import duration
+        typer.echo(f"took {duration(off['was'])}, estimated were {duration(off['estimated'])}")
     return run
 
 # %% ../nbs/59_cli.ipynb #30fc0056
@@ -217,15 +220,42 @@ class Listing(Pairs):
 def run(
     experiments:Annotated[list[str], typer.Argument(help='Notebooks of experiments/, by name.', autocompletion=_experiments)],
     parameter:Given = None,
-    anew:Annotated[bool, typer.Option('--restart', '--force', help='Run anew, also what is up to date or could be gone on with; the old run is moved aside.')] = False):
+    anew:Annotated[bool, typer.Option('--restart', '--force', help='Run anew, also what is up to date or could be gone on with; the old run is moved aside.')] = False,
+    only_estimate:Annotated[bool, typer.Option('--estimate', help='Run nothing: say from a few timed steps how long it would take, how much memory and disk, and which batch still fits.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='The estimate, for programs.')] = False):
     "Run experiments into results/. With the name of one before it, --help lists its parameters."
-    from embed_lab.lab import open_lab
+    from embed_lab.lab import LabError, open_lab
     from embed_lab.warm import manner
     lab, several = open_lab(), len(experiments) > 1
+    if json and not only_estimate: raise LabError('--json reports an estimate; add --estimate, or see results/ for what a run has to say')
+    if only_estimate: raise typer.Exit(estimate_all(lab, experiments, values(parameter), json))
     if several: typer.echo(manner(), err=True)
     ended = [run_one(lab, o, values(parameter), anew, several)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
+
+# %% ../nbs/59_cli.ipynb #8413a48f
+def estimate_all(
+    lab,           # The lab
+    names:list,    # Experiments
+    given:dict,    # Parameter → text
+    json:bool      # For programs
+)->int:            # Exit code
+    "Say how long runs would take, and what else they need"
+    import shutil
+    from embed_lab.estimate import duration, size, stages, troubles
+    from embed_lab.execute import estimate, plan
+    res, free = {}, shutil.disk_usage(lab.path).free
+    for todo in [plan(lab, o, given) for o in names]:
+        with bar(f'{todo.path.name}, estimate', lines=not json) as show: said = estimate(todo, show)
+        res[todo.path.name] = said | dict(troubles=troubles(said, free))
+        if json: continue
+        fits = f", of at most about {said['largest_batch']:,} in {size(said['free_memory'])}" if said['largest_batch'] else ''
+        typer.echo(f"{todo.path.name}: about {duration(sum(said['seconds'].values()))}, {size(said['memory'])} of memory, {size(said['disk'])} in results/; batches of {said['batch_size']:,}{fits}")
+        table(stages(said))
+        for o in res[todo.path.name]['troubles']: typer.echo(f'emb: {o}', err=True)
+    if json: as_json(res)
+    return int(any(o['troubles'] for o in res.values()))
 
 # %% ../nbs/59_cli.ipynb #734983ff
 def followed(

@@ -84,10 +84,12 @@ class Run:
     def finish(self, **headline):
         "The run is complete; `headline` is what a list of runs shows of it"
         from embed_lab.card import write_card
+        from embed_lab.estimate import folder_bytes, peak_memory
         shutil.rmtree(self.path/'stages', ignore_errors=True)
         log_look(self.lab, self.path, self.manifest['inputs'])
         write_card(self.path, self.manifest)
-        self.record(status='running' if os.environ.get('EMB_RUN') else 'completed', end=now(), headline=headline, progress=None, outcome=outcome(self.path))
+        self.record(status='running' if os.environ.get('EMB_RUN') else 'completed', end=now(), headline=headline, progress=None, outcome=outcome(self.path),
+            used=dict(memory=peak_memory(), disk=folder_bytes(self.path)))
         return self
 
 # %% ../nbs/25_runs.ipynb #b2596139

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['aside', 'shard', 'room', 'encode', 'unit', 'traits', 'tokenizer_text', 'described', 'tensor_hash', 'fingerprint',
-           'text_key', 'write_shard', 'read_shard', 'kept', 'drop', 'prune', 'remembered', 'pieces', 'encoded']
+           'text_key', 'write_shard', 'read_shard', 'kept', 'drop', 'prune', 'remembered', 'pieces', 'unkept',
+           'encoded']
 
 # %% ../nbs/31_vectors.ipynb #a64c3252
 import os
@@ -198,6 +199,21 @@ def pieces(
     "The vectors of texts, some thousand at a time"
     def make(at): return encode(model, [texts[j] for j in at], kind, batch_size)
     return remembered(fingerprint(model, kind) if cache else '', [*map(text_key, texts)], make, cache)
+
+# %% ../nbs/31_vectors.ipynb #5d160ae0
+def unkept(
+    model:'SentenceTransformer', # What would encode
+    texts:list,                  # Texts
+    kind:str,                    # 'query' or 'document'
+    cache:str|Path               # A folder, which need not exist
+)->list:                         # Distinct texts
+    "The texts whose vectors are not kept yet"
+    left = {text_key(o): o for o in texts}
+    for path in Path(cache).glob(f'{fingerprint(model, kind)}.*.safetensors'):
+        with suppress(need('safetensors').SafetensorError, FileNotFoundError), need('safetensors').safe_open(path, 'numpy') as f:
+            flat = f.get_tensor('texts').tobytes()
+            for i in range(0, len(flat), 16): left.pop(flat[i:i+16], None)
+    return [*left.values()]
 
 # %% ../nbs/31_vectors.ipynb #820f17fe
 def encoded(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['losses', 'Encoder', 'Trained', 'Train', 'training_rows', 'DevEvaluator', 'Trainer', 'Progress', 'arguments',
-           'history', 'base_model', 'save', 'loss_of', 'directions', 'train']
+           'history', 'base_model', 'save', 'loss_of', 'directions', 'base_reading', 'readings', 'train']
 
 # %% ../../nbs/inventory/02_train.ipynb #e253230e
 from collections.abc import Sequence
@@ -21,6 +21,7 @@ from ..checkpoints import resume_point, seal
 from ..chunks import in_chunks
 from ..contract import check, contract, fitting_batch, ordered, refuse
 from ..families import apply, column_prompts, conventions
+from ..estimate import Reading, probe, probing
 from ..examples import judged, positives
 from .datasets import Splits
 from ..lab import LabError, shown
@@ -28,6 +29,7 @@ from ..models import hardware, load_model
 from ..notebooks import nearest
 from ..rows import write_rows
 from ..runs import Run
+from ..vectors import encode, unkept
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer import losses as st_losses
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
@@ -208,7 +210,29 @@ def directions(
     "Which way an in-batch loss ranks"
     return dict(directions=('query_to_doc', 'doc_to_query'), partition_mode='per_direction') if symmetric else {}
 
-# %% ../../nbs/inventory/02_train.ipynb #3530758c
+# %% ../../nbs/inventory/02_train.ipynb #d7cdfab8
+def base_reading(
+    splits:Splits, # With gold
+    run:Run,       # Brings the base model; its lab keeps the vectors
+    model          # What is measured against it
+)->Reading:
+    "What the base model has to encode of gold"
+    base, cache, task = base_model(run, getattr(model, 'max_seq_length', None), any(splits.prompts)), run.lab.results/'cache', splits.task('gold')
+    missing = unkept(base, task.queries.values(), 'query', cache) + unkept(base, task.corpus.values(), 'document', cache)
+    return Reading('gold with the base model', missing, lambda some: encode(base, some, 'document'))
+
+def readings(
+    splits:Splits, # With dev and gold
+    run:Run,       # Brings the base model
+    model,         # What is trained
+    evals:int      # Looks at dev
+)->list:           # `Reading`s
+    "What is encoded besides the training rows"
+    def texts(task): return [*task.queries.values(), *task.corpus.values()]
+    def read(some): return encode(model, some, 'document')
+    return [Reading('looks at dev', texts(splits.task('dev')), read, evals + 1), Reading('gold', texts(splits.task('gold')), read), base_reading(splits, run, model)]
+
+# %% ../../nbs/inventory/02_train.ipynb #d7b1adc3
 def train(
     splits:Splits,            # What to learn from, and dev to choose by
     run:Run,                  # Brings base model and seed; receives checkpoints, `final/` and the record
@@ -233,9 +257,14 @@ def train(
     key = uses | dict(loss=loss, epochs=epochs, batch_size=batch_size, lr=lr, max_length=max_length, evals=evals, dims=list(dims),
         options=repr(options), prompts=model.prompts, apart=sorted(map(list, apart)), rows=sha256(msgspec.json.encode(rows.to_dict())).hexdigest())
     run.record(loss=losses[loss].__name__, hardware=run.manifest['hardware'] | uses | dict(reason=hw.reason))
-    trainer = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, column_prompts(model.prompts, rows.column_names), apart), train_dataset=rows,
-        loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=[Progress(run, key)])
-    trainer.remove_callback(PrinterCallback)
+    def trainer_of(rows, batch_size, callbacks=()):
+        made = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, column_prompts(model.prompts, rows.column_names), apart), train_dataset=rows,
+            loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=list(callbacks))
+        made.remove_callback(PrinterCallback)
+        return made
+    if probing():
+        with in_chunks(model): probe(run, trainer_of, rows, batch_size, evals, readings(splits, run, model, evals))
+    trainer = trainer_of(rows, batch_size, [Progress(run, key)])
     untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))
     with in_chunks(model): trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
     log = [untrained, *history(trainer.state.log_history)]
