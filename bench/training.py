@@ -25,8 +25,9 @@ class Clock:
         class Timed(trainer_class):
             def _inner_training_loop(self, *args, **kw):
                 t, clock.running = time.process_time(), True
-                try: return super()._inner_training_loop(*args, **kw)
-                finally: clock.total, clock.running = clock.total + time.process_time() - t, False
+                out = super()._inner_training_loop(*args, **kw)
+                clock.total, clock.running, clock.loss = clock.total + time.process_time() - t, False, out.training_loss
+                return out
             def evaluate(self, *args, **kw):
                 t = time.process_time()
                 try: return super().evaluate(*args, **kw)
@@ -44,7 +45,6 @@ def plain(name, train, clock):
         batch_sampler=BatchSamplers.NO_DUPLICATES, seed=1, use_cpu=True, save_strategy='no', report_to='none', disable_tqdm=True)
     trainer = clock(SentenceTransformerTrainer)(model, args, train_dataset=train.select_columns(['query', 'passage']), loss=MultipleNegativesRankingLoss(model))
     trainer.train()
-    return trainer.state.log_history
 
 def ours(name, train, clock):
     import embed_lab.inventory.train as t
@@ -54,14 +54,13 @@ def ours(name, train, clock):
     keep_memory()
     t.Trainer = clock(t.Trainer)
     few = train.select(range(4))
-    trained = t.train(Splits(train, few, few), rehearsal(find_model(minilm), seed=1), loss='in-batch', epochs=1, batch_size=batch, lr=1e-4, max_length=lengths.get(name, 128), evals=1)
-    return trained.history
+    t.train(Splits(train, few, few), rehearsal(find_model(minilm), seed=1), loss='in-batch', epochs=1, batch_size=batch, lr=1e-4, max_length=lengths.get(name, 128), evals=1)
 
 def one(arm, name, steps):
     "In a process of its own: print what it took"
     clock = Clock()
-    log = dict(plain=plain, ours=ours)[arm](name, rows(name, int(steps)), clock)
-    print(json.dumps(dict(cpu=clock.total, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, last=[o['loss'] for o in log if 'loss' in o][-1])))
+    dict(plain=plain, ours=ours)[arm](name, rows(name, int(steps)), clock)
+    print(json.dumps(dict(cpu=clock.total, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, loss=clock.loss)))
 
 def main(names='nl2bash,medquad', steps=8, rounds=3):
     from embed_lab.models import hardware
@@ -74,6 +73,6 @@ def main(names='nl2bash,medquad', steps=8, rounds=3):
                 got[arm].append(json.loads(res.stdout.splitlines()[-1]))
         cpu, peak = ({k: [o[what] for o in v] for k,v in got.items()} for what in ('cpu', 'peak'))
         ratios = sorted(a/b for a,b in zip(cpu['plain'], cpu['ours']))
-        print(f"{name}, {steps} steps of {batch} pairs: plain {median(cpu['plain']):.0f} CPU s, ours {median(cpu['ours']):.0f}: {median(ratios):.2f} times [{ratios[0]:.2f}, {ratios[-1]:.2f}]; peak {median(peak['plain']):,.0f} MiB and {median(peak['ours']):,.0f} MiB; loss at the end {got['plain'][0]['last']:.3f} and {got['ours'][0]['last']:.3f}", flush=True)
+        print(f"{name}, {steps} steps of {batch} pairs: plain {median(cpu['plain']):.0f} CPU s, ours {median(cpu['ours']):.0f}: {median(ratios):.2f} times [{ratios[0]:.2f}, {ratios[-1]:.2f}]; peak {median(peak['plain']):,.0f} MiB and {median(peak['ours']):,.0f} MiB; mean loss {got['plain'][0]['loss']:.3f} and {got['ours'][0]['loss']:.3f}", flush=True)
 
 if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main(*sys.argv[1:])
