@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['packages', 'causes', 'scrubbed', 'data_facts', 'inputs', 'environment', 'machine', 'git_facts', 'differences', 'said',
            'DataFile', 'Inputs', 'Process', 'Environment', 'HardwareFacts', 'Git', 'Progress', 'Attempt', 'Outcome',
-           'Manifest', 'schema']
+           'Used', 'Off', 'Estimate', 'Manifest', 'schema']
 
 # %% ../nbs/23_manifest.ipynb #06caf011
 import hashlib, os, re
@@ -204,6 +204,23 @@ class Outcome(msgspec.Struct):
     weights: said(str | None, 'Over the safetensors of `final/`')
     metrics: said(str | None, 'Of `eval/gold_metrics.json`')
 
+class Used(msgspec.Struct):
+    "What a run took"
+    memory: said(int, 'The most its kernel held at a time, in bytes; on a GPU the GPU\'s')
+    disk: said(int, 'Of all files in its folder when it was finished, in bytes')
+
+class Off(msgspec.Struct):
+    "An estimate beside what came"
+    estimated: said(int, 'Seconds or bytes')
+    was: int
+    off: said(float, 'Their ratio less one')
+
+class Estimate(msgspec.Struct, omit_defaults=True):
+    "How far `emb run --estimate` was off"
+    seconds: Off | None = None
+    memory: Off | None = None
+    disk: Off | None = None
+
 # %% ../nbs/23_manifest.ipynb #e810ca4b
 class Manifest(msgspec.Struct, omit_defaults=True):
     "`run.json`"
@@ -233,6 +250,8 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     error: said(str | None, 'Why it is not completed') = None
     headline: said(dict[str, Any], 'What a list of runs shows of it') = {}
     outcome: said(Outcome | None, 'Of a completed run') = None
+    used: said(Used | None, 'By a completed run') = None
+    estimate: said(Estimate | None, 'Where one was made before') = None
     reproduces: said(str | None, 'The run that this one repeats') = None
     reproduction: said(dict[str, Any] | None, 'What came of repeating it') = None
 

@@ -4,11 +4,14 @@
 
 # %% auto #0
 __all__ = ['losses', 'Encoder', 'Trained', 'Train', 'training_rows', 'DevEvaluator', 'Trainer', 'Progress', 'arguments',
-           'history', 'base_model', 'save', 'loss_of', 'directions', 'base_reading', 'readings', 'train']
+           'history', 'base_model', 'without_card', 'save', 'loss_of', 'directions', 'base_reading', 'readings',
+           'train']
 
 # %% ../../nbs/inventory/02_train.ipynb #e253230e
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
@@ -18,7 +21,7 @@ from datasets import Dataset
 from ..batches import Apart
 from ..breakdown import Watch, broken
 from ..checkpoints import resume_point, seal
-from ..chunks import in_chunks
+from ..chunks import in_chunks, tokens_kept
 from ..contract import check, contract, fitting_batch, ordered, refuse
 from ..families import apply, column_prompts, conventions
 from ..estimate import Reading, probe, probing
@@ -179,6 +182,14 @@ def base_model(
     model.model_card_data.set_widget_examples = lambda dataset: None
     return apply(model, asked)
 
+# %% ../../nbs/inventory/02_train.ipynb #477cebfe
+@contextmanager
+def without_card(model)->Iterator: # A `SentenceTransformer`
+    "Within this, a model is saved without its card"
+    model.save_pretrained = partial(model.save_pretrained, create_model_card=False)
+    try: yield
+    finally: del model.save_pretrained
+
 # %% ../../nbs/inventory/02_train.ipynb #001ff4bb
 def save(
     model,           # A trained `SentenceTransformer`
@@ -262,11 +273,11 @@ def train(
             loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=list(callbacks))
         made.remove_callback(PrinterCallback)
         return made
-    if probing():
-        with in_chunks(model): probe(run, trainer_of, rows, batch_size, evals, readings(splits, run, model, evals))
-    trainer = trainer_of(rows, batch_size, [Progress(run, key)])
-    untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))
-    with in_chunks(model): trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
+    with in_chunks(model), tokens_kept(model), without_card(model):
+        if probing(): probe(run, trainer_of, rows, batch_size, evals, readings(splits, run, model, evals))
+        trainer = trainer_of(rows, batch_size, [Progress(run, key)])
+        untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))
+        trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
     log = [untrained, *history(trainer.state.log_history)]
     save(model, log, run)
     return Trained(model, log)
