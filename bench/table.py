@@ -30,21 +30,21 @@ def child(code:str, *args)->float: # Seconds that it prints last
 
 # each path: peer, least ratio that is asked for, and (ours, peer, ratio)
 
-def typer_app(n:int)->list: # Command
+def typer_app(n:int, *args)->list: # Command
     path = Path(tempfile.mkdtemp())/'peer.py'
     path.write_text('import typer\napp = typer.Typer(rich_markup_mode=None)\n' + ''.join(f'@app.command()\ndef command{i}(): "A command."\n' for i in range(n)) + 'app()\n')
-    return [sys.executable, path, '--help']
+    return [sys.executable, path, *args]
 
 def help(home):
     from embed_lab.cli import app
-    return 'an empty Typer app with as many commands', 1/1.3, paired(run(bin/'emb', '--help'), run(*typer_app(len(app.registered_commands))), 15)
+    return '`--help` of an empty Typer app with as many commands', 1/1.3, paired(run(bin/'emb', '--help'), run(*typer_app(len(app.registered_commands), '--help')), 15)
 
 def ls(home):
     from embed_lab.cli import app
     lab = small_lab(home)
     first = next(o.parent for o in lab.glob('results/*/run.json'))
     for i in range(49): shutil.copytree(first, first.with_name(f'{first.name},seed={i}'), ignore=shutil.ignore_patterns('final', 'checkpoints', 'plots'))
-    return 'an empty Typer app with as many commands', 1/2, paired(run(bin/'emb', 'ls', cwd=lab), run(*typer_app(len(app.registered_commands))), 9)
+    return 'a command of an empty Typer app that does nothing', 1/2, paired(run(bin/'emb', 'ls', cwd=lab), run(*typer_app(len(app.registered_commands), 'command0')), 9)
 
 def small_lab(home)->Path:
     "A lab on a tiny model, with one run"

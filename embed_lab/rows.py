@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Literal
-import msgspec, numpy as np
+import msgspec
 from .lab import LabError, shown
 
 # %% ../nbs/11_rows.ipynb #0ef7cf8f
@@ -188,6 +188,7 @@ def times(
     two:bytes     # Two different ones
 )->int:           # How often they stand side by side
     "Occurrences of two bytes, at the speed of memory"
+    import numpy as np # not before rows are read: listing runs needs none
     v, n = int.from_bytes(two, 'little'), len(block)
     return np.count_nonzero(np.frombuffer(block, '<u2', n//2) == v) + np.count_nonzero(np.frombuffer(block, '<u2', (n-1)//2, 1) == v)
 
@@ -196,6 +197,7 @@ def plain_rows(
     rows:list     # What a typed decoder made of them
 )->bool:          # True only if every line is `query`, `passage`, `label` and nothing besides
     "Is this block sound at first glance?"
+    import numpy as np
     if not rows or not isinstance(rows[0], Row) or not block.isascii() or b'\\' in block: return False
     a, n = np.frombuffer(block, np.uint8), len(rows)
     return (np.count_nonzero(a == ord('"')) == 10*n and np.count_nonzero(a == ord('\n')) == n
@@ -206,6 +208,7 @@ def hides(
     text:bytes # UTF-8
 )->bool:       # Whether `invisible` would find anything
     "Are there characters that nobody sees? Asked of bytes, since a pattern takes forty times as long"
+    import numpy as np
     a = np.concatenate((np.frombuffer(text, np.uint8), np.zeros(3, np.uint8)))
     if ((a[:-3] < 32) & (a[:-3] != 10) & (a[:-3] != 9) & (a[:-3] != 13)).any() or (a == 0x7f).any() or b'\xef\xbb\xbf' in text: return True
     two = a[np.flatnonzero(a == 0xc2) + 1]
@@ -225,6 +228,7 @@ def quotes(
     keys:dict     # Key → attribute of a row
 )->bool:          # True if there are just as many quotes as keys and texts need
     "Does every key stand once? Told from the number of quotes, or from that of each key where backslashes are doubled"
+    import numpy as np
     values = {k: [o for o in map(attrgetter(v), rows) if o is not msgspec.UNSET] for k,v in keys.items()}
     if times(block, b'\\\\'): return all(block.count(f'"{k}"'.encode()) == len(v) for k,v in values.items())
     def inside(v):
@@ -240,6 +244,7 @@ def sound_rows(
     keys:dict     # Key → attribute of a row
 )->bool:          # True only if no line has anything wrong with it but unknown keys
     "Is this block sound at a second glance?"
+    import numpy as np
     n = len(rows)
     if not rows or np.count_nonzero(np.frombuffer(block, np.uint8) == 10) != n or times(block, b'}\n') != n or times(block, b'\n{') != n-1 or block[:1] != b'{': return False
     if re.search(rb'\\u00[2-7]', block): return False
