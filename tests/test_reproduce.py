@@ -68,7 +68,8 @@ def test_a_run_comes_out_the_same_whatever_the_lab_says_now(lab):
     nb.write_text(nb.read_text().replace('batch_size: int = 64', 'batch_size: int = 32'))
     before = content(name(lab))
     word, cause, what, res = again(lab, ok=0, OMP_NUM_THREADS='1')
-    assert (word, cause, res['equal']) == ('IDENTICAL', None, True) and content(name(lab)) == before
+    assert (word, cause, res['equal']) == ('IDENTICAL', None, True), res['moved']
+    assert content(name(lab)) == before
     new = manifest(lab/'results'/'reproduced'/run)
     assert new['reproduces'] == run and new['reproduction']['verdict'] == 'IDENTICAL' and new['hardware']['threads'] == manifest(name(lab))['hardware']['threads']
     assert list(json.loads(emb('ls', '--json', cwd=lab).stdout)) == [run]
@@ -96,7 +97,7 @@ def test_what_changed_makes_it_different_and_is_named_first(lab, change, cause, 
     path = os.pathsep.join(filter(None, [str(lab/'shadow'), os.environ.get('PYTHONPATH')]))
     word, why, first, res = again(lab, *args, ok=1, PYTHONPATH=path)
     assert (word, why) == ('DIFFERENT', cause) and what in first and len(res['changed']) == 1
-    assert res['equal'] == (cause == 'environment')
+    assert res['equal'] == (cause == 'environment'), res['moved']
 
 def test_several_causes_stand_in_order(lab):
     for o in (byte, line): o(lab)
