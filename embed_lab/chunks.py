@@ -9,6 +9,7 @@ __all__ = ['cuts', 'in_chunks', 'tokens_kept']
 from collections.abc import Iterator
 from contextlib import contextmanager
 from .lab import need
+from .models import wishes
 
 # %% ../nbs/38_chunks.ipynb #5b815aff
 def cuts(
@@ -47,10 +48,11 @@ def _padded(tokens, width, right):
 @contextmanager
 def in_chunks(
     model:'SentenceTransformer', # Or anything else, which is left alone, as is a static one, and one on a GPU
-    tokens:int=512               # A chunk, at most, if it is more than one text
+    tokens:int|None=None         # A chunk, at most, if it is more than one text; 0: batches stay whole; None: what the run asks for, and 512 otherwise
 )->Iterator:
     "Within this, a model's transformer reads each batch in chunks of about equal length"
-    if getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]): return (yield)
+    tokens = next(o for o in (tokens, wishes.get('chunk'), 512) if o is not None)
+    if not tokens or getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]): return (yield)
     torch, first = need('torch'), model[0]
     plain = first.forward
     def forward(features, **kw):

@@ -68,7 +68,7 @@ def plan(
     for o in ('sentence_transformers', 'datasets', 'bm25s', 'plotly'): installed(o)
     exported = export_inventory(lab)
     check_data(lab.data)
-    params = resolved(lab, notebook, given)
+    params = resolved(lab, notebook, given, given)
     facts = inputs(lab, notebook, params, find_model(params['model'], lab.path))
     return Plan(lab, notebook, given, msgspec.json.decode(msgspec.json.encode(facts)), path or lab.results/run_name(notebook.stem, scrubbed(given)), exported)
 

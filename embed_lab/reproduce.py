@@ -14,7 +14,7 @@ import msgspec
 from .execute import execute, plan
 from .lab import Lab, LabError, shown
 from .manifest import differences, environment, inputs, machine, scrubbed
-from .notebooks import read_parameters
+from .notebooks import read_parameters, ways
 from .results import find_run, list_runs, read_run
 from .rows import write_json
 
@@ -96,7 +96,7 @@ def reproduce(
 )->Reproduction:             # Raises `LabError` when it could not be run to its end
     "Run a run again in `results/reproduced/`, and compare"
     old = completed(path := find_run(lab, name))
-    known = read_parameters(lab.experiments/f"{old['experiment']}.ipynb")
+    known = ways | read_parameters(lab.experiments/f"{old['experiment']}.ipynb")
     params = {k: v for k,v in old['inputs']['parameters'].items() if k in known} | (given or {})
     again = lab.results/'reproduced'/path.name
     new = execute(plan(lab, old['experiment'], params, again), True, show, old | dict(name=path.name))

@@ -16,7 +16,7 @@ import msgspec
 from .lab import Lab, LabError, export_inventory, open_lab, read_lab, shown
 from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
-from .notebooks import convert, overrides, read_notebook, read_parameters
+from .notebooks import convert, overrides, read_notebook, read_parameters, sensible, ways
 from .results import hold, now, process_facts, read_run, set_aside
 from .rows import file_hash, write_atomic, write_json
 from .task import check_data
@@ -197,11 +197,13 @@ def place(
 def resolved(
     lab:Lab,          # Whose settings answer for None
     experiment:Path,  # The notebook
-    names:dict        # Name → value, as they stand in the kernel
+    names:dict,       # Name → value, as they stand in the kernel
+    given:dict        # What was given by hand, for the parameters that no notebook has to write
 )->dict:              # Name → value of every parameter, checked
     "The values an experiment really uses"
     params = read_parameters(experiment)
     values = {k: convert(p, names.get(k, p.default)) for k,p in params.items()}
+    values = sensible({k: v for k,v in given.items() if k in ways and v is not None} | values)
     return values | {k: getattr(lab, k) for k in ('seed', 'model') if values.get(k) is None}
 
 # %% ../nbs/25_runs.ipynb #005fbf80
@@ -234,15 +236,16 @@ def start(
     experiment:str|None=None  # Name of the notebook, needed only where nothing else tells it
 )->Run:                       # Raises `LabError` before anything is written when something does not fit
     "Begin a run, or go on with one: check, find the base model, write the manifest"
-    from embed_lab.models import find_model
+    from embed_lab.models import ask, find_model
     lab = open_lab()
     exported = export_inventory(lab)
     name, path, given = place(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
     nb = lab.experiments/f'{name}.ipynb'
     changed = overrides(nb, given or {})
     check_data(lab.data)
-    params = resolved(lab, nb, names)
+    params = resolved(lab, nb, names, changed)
     names.update({k: v for k,v in params.items() if names.get(k) is not None}) # a plain papermill leaves '[1, 2]' and 'false' as text
+    ask(params)
     base = find_model(params['model'], lab.path)
     facts, diff = _facts(lab, nb, params, base, changed, exported)
     if _watched: _watched[0].held.close()

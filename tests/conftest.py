@@ -3,7 +3,8 @@ import os, subprocess, sys
 from pathlib import Path
 import pytest
 
-os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', EMB_HARDWARE='cpu fp32') # which of fp32 and bf16 is faster is a matter of the moment on a busy machine
+# which of fp32 and bf16 is faster is a matter of the moment on a busy machine; two tests run at a time, and threads that wait for each other's cores do so at full speed
+os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', EMB_HARDWARE='cpu fp32', OMP_NUM_THREADS='1')
 root = Path(__file__).resolve().parent.parent
 bin = Path(sys.executable).parent
 too_fast = 'mtime may not be reliable' # transformers, when checkpoints of a tiny model follow each other within a tick

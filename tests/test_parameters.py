@@ -25,10 +25,10 @@ folds = 3                                # no annotation'''
 names = 'prompt tag loss lrs options epochs lr shuffle limit seed model folds'.split()
 seen = ', '.join(f'{o}={o}' for o in names if o not in ('seed', 'model'))
 
-def write(lab, name, parameters):
+def write(lab, name, parameters, last=f'run.finish({seen})'):
     "An experiment that trains nothing and tells what its cells see"
     from fastcore.nbio import mk_cell, new_nb, write_nb
-    cells = [mk_cell(o) for o in (parameters, 'from embed_lab.runs import start', 'run = start(globals())', f'run.finish({seen})')]
+    cells = [mk_cell(o) for o in (parameters, 'from embed_lab.runs import start', 'run = start(globals())', last)]
     cells[0]['metadata'] = dict(tags=['parameters'])
     nb = new_nb(cells)
     nb['metadata']['kernelspec'] = dict(name='python3', display_name='python3', language='python')
@@ -103,6 +103,20 @@ def test_derived_values_are_refused_either_way(home):
 
 # what is accepted
 
+def test_every_experiment_can_be_told_how_to_compute(home):
+    write(home, 'exp_09_machine', 'epochs: int = 1', '''import torch
+from embed_lab.models import wishes
+from embed_lab.models import hardware
+run.finish(threads=torch.get_num_threads(), precision=hardware().precision, chunk=wishes.get('chunk'))''')
+    told = dict(threads=1, precision='bf16', chunk=0)
+    emb('run', 'exp_09_machine', *flat(told), cwd=home, OMP_NUM_THREADS='2')
+    run = json.loads((home/'results'/'exp_09_machine,chunk=0,precision=bf16,threads=1'/'run.json').read_text())
+    assert run['headline'] == told and run['inputs']['parameters'].items() >= told.items()
+    emb('run', 'exp_09_machine', cwd=home, OMP_NUM_THREADS='2')
+    run = json.loads((home/'results'/'exp_09_machine'/'run.json').read_text())
+    assert run['headline'] == dict(threads=2, precision='fp32', chunk=None) and not run['inputs']['parameters'].keys() & told.keys()
+    assert 'how this machine computes' in emb('run', 'exp_09_machine', '--help', cwd=home).stdout
+
 texts = dict(prompt='c=d "e" \\n é', loss='in-batch', lrs='[1, 2e-5,\n 3e-5]', options="{'b': None}", epochs='1_000', lr='1e-4', shuffle='false', limit='5', folds='4')
 values = dict(prompt='c=d "e" \\n é', tag='007', loss='in-batch', lrs=[1., 2e-5, 3e-5], options=dict(b=None), epochs=1000, lr=1e-4, shuffle=False, limit=5, folds=4)
 
@@ -157,9 +171,10 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     plain = emb('run', '--help', cwd=home, COLUMNS='200').stdout
     res = emb('run', 'exp_07_kinds', '--help', cwd=home, COLUMNS='200')
     assert res.stdout.startswith(plain) and not res.stderr
-    title, head, *rows = res.stdout[len(plain):].strip().splitlines()
+    own, _, machine = res.stdout[len(plain):].partition('And how this machine computes')
+    title, head, *rows = own.strip().splitlines()
     assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'default', 'comment']
-    assert [o.split()[0] for o in rows] == names
+    assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'attention_dropout']
     assert re.search(r"^loss +Literal\['contrastive', 'in-batch'\] +'contrastive' +how it learns", res.stdout, re.M)
     assert re.search(r'^model +Optional\[str\] +None +\\x1b\[2J from', res.stdout, re.M) and '\x1b' not in res.stdout
     for args,cwd,wanted in [(['exp_7_kinds'], home, 'did you mean `exp_07_kinds`'), (['exp_08_derived'], home, '`warmup` is computed'), (['exp_07_kinds'], tmp_path, 'emb init')]:

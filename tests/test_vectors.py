@@ -249,3 +249,28 @@ def test_texts_of_any_kind_are_told_apart(asked, tmp_path):
     encoded(model, [t for t in odd if t != '\ud800'], 'query', tmp_path)
     encoded(model, [t for t in odd if t != '\ud800'], 'query', tmp_path)
     assert asked() == len(odd) - 1
+
+# several devices, and other precision
+
+def test_two_processes_encode_as_one_does(model):
+    want = encode(model, texts*3, 'query')
+    with vectors.several(model, ['cpu', 'cpu']) as make:
+        for _ in range(2): np.testing.assert_allclose(make(texts*3, 'query', 8), want, atol=1e-6)
+        assert len(_workers()) == 2
+        os.kill(_workers()[0], 9)
+        with pytest.raises(LabError, match='was ended; lower batch_size'): make(texts, 'query', 8)
+    assert not _workers()
+
+def _workers():
+    import psutil
+    return [o.pid for o in psutil.Process().children() if 'spawn_main' in ' '.join(o.cmdline())]
+
+def test_precision_is_in_the_key_and_moves_vectors_a_little(model, tmp_path):
+    from embed_lab.models import ask
+    want, key = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
+    try:
+        ask(dict(precision='bf16'))
+        low, other = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
+    finally: ask({})
+    assert other != key == fingerprint(model, 'query') and 0 < abs(low - want).max() < .05
+    np.testing.assert_array_equal(encoded(model, texts, 'query', tmp_path), want)

@@ -28,7 +28,7 @@ from ..estimate import Reading, probe, probing
 from ..examples import judged, positives
 from .datasets import Splits
 from ..lab import LabError, shown
-from ..models import hardware, load_model
+from ..models import arithmetic, hardware, load_model, wishes
 from ..notebooks import nearest
 from ..rows import write_rows
 from ..runs import Run
@@ -52,12 +52,14 @@ class Trained:
     "A fine-tuned encoder and how it got there"
     encoder:Encoder   # The best checkpoint, by dev
     history:list      # Dicts with `step` and any of `loss`, `lr`, `dev` (nDCG@10), in order of steps
+    on:str=''         # What it was computed on
 
     def __repr__(self)->str:
         dev, last = [(o['dev'], -o['step']) for o in self.history if 'dev' in o], self.history[-1]['step']
-        if not dev: return f'Trained for {last:,} steps.'
+        on = f'\nOn {self.on}.' if self.on else ''
+        if not dev: return f'Trained for {last:,} steps.{on}'
         best,step = max(dev[1:])
-        return f'Kept step {-step:,} of {last:,}: nDCG@10 {best:.3f} on dev, where the untrained model has {dev[0][0]:.3f}.'
+        return f'Kept step {-step:,} of {last:,}: nDCG@10 {best:.3f} on dev, where the untrained model has {dev[0][0]:.3f}.{on}'
 
 class Train(Protocol):
     "Anything that turns splits and a run into an encoder"
@@ -101,7 +103,7 @@ class DevEvaluator(InformationRetrievalEvaluator):
         return super().__call__(model, self.folder, epoch, steps, **kw)
 
     def embed_inputs(self, model, texts, *args, **kw)->torch.Tensor:
-        vecs = super().embed_inputs(model, texts, *args, **kw)
+        with arithmetic(model): vecs = super().embed_inputs(model, texts, *args, **kw)
         if vecs.isfinite().all(): return vecs
         raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 
@@ -176,7 +178,7 @@ def base_model(
     asked = conventions(run.params.get('model', run.base), run.base, given, max_length)
     for o in () if prompted else asked.warnings: run.warn(o)
     run.note('prompts', query=asked.query, passage=asked.passage, source=asked.source)
-    model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=0., attention_dropout=0.)
+    model = load_model(run.base, max_seq_length=max_length, **dict.fromkeys(('attention_probs_dropout_prob', 'attention_dropout'), wishes.get('attention_dropout') or 0.))
     if bad := broken(model): raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
     model.model_card_data.set_widget_examples = lambda dataset: None
@@ -280,4 +282,4 @@ def train(
         trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
     log = [untrained, *history(trainer.state.log_history)]
     save(model, log, run)
-    return Trained(model, log)
+    return Trained(model, log, f'{hw}, {torch.get_num_threads()} threads')
