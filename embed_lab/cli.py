@@ -262,8 +262,9 @@ def estimate_all(
 
 # %% ../nbs/69_cli.ipynb #734983ff
 def followed(
-    show  # Of `live`
-):        # What `embed_lab.sweep.sweep` calls with its points
+    show,       # Of `live`
+    total:int=0 # Runs that there will be, where more are to come than are known
+):              # What `embed_lab.sweep.sweep` calls with its points
     "Draw what runs, and say what has ended"
     from embed_lab.sweep import rows
     from embed_lab.warm import manner
@@ -273,8 +274,8 @@ def followed(
         for o in some:
             if o.ended and o.name not in told: typer.echo(f'{o.name} {o.status}' + (f': {plain(o.error).removeprefix("LabError: ")}' if o.error else ''), err=True)
             if o.ended: told.add(o.name)
-        n = [o.status for o in some]
-        show([r for r,o in zip(rows(some), some) if o.status == 'running'], f"{sum(o.ended for o in some):,} of {len(n):,} done, {n.count('running'):,} running, {n.count('waiting'):,} waiting")
+        n, done, running = max(total, len(some)), sum(o.ended for o in some), sum(o.status == 'running' for o in some)
+        show([r for r,o in zip(rows(some), some) if o.status == 'running'], f"{done:,} of {n:,} done, {running:,} running, {n - done - running:,} waiting")
     return look
 
 def best_rows(some, top):
@@ -286,7 +287,8 @@ def best_rows(some, top):
 @app.command(cls=Pairs, epilog='Example: emb sweep exp_02_in_batch -g lr=5e-5,1e-4,2e-4 --seeds 3 --jobs 2')
 def sweep(
     experiment:Experiment,
-    grid:Annotated[Optional[list[str]], typer.Option('-g', '--grid', metavar='KEY=V1,V2', help='Values of a parameter; with several, every combination.')] = None,
+    grid:Annotated[Optional[list[str]], typer.Option('-g', '--grid', metavar='KEY=V1,V2', help='Values of a parameter; with several, every combination. With --trials also a range, such as lr=1e-5..1e-3.')] = None,
+    trials:Annotated[Optional[int], typer.Option(min=1, help='Search instead of trying all: so many points, each chosen by what the earlier ones scored on dev (extra `optuna`).')] = None,
     file:Annotated[Optional[Path], typer.Option('--points', help='Points instead of a grid, or beside one: JSONL, an object with parameters a line.')] = None,
     seeds:Annotated[int, typer.Option(min=0, help='Run every point with the seeds from 1 to this.')] = 0,
     parameter:Given = None,
@@ -295,11 +297,18 @@ def sweep(
     json:Annotated[bool, typer.Option('--json', help='The points, as JSON.')] = False):
     "Run an experiment with many settings; what is done is left alone, so the same command goes on after a stop."
     from embed_lab import sweep as s
-    from embed_lab.lab import open_lab
+    from embed_lab.lab import LabError, open_lab
     from embed_lab.terminal import live
-    each = s.points(s.parsed(grid or []), s.listed(file) if file else [], seeds)
-    some = s.planned(open_lab(), experiment, s.laid_over(values(parameter), each))
-    with live() as show: s.sweep(some, jobs, followed(show))
+    lab, axes, given = open_lab(), s.parsed(grid or []), values(parameter)
+    if trials and file: raise LabError('--trials searches, and --points says what to run; give one of them')
+    if trials:
+        from embed_lab.study import study
+        with live() as show:
+            look = followed(show, trials * max(1, seeds))
+            some = study(lab, experiment, axes, given, trials, lambda some, earlier: s.sweep(some, jobs, lambda now: look([*earlier, *now])), seeds, max(1, jobs // max(1, seeds)))
+    else:
+        some = s.planned(lab, experiment, s.laid_over(given, s.points(axes, s.listed(file) if file else [], seeds)))
+        with live() as show: s.sweep(some, jobs, followed(show))
     if json: as_json([dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=s.dev_score(o.plan.path)) for o in some])
     elif best := best_rows(some, top): table(best), typer.echo("\nBy dev, means over seeds. What gold says of them: emb compare, or emb ls")
     if not all(o.good for o in some): raise typer.Exit(1)

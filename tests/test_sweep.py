@@ -79,3 +79,28 @@ def test_no_point_outlives_a_killed_sweep(lab):
     p.communicate(timeout=60)
     wait_for(lambda: not running(lab), 60)
     assert {o['status'] for o in json.loads(emb('ls', '--json', cwd=lab).stdout).values()} == {'interrupted'}
+
+# studies
+
+def test_a_study_searches_goes_on_and_is_a_sweep_like_any_other(shared):
+    args = exp, '-g', 'lr=1e-4..1e-1', '-g', 'batch_size=8,16', '-p', 'epochs', 2, '--json'
+    said = json.loads(emb('sweep', *args, '--trials', 3, '--jobs', 2, cwd=shared).stdout)
+    assert [o['status'] for o in said] == ['completed']*3 and all(1e-4 <= o['parameters']['lr'] <= .1 and 0 < o['dev'] <= 1 for o in said)
+    again = json.loads(emb('sweep', *args, '--trials', 4, '--jobs', 2, cwd=shared).stdout)
+    assert [o['run'] for o in again[:3]] == [o['run'] for o in said] and [o['status'] for o in again] == ['up to date']*3 + ['completed']
+
+@pytest.mark.parametrize('args, said', [(['-g', 'lr=1e-4..1e-2'], 'with --trials'), (['--trials', '2'], 'something to vary'), (['--trials', '2', '-g', 'lr=2..1'], 'smaller end first'),
+    (['--trials', '2', '-g', 'lr=1..2,3'], 'mixes a range'), (['--trials', '2', '-g', 'lr=1e-4..1e-2', '--points', 'points.jsonl'], 'give one of them'), (['--trials', '1', '-g', 'lr=.1,high'], 'in the point lr=high')])
+def test_a_study_that_will_not_do_is_refused(shared, args, said):
+    before = sorted((shared/'results').iterdir())
+    res = emb('sweep', exp, *args, cwd=shared, ok=2)
+    assert said in res.stderr and len(res.stderr.strip().splitlines()) == 1 and before == sorted((shared/'results').iterdir())
+
+def test_a_study_leaves_out_what_failed_and_names_its_extra(shared, monkeypatch):
+    said = json.loads(emb('sweep', exp, '-g', 'lr=-1,.1', '-p', 'epochs', 2, '--trials', 4, '--json', cwd=shared, ok=1).stdout)
+    found = {o['parameters']['lr']: o['status'] for o in said}
+    assert found.keys() == {-1, .1} and found[-1] == 'failed' and found[.1] in ('completed', 'up to date')
+    from embed_lab import study
+    from embed_lab.lab import LabError
+    monkeypatch.setitem(__import__('sys').modules, 'optuna', None)
+    with pytest.raises(LabError, match=r"embed-lab\[optuna\]"): study.axis('lr', ['1..2'])
