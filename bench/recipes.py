@@ -1,6 +1,6 @@
 """`in-batch` and `hard-negatives` against the untuned model, BM25 and a plain script with the same steps, by `emb compare`
 
-    python bench/recipes.py FOLDER [DATA,DATA] [static|minilm] [SEEDS] [STEPS]"""
+    python bench/recipes.py FOLDER [DATA,DATA] [static|minilm] [SEEDS] [STEPS] [ARM,ARM]"""
 import json, os, shutil, subprocess, sys, time
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
@@ -8,6 +8,7 @@ from kills import bin
 from verdicts import base_model, data
 
 settings = dict(static=dict(lr='.05', batch_size='256', max_length='128'), minilm=dict(lr='1e-4', batch_size='64', max_length='128'))
+lengths = dict(medquad='256') # where the texts are long, for a model that reads more than 128 tokens
 arms = {'in-batch': ('exp_02_in_batch', {}), 'hard, audited': ('exp_03_hard_negatives', dict(suspects='drop')),
     'hard, not audited': ('exp_03_hard_negatives', dict(suspects='keep')), 'plain script': ('exp_90_plain', {})}
 
@@ -55,6 +56,7 @@ def run_all(lab:Path, kind:str, seeds:int, steps:int):
     "Every arm with every seed; what is done already is left. Hard negatives are mined with the in-batch model of the first seed"
     rows = sum(json.loads(o)['label'] for o in (lab/'data'/'train.jsonl').open())
     given = settings[kind] | dict(epochs=str(round(min(1, steps * int(settings[kind]['batch_size']) / rows), 4)))
+    if kind == 'minilm' and (name := lab.name.removeprefix('minilm_')) in lengths: given['max_length'] = lengths[name]
     for seed in range(1, seeds+1):
         for arm,(exp,more) in arms.items():
             if exp == 'exp_03_hard_negatives': more = more | dict(miner='miner')
@@ -77,7 +79,8 @@ def report(lab:Path):
         v = p['verdict']
         print(f"  {marks[p['ours']]} v {marks[p['theirs']]}: {v['word']} {v['effect']:+.4f} [{v['low']:+.4f}, {v['high']:+.4f}], p {v['p']:.3f}, could show {v['detectable']:.3f}")
 
-def main(folder, names='nl2bash,medquad,banking77,pquad_fa,oewn', kind='static', seeds=3, steps=400):
+def main(folder, names='nl2bash,medquad,banking77,pquad_fa,oewn', kind='static', seeds=3, steps=400, some=','.join(arms)):
+    for o in arms.keys() - some.split(','): arms.pop(o)
     home = Path(folder).resolve()
     home.mkdir(parents=True, exist_ok=True)
     from embed_lab.models import minilm

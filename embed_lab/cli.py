@@ -307,7 +307,7 @@ def sweep(
             look = followed(show, trials * max(1, seeds))
             some = study(lab, experiment, axes, given, trials, lambda some, earlier: s.sweep(some, jobs, lambda now: look([*earlier, *now])), seeds, max(1, jobs // max(1, seeds)))
     else:
-        some = s.planned(lab, experiment, s.laid_over(given, s.points(axes, s.listed(file) if file else [], seeds)))
+        some = s.planned(lab, experiment, s.laid_over(given, s.points(axes, s.listed(file) if file else [], seeds)), jobs)
         with live() as show: s.sweep(some, jobs, followed(show))
     if json: as_json([dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=s.dev_score(o.plan.path)) for o in some])
     elif best := best_rows(some, top): table(best), typer.echo("\nBy dev, means over seeds. What gold says of them: emb compare, or emb ls")

@@ -20,6 +20,7 @@ from .results import hold, now, read_run, run_name, seconds_since, set_aside, se
 from .rows import write_atomic, write_json
 from .runs import refuse_other, resolved
 from .task import check_data
+from .warm import without_addresses
 
 # %% ../nbs/51_execute.ipynb #d2c1f332
 def find_experiment(
@@ -123,7 +124,8 @@ def pinned(
 
 def _papermill(plan, told, warm):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
-    import logging, papermill as pm
+    with without_addresses(): import papermill as pm
+    import logging
     from nbclient.exceptions import DeadKernelError
     logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters, and the rest is said below
     out = plan.path/plan.notebook.name

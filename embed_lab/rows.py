@@ -7,12 +7,13 @@ __all__ = ['Absent', 'Text', 'rules', 'names', 'kinds', 'invisible', 'longest', 
            'type_flaws', 'row_flaws', 'clip', 'doc_flaws', 'decision_flaws', 'texts_of', 'twice', 'decoded',
            'line_flaws', 'times', 'plain_rows', 'hides', 'quotes', 'sound_rows', 'Seen', 'Scan', 'typed', 'file_blocks',
            'opened', 'careful_rows', 'quick_rows', 'mended', 'Block', 'scan_blocks', 'where', 'numbered', 'stored',
-           'read_rows', 'write_atomic', 'jsonl', 'write_rows', 'write_json', 'file_hash']
+           'read_rows', 'write_atomic', 'jsonl', 'write_rows', 'write_json', 'file_hash', 'hashed_once']
 
 # %% ../nbs/11_rows.ipynb #5cbb7eac
 import gzip, hashlib, json, os, re, tempfile, zlib
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
@@ -476,8 +477,21 @@ def write_json(
     write_atomic(path, msgspec.json.format(msgspec.json.encode(value), indent=2)+b'\n')
 
 # %% ../nbs/11_rows.ipynb #270c6999
+_hashes = ContextVar('hashes', default=None)
+
 def file_hash(
     path:str|Path  # Any file
 )->str:            # 'sha256:' and 64 hexadecimal digits
     "The sha256 of a file's bytes"
-    with open(path, 'rb') as f: return 'sha256:' + hashlib.file_digest(f, 'sha256').hexdigest()
+    known, path = _hashes.get(), os.path.abspath(path)
+    if known and path in known: return known[path]
+    with open(path, 'rb') as f: res = 'sha256:' + hashlib.file_digest(f, 'sha256').hexdigest()
+    if known is not None: known[path] = res
+    return res
+
+@contextmanager
+def hashed_once()->Iterator:
+    "Within this, a file is taken to stay as it is, and hashed once"
+    token = _hashes.set({})
+    try: yield
+    finally: _hashes.reset(token)

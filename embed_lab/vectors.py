@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['aside', 'shard', 'room', 'encode', 'unit', 'several', 'traits', 'tokenizer_text', 'described', 'tensor_hash',
-           'fingerprint', 'text_key', 'write_shard', 'read_shard', 'kept', 'drop', 'prune', 'remembered', 'pieces',
-           'unkept', 'encoded']
+           'steady', 'content', 'fingerprint', 'text_key', 'write_shard', 'read_shard', 'kept', 'drop', 'prune',
+           'remembered', 'pieces', 'unkept', 'encoded']
 
 # %% ../nbs/31_vectors.ipynb #a64c3252
 import os
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from copy import deepcopy
 from functools import partial
 from hashlib import sha256
@@ -128,6 +129,27 @@ def tensor_hash(
     return f'{tensor.dtype} {tuple(tensor.shape)} {sha256(flat).hexdigest()}'
 
 # %% ../nbs/31_vectors.ipynb #98e17660
+_read = ContextVar('read', default=None)
+
+@contextmanager
+def steady()->Iterator:
+    "Within this, models are taken to stay as they are, and are read once"
+    token = _read.set({})
+    try: yield
+    finally: _read.reset(token)
+
+def content(
+    model:'nn.Module' # Of any modules
+)->str:               # 64 hex digits
+    "The sha256 of a model's modules, their traits and weights"
+    known = _read.get()
+    if known and id(model) in known: return known[id(model)][0]
+    key = sha256()
+    for name,o in model.named_modules(): key.update(f'{name} {described(type(o))} {described(traits(o))}\n'.encode('utf-8', 'surrogatepass'))
+    for name,o in [*model.named_parameters(), *model.named_buffers()]: key.update(f'{name} {tensor_hash(o)}\n'.encode())
+    if known is not None: known[id(model)] = key.hexdigest(), model # held, so that no other gets its id
+    return key.hexdigest()
+
 def fingerprint(
     model:'SentenceTransformer', # Of any modules
     kind:str                     # 'query', 'document', or what else is asked of it
@@ -138,10 +160,7 @@ def fingerprint(
         raise LabError("vectors of this model cannot be kept: its weights are not torch's; encode without `cache`")
     device = next((o.device.type for o in model.parameters()), 'cpu')
     with arithmetic(model): around = kind, device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device), torch.get_float32_matmul_precision()
-    key = sha256(repr((around, st.__version__, tr.__version__, torch.__version__)).encode())
-    for name,o in model.named_modules(): key.update(f'{name} {described(type(o))} {described(traits(o))}\n'.encode('utf-8', 'surrogatepass'))
-    for name,o in [*model.named_parameters(), *model.named_buffers()]: key.update(f'{name} {tensor_hash(o)}\n'.encode())
-    return key.hexdigest()[:32]
+    return sha256(repr((around, st.__version__, tr.__version__, torch.__version__, content(model))).encode()).hexdigest()[:32]
 
 # %% ../nbs/31_vectors.ipynb #f17f2bee
 shard, room = 4096, 4 << 30 # Texts a file; bytes that all files may take

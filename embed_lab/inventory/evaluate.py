@@ -19,7 +19,7 @@ from ..scores import Scores, ceiling, query_lines, scored
 from ..search import fuse, top_k
 from ..slices import sliced
 from ..task import Task, text_hash
-from ..vectors import encoded, unit
+from ..vectors import encoded, steady, unit
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 from sentence_transformers.util import pairwise_cos_sim
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -132,6 +132,7 @@ def conclude(
     return scores
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #9333c95b
+@steady()
 def evaluate(
     encoder:Encoder,     # The tuned one
     splits:Splits,       # Whose gold is the judge

@@ -1,0 +1,71 @@
+"""Encoding passages of mixed length beside `SentenceTransformer.encode` with defaults, MiniLM, and what that changes on gold
+
+    python bench/encoding.py [PASSAGES] [ROUNDS] [DATA,DATA]
+
+Each arm is a process of its own, in turn; loading is not counted. Needs the development data beside the repository."""
+import json, os, subprocess, sys, time
+os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
+from random import Random
+from statistics import fmean, median
+from verdicts import data, load
+
+arms = {'encode with defaults': 'cpu fp32', 'ours, fp32': 'cpu fp32', 'ours, bf16': 'cpu bf16'}
+
+def mixed(n:int)->list:
+    "Passages, half of them long (medquad), a quarter commands and a quarter glosses, in a drawn order"
+    from embed_lab.task import read_corpus
+    draw, res = Random(0), []
+    for name,part in dict(medquad=2, nl2bash=4, oewn=4).items(): res += draw.sample([*dict.fromkeys(read_corpus(data/name/'corpus.jsonl').values())], n//part)
+    return draw.sample(res, len(res))
+
+def encoder(arm):
+    "A function from texts and their kind to vectors"
+    from embed_lab.models import find_model, load_model, minilm
+    from embed_lab.vectors import encode
+    from sentence_transformers import SentenceTransformer
+    if arm.startswith('ours'):
+        model = load_model(minilm)
+        return lambda texts, kind: encode(model, texts, kind)
+    model = SentenceTransformer(str(find_model(minilm)), device='cpu', local_files_only=True)
+    return lambda texts, kind: model.encode(texts)
+
+def timed(arm, n):
+    texts, make = mixed(int(n)), encoder(arm)
+    make(texts[:64], 'document')
+    wall, cpu = time.perf_counter(), time.process_time()
+    make(texts, 'document')
+    return dict(wall=time.perf_counter() - wall, cpu=time.process_time() - cpu)
+
+def judged(arm, name):
+    "Mean nDCG@10 on gold, untuned"
+    from embed_lab.metrics import per_query
+    from embed_lab.search import top_k
+    from embed_lab.vectors import unit
+    task, make = load(data/name).task('gold'), encoder(arm)
+    queries, docs = [q for q,ds in task.relevant.items() if ds], list(task.corpus)
+    at, _ = top_k(unit(make([task.queries[q] for q in queries], 'query')), unit(make(list(task.corpus.values()), 'document')), k=100)
+    scores = per_query(task.qrels, {q: [docs[i] for i in row] for q,row in zip(queries, at.tolist())})
+    return dict(ndcg=fmean(o['ndcg@10'] for o in scores.values()), queries=len(scores), documents=len(docs))
+
+def one(what, arm, arg): print(json.dumps(dict(timed=timed, judged=judged)[what](arm, arg)))
+
+def child(what, arm, arg):
+    res = subprocess.run([sys.executable, __file__, '--one', what, arm, str(arg)], env=os.environ | dict(EMB_HARDWARE=arms[arm]), capture_output=True, text=True, check=True)
+    return json.loads(res.stdout.splitlines()[-1])
+
+def main(n=10_000, rounds=1, names='nl2bash,xquad_en'):
+    from embed_lab.models import bf16_gain
+    print(f'a product in bf16 is {bf16_gain():.1f} times as fast as in float32 here', flush=True)
+    took = {o: [] for o in arms}
+    for _ in range(int(rounds)):
+        for arm in arms: took[arm].append(child('timed', arm, n))
+    peer = next(iter(took))
+    for arm,got in took.items():
+        ratios = [median(b[k]/a[k] for a,b in zip(got, took[peer])) for k in ('wall', 'cpu')]
+        print(f"{arm:<21} {median(o['wall'] for o in got):7.1f} s, {median(o['cpu'] for o in got):7.1f} CPU s; {ratios[0]:.2f} times as fast, {ratios[1]:.2f} in CPU seconds", flush=True)
+    for name in filter(None, names.split(',')):
+        got = {o: child('judged', o, name) for o in arms}
+        first = got[peer]
+        print(f"{name}, {first['queries']:,} queries, {first['documents']:,} documents: nDCG@10 " + ', '.join(f"{o['ndcg']:.4f} {arm}" + ('' if arm == peer else f" ({o['ndcg'] - first['ndcg']:+.4f})") for arm,o in got.items()), flush=True)
+
+if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main(*sys.argv[1:])
