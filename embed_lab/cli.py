@@ -223,6 +223,7 @@ class Listing(Pairs):
 def run(
     experiments:Annotated[list[str], typer.Argument(help='Notebooks of experiments/, by name.', autocompletion=_experiments)],
     parameter:Given = None,
+    devices:Annotated[Optional[int], typer.Option(min=1, help='Devices that share each batch in training; the same as -p devices N.')] = None,
     anew:Annotated[bool, typer.Option('--restart', '--force', help='Run anew, also what is up to date or could be gone on with; the old run is moved aside.')] = False,
     only_estimate:Annotated[bool, typer.Option('--estimate', help='Run nothing: say from a few timed steps how long it would take, how much memory and disk, and which batch still fits.')] = False,
     json:Annotated[bool, typer.Option('--json', help='The estimate, for programs.')] = False):
@@ -231,9 +232,10 @@ def run(
     from embed_lab.warm import manner
     lab, several = open_lab(), len(experiments) > 1
     if json and not only_estimate: raise LabError('--json reports an estimate; add --estimate, or see results/ for what a run has to say')
-    if only_estimate: raise typer.Exit(estimate_all(lab, experiments, values(parameter), json))
+    given = values(parameter) | (dict(devices=str(devices)) if devices else {})
+    if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
     if several: typer.echo(manner(), err=True)
-    ended = [run_one(lab, o, values(parameter), anew, several)['status'] for o in experiments]
+    ended = [run_one(lab, o, given, anew, several)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
 

@@ -162,13 +162,14 @@ ways = {o.name: o for o in (
     _way('precision', Literal['fp32', 'bf16'], "'fp32' | 'bf16' | None", 'of products, in training and encoding; None: whatever is faster here'),
     _way('threads', int, 'int | None', 'of torch; None: as many as there are cores'),
     _way('chunk', int, 'int | None', 'tokens a CPU reads at once, texts of about one length; 0: whole batches, padded; None: 512'),
+    _way('devices', int, 'int | None', 'that share each batch in training; None: one'),
     _way('attention_dropout', float, 'float | None', 'in training, which forces slow attention on a CPU; None: none'))}
 
 def sensible(
     values:dict # Parameter → value
 )->dict:        # The same; raises `LabError` for what no machine could do
     "Check the `ways` among parameters"
-    least = dict(threads=1, chunk=0, attention_dropout=0)
+    least = dict(threads=1, chunk=0, devices=1, attention_dropout=0)
     for k in least.keys() & values.keys():
         if values[k] is not None and (values[k] < least[k] or k == 'attention_dropout' and values[k] >= 1):
             raise LabError(f"{k} is {values[k]}; give {least[k]} or more{', and less than 1' if k == 'attention_dropout' else ''}, or leave it out")
@@ -181,7 +182,7 @@ def overrides(
 )->dict:            # Name → value in the annotated type; raises `LabError` for what does not fit
     "Values for an experiment's parameters, checked against its own cell, and for `ways`"
     path = Path(path)
-    params = ways | read_parameters(path)
+    params = (own := read_parameters(path)) | {k: o for k,o in ways.items() if k not in own}
     for k in given:
         if k not in params: raise LabError(f"{path.stem} has no parameter `{k}`; {nearest(k, list(params))}")
     return sensible({k: convert(params[k], v) for k,v in given.items()})

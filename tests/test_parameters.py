@@ -174,7 +174,7 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     own, _, machine = res.stdout[len(plain):].partition('And how this machine computes')
     title, head, *rows = own.strip().splitlines()
     assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'default', 'comment']
-    assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'attention_dropout']
+    assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'devices', 'attention_dropout']
     assert re.search(r"^loss +Literal\['contrastive', 'in-batch'\] +'contrastive' +how it learns", res.stdout, re.M)
     assert re.search(r'^model +Optional\[str\] +None +\\x1b\[2J from', res.stdout, re.M) and '\x1b' not in res.stdout
     for args,cwd,wanted in [(['exp_7_kinds'], home, 'did you mean `exp_07_kinds`'), (['exp_08_derived'], home, '`warmup` is computed'), (['exp_07_kinds'], tmp_path, 'emb init')]:

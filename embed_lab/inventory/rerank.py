@@ -21,10 +21,10 @@ from ..estimate import Reading, probe, probing
 from ..examples import judged
 from .datasets import Splits, unprompted
 from .evaluate import conclude, judge_guard, search, search_both
-from .train import Encoder, Progress, Trained, arguments, base_model, base_reading, history, save
+from .train import Encoder, Progress, Trained, arguments, base_model, base_reading, history, no_examples, save
 from ..lab import LabError, shown
 from ..metrics import Interval, difference, per_query
-from ..models import find_model, hardware, load_model, weights_hash
+from ..models import find_model, hardware, load_model, weights_hash, wishes
 from ..rows import write_atomic
 from ..runs import Run
 from ..scores import Scores
@@ -109,7 +109,7 @@ def new_reranker(
     path = find_model(reranker, run.lab.path) if reranker else run.base
     model = load_cross_encoder(path, None, max_length, run.seed, attention_probs_dropout_prob=0., attention_dropout=0.)
     run.note('second stage', start=reranker or 'the base model', weights=weights_hash(path))
-    model.model_card_data.set_widget_examples = lambda dataset: None
+    model.model_card_data.set_widget_examples = no_examples
     return model
 
 # %% ../../nbs/inventory/10_rerank.ipynb #c183ff41
@@ -144,6 +144,7 @@ def train_reranker(
     top:int=50               # Hits that will be read again; dev reads twenty of them at most
 )->Reranker:                 # Raises `LabError` where the data will not do, or training breaks down
     "Train a cross-encoder and save the best checkpoint in `final/`"
+    if (wishes.get('devices') or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
     hw, rows, dev = hardware(), labelled_pairs(splits.rows('train')), splits.task('dev')
     right = sum(rows['label'])
     uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads())

@@ -10,7 +10,7 @@ __all__ = ['vocabulary', 'around', 'whole', 'token_vectors', 'principal', 'table
 import numpy as np, torch
 from collections.abc import Iterable
 from .datasets import Splits
-from .train import base_model
+from .train import base_model, no_examples
 from ..lab import LabError, shown
 from ..runs import Run
 from ..vectors import fingerprint, remembered, steady, text_key
@@ -126,7 +126,7 @@ def ready(
 )->SentenceTransformer:
     "A static model with what training asks of it"
     model = SentenceTransformer(modules=[StaticEmbedding(tok, scaled(vecs).float())], device=str(device), similarity_fn_name='cosine', local_files_only=True)
-    model.model_card_data.set_widget_examples = lambda dataset: None # they would be a customer's texts
+    model.model_card_data.set_widget_examples = no_examples
     return model
 
 def static_model(

@@ -4,11 +4,11 @@
 
 # %% auto #0
 __all__ = ['losses', 'Encoder', 'Trained', 'Train', 'training_rows', 'DevEvaluator', 'Trainer', 'Progress', 'arguments',
-           'history', 'base_model', 'without_card', 'save', 'loss_of', 'directions', 'base_reading', 'readings',
-           'train']
+           'history', 'no_examples', 'base_model', 'without_card', 'save', 'loss_of', 'directions', 'base_reading',
+           'readings', 'trainer_of', 'at_speed', 'fit', 'train']
 
 # %% ../../nbs/inventory/02_train.ipynb #e253230e
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +23,7 @@ from ..breakdown import Watch, broken
 from ..checkpoints import resume_point, seal
 from ..chunks import in_chunks, tokens_kept
 from ..contract import check, contract, fitting_batch, ordered, refuse
+from ..devices import Sharing, Silent, enough, first, gathering, meet, together, world
 from ..families import apply, column_prompts, conventions
 from ..estimate import Reading, probe, probing
 from ..examples import judged, positives
@@ -35,7 +36,7 @@ from ..runs import Run
 from ..vectors import encode, unkept
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer import losses as st_losses
-from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
+from sentence_transformers.sentence_transformer.evaluation import BaseEvaluator, InformationRetrievalEvaluator
 from transformers import PrinterCallback, TrainerCallback
 
 # %% ../../nbs/inventory/02_train.ipynb #b8ec14e5
@@ -103,7 +104,7 @@ class DevEvaluator(InformationRetrievalEvaluator):
         return super().__call__(model, self.folder, epoch, steps, **kw)
 
     def embed_inputs(self, model, texts, *args, **kw)->torch.Tensor:
-        with arithmetic(model): vecs = super().embed_inputs(model, texts, *args, **kw)
+        vecs = super().embed_inputs(model, texts, *args, **kw)
         if vecs.isfinite().all(): return vecs
         raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 
@@ -121,7 +122,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def evaluate(self, *args, **kw)->dict:
         self.watch.weights(self)
-        with torch.random.fork_rng(): return super().evaluate(*args, **kw)
+        with torch.random.fork_rng(), arithmetic(self.model): return super().evaluate(*args, **kw)
 
 # %% ../../nbs/inventory/02_train.ipynb #8cdad357
 class Progress(TrainerCallback):
@@ -134,7 +135,9 @@ class Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **kw):
         control.should_log |= control.should_save
         self.run.progress('training', state.global_step, state.max_steps, self.note)
-    def on_save(self, args, state, control, **kw): seal(self.run.checkpoints/f'checkpoint-{state.global_step}', self.key)
+    def on_save(self, args, state, control, **kw):
+        meet() # each device leaves its random state in the checkpoint
+        if first(): seal(self.run.checkpoints/f'checkpoint-{state.global_step}', self.key)
 
 # %% ../../nbs/inventory/02_train.ipynb #f88fc41f
 def arguments(
@@ -148,13 +151,16 @@ def arguments(
     apart:Sequence   # Pairs (query, passage) that may not share a batch, where the batch's other rows are negatives
 )->SentenceTransformerTrainingArguments:
     "The trainer's arguments for this machine"
-    hw, every = hardware(), .999999/evals # a share of all steps; exactly 1 would mean every step
-    return SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=epochs, per_device_train_batch_size=batch_size,
+    hw, every, n = hardware(), .999999/evals, world() # a share of all steps; exactly 1 would mean every step
+    sampler = Apart(apart) if contract(loss).sampler == 'no_duplicates' else None
+    made = SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=epochs, per_device_train_batch_size=batch_size//n,
         learning_rate=lr, warmup_steps=.1, seed=run.seed, data_seed=run.seed, use_cpu=hw.device == 'cpu', bf16=hw.precision == 'bf16',
-        batch_sampler=Apart(apart) if contract(loss).sampler == 'no_duplicates' else contract(loss).sampler, prompts=prompts, eval_strategy='steps', eval_steps=every,
+        batch_sampler=Sharing(sampler, n) if n > 1 else sampler or contract(loss).sampler, prompts=prompts, eval_strategy='steps', eval_steps=every,
         save_strategy='steps', save_steps=every, save_total_limit=2, load_best_model_at_end=True, greater_is_better=True,
-        metric_for_best_model='eval_dev_cosine_ndcg@10', logging_steps=.02, dataloader_pin_memory=hw.device == 'cuda',
+        metric_for_best_model='eval_dev_cosine_ndcg@10', logging_steps=.02, dataloader_pin_memory=hw.device == 'cuda', dataloader_drop_last=n > 1,
         logging_nan_inf_filter=False, disable_tqdm=True, report_to='none') # the filter hides NaN, and the trainer above has looked already
+    made.dataloader_drop_last = False # the library insists on it for several devices; here they take equal parts of a short batch
+    return made
 
 # %% ../../nbs/inventory/02_train.ipynb #9ffc7388
 def history(
@@ -166,6 +172,9 @@ def history(
     return [o for o in rows if len(o) > 1]
 
 # %% ../../nbs/inventory/02_train.ipynb #c9e78737
+def no_examples(dataset):
+    "For a model's card: examples would be a customer's texts"
+
 def base_model(
     run:Run,           # Names the base model, and the prompts where it has parameters for them
     max_length:int,    # Tokens of a text that are read
@@ -181,7 +190,7 @@ def base_model(
     model = load_model(run.base, max_seq_length=max_length, **dict.fromkeys(('attention_probs_dropout_prob', 'attention_dropout'), wishes.get('attention_dropout') or 0.))
     if bad := broken(model): raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
-    model.model_card_data.set_widget_examples = lambda dataset: None
+    model.model_card_data.set_widget_examples = no_examples
     return apply(model, asked)
 
 # %% ../../nbs/inventory/02_train.ipynb #477cebfe
@@ -213,7 +222,7 @@ def loss_of(
     "The loss, over several dimensions where asked (Kusupati et al. 2022)"
     takes = [o for o in signature(losses[loss]).parameters if o != 'model']
     if odd := [o for o in options if o not in takes]: raise LabError(f"{loss} loss has no option `{odd[0]}`; {nearest(odd[0], takes)}")
-    try: made = losses[loss](model, **options)
+    try: made = losses[loss](model, **options, **(gathering(losses[loss]) if world() > 1 else {}))
     except ValueError as e: raise LabError(f'{loss} loss does not fit this model or these options: {e}') from None
     return st_losses.MatryoshkaLoss(model, made, list(dims)) if dims else made
 
@@ -246,6 +255,44 @@ def readings(
     return [Reading('looks at dev', texts(splits.task('dev')), read, evals + 1), Reading('gold', texts(splits.task('gold')), read), base_reading(splits, run, model)]
 
 # %% ../../nbs/inventory/02_train.ipynb #d7b1adc3
+def trainer_of(
+    model,              # A `SentenceTransformer`
+    run:Run,            # Where checkpoints go
+    rows:Dataset,       # What the loss reads
+    look,               # A `DevEvaluator`
+    callbacks:Sequence, # Of the trainer
+    loss:str,           # One of `losses`
+    dims:Sequence,      # As for `loss_of`
+    options:dict,       # Of the loss
+    **settings          # As for `arguments`
+)->Trainer:
+    "The library's trainer for a loss"
+    made = Trainer(model, arguments(run, loss, prompts=column_prompts(model.prompts, rows.column_names), **settings), train_dataset=rows,
+        loss=loss_of(model, loss, dims, **options), evaluator=look, callbacks=list(callbacks))
+    made.remove_callback(PrinterCallback)
+    return made
+
+@contextmanager
+def at_speed(model)->Iterator: # A `SentenceTransformer`
+    "Within this, a model does nothing twice that needs doing once"
+    with in_chunks(model), tokens_kept(model), without_card(model): yield
+
+def fit(
+    model,           # A `SentenceTransformer`
+    run:Run,         # Hears of progress
+    rows:Dataset,    # What the loss reads
+    look,            # A `DevEvaluator`
+    make:Callable,   # `trainer_of`, with its settings
+    key:dict,        # What belongs to a checkpoint
+    last:str|None    # A checkpoint to go on from
+)->list:             # The trainer's log
+    "Train, as one device's part of it"
+    with at_speed(model):
+        trainer = make(model, run, rows, look, [Progress(run, key)])
+        trainer.train(resume_from_checkpoint=last)
+    return trainer.state.log_history
+
+# %% ../../nbs/inventory/02_train.ipynb #8930afdd
 def train(
     splits:Splits,            # What to learn from, and dev to choose by
     run:Run,                  # Brings base model and seed; receives checkpoints, `final/` and the record
@@ -264,22 +311,20 @@ def train(
     apart = [k for k,said in splits.decisions.items() if said != 'keep']
     rows = training_rows(splits.train, loss, run.seed, apart) if rows is None else rows
     for o in refuse(check(rows, loss, batch_size), 'data/train.jsonl'): run.warn(str(o))
-    batch_size = fitting_batch(rows, loss, batch_size)
-    rows, model, hw = rows.select_columns(ordered(rows, loss)), base_model(run, max_length, any(splits.prompts)) if model is None else model, hardware()
-    uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads())
+    n, hw = wishes.get('devices') or 1, hardware()
+    if n > 1: enough(n, hw.device, batch_size), gathering(losses[loss])
+    if n > 1 and probing(): raise LabError(f'steps are timed on one device, and {n} are asked for; leave out `devices`')
+    batch_size = max(n, (most := fitting_batch(rows, loss, batch_size)) - most % n)
+    rows, model = rows.select_columns(ordered(rows, loss)), base_model(run, max_length, any(splits.prompts)) if model is None else model
+    uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | (dict(devices=n) if n > 1 else {})
     key = uses | dict(loss=loss, epochs=epochs, batch_size=batch_size, lr=lr, max_length=max_length, evals=evals, dims=list(dims),
         options=repr(options), prompts=model.prompts, apart=sorted(map(list, apart)), rows=sha256(msgspec.json.encode(rows.to_dict())).hexdigest())
     run.record(loss=losses[loss].__name__, hardware=run.manifest['hardware'] | uses | dict(reason=hw.reason))
-    def trainer_of(rows, batch_size, callbacks=()):
-        made = Trainer(model, arguments(run, loss, epochs, batch_size, lr, evals, column_prompts(model.prompts, rows.column_names), apart), train_dataset=rows,
-            loss=loss_of(model, loss, dims, **options), evaluator=DevEvaluator(splits, run), callbacks=list(callbacks))
-        made.remove_callback(PrinterCallback)
-        return made
-    with in_chunks(model), tokens_kept(model), without_card(model):
-        if probing(): probe(run, trainer_of, rows, batch_size, evals, readings(splits, run, model, evals))
-        trainer = trainer_of(rows, batch_size, [Progress(run, key)])
-        untrained = dict(step=0, dev=run.kept('untrained', lambda: trainer.evaluate()['eval_dev_cosine_ndcg@10'], of=splits.dev.to_list()))
-        trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
-    log = [untrained, *history(trainer.state.log_history)]
+    make, look = partial(trainer_of, loss=loss, dims=dims, options=options, epochs=epochs, lr=lr, evals=evals, apart=apart), DevEvaluator(splits, run)
+    with at_speed(model):
+        if probing(): probe(run, lambda some, size: make(model, run, some, look, (), batch_size=size), rows, batch_size, evals, readings(splits, run, model, evals))
+        with arithmetic(model): untrained = dict(step=0, dev=run.kept('untrained', lambda: look(model, epoch=0, steps=0)['dev_cosine_ndcg@10'], of=splits.dev.to_list()))
+    part = partial(fit, make=partial(make, batch_size=batch_size), key=key, last=(last := resume_point(run, key)) and str(last))
+    with together(n, hw.device, partial(part, model, Silent(run), rows, BaseEvaluator())): log = [untrained, *history(part(model, run, rows, look))]
     save(model, log, run)
-    return Trained(model, log, f'{hw}, {torch.get_num_threads()} threads')
+    return Trained(model, log, f'{hw}, {torch.get_num_threads()} threads' + (f', {n} devices' if n > 1 else ''))
