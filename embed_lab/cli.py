@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['app', 'Experiment', 'Threshold', 'main', 'first_run', 'tell', 'tell_left_out', 'init', 'list_recipes', 'new', 'check',
            'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'estimate_all',
-           'followed', 'best_rows', 'sweep', 'ls', 'compare', 'reproduce', 'demo']
+           'followed', 'fleet', 'best_rows', 'sweep', 'ls', 'compare', 'reproduce', 'demo']
 
 # %% ../nbs/69_cli.ipynb #f532c28d
+from contextlib import ExitStack, closing
 from os.path import relpath
 from pathlib import Path
 from shlex import quote
@@ -264,21 +265,31 @@ def estimate_all(
 
 # %% ../nbs/69_cli.ipynb #734983ff
 def followed(
-    show,       # Of `live`
-    total:int=0 # Runs that there will be, where more are to come than are known
-):              # What `embed_lab.sweep.sweep` calls with its points
+    show,        # Of `live`
+    total:int=0, # Runs that there will be, where more are to come than are known
+    ray=None     # The cluster they run on, if one was named
+):               # What `embed_lab.sweep.sweep` calls with its points
     "Draw what runs, and say what has ended"
     from embed_lab.sweep import rows
     from embed_lab.warm import manner
     told = set()
     def look(some):
-        if manner() not in told and any(o.status == 'running' for o in some): told.add(manner()), typer.echo(manner(), err=True)
+        if not ray and manner() not in told and any(o.status == 'running' for o in some): told.add(manner()), typer.echo(manner(), err=True)
         for o in some:
             if o.ended and o.name not in told: typer.echo(f'{o.name} {o.status}' + (f': {plain(o.error).removeprefix("LabError: ")}' if o.error else ''), err=True)
             if o.ended: told.add(o.name)
         n, done, running = max(total, len(some)), sum(o.ended for o in some), sum(o.status == 'running' for o in some)
         show([r for r,o in zip(rows(some), some) if o.status == 'running'], f"{done:,} of {n:,} done, {running:,} running, {n - done - running:,} waiting")
     return look
+
+def fleet(ray, cpus, gpus, jobs):
+    "Join a cluster; how many points at a time, and what runs them there"
+    from embed_lab.cluster import Fleet, Wanted, capacity, reach
+    wanted = Wanted(1 if cpus is None else cpus, gpus or 0)
+    reach(ray)
+    room = capacity(wanted)
+    typer.echo(f'each run has {wanted.words} of the cluster at {plain(ray)}, which has room for {room:,}', err=True)
+    return jobs or room, lambda lab, some: closing(Fleet(lab, some, wanted))
 
 def best_rows(some, top):
     "The recipes of a sweep as a table, the best by dev first"
@@ -294,7 +305,10 @@ def sweep(
     file:Annotated[Optional[Path], typer.Option('--points', help='Points instead of a grid, or beside one: JSONL, an object with parameters a line.')] = None,
     seeds:Annotated[int, typer.Option(min=0, help='Run every point with the seeds from 1 to this.')] = 0,
     parameter:Given = None,
-    jobs:Annotated[int, typer.Option(help='Points at a time; the cores are shared out between them.')] = 1,
+    jobs:Annotated[Optional[int], typer.Option(help='Points at a time, one unless said; the cores are shared out between them.')] = None,
+    ray:Annotated[Optional[str], typer.Option(metavar='ADDRESS', help='Run the points on a Ray cluster: auto, or host:port (extra `ray`). As many at a time as it has room for.')] = None,
+    cpus:Annotated[Optional[int], typer.Option(min=1, help='With --ray: cores of each run.')] = None,
+    gpus:Annotated[Optional[int], typer.Option(min=0, help='With --ray: GPUs of each run.')] = None,
     top:Annotated[int, typer.Option(min=1, help='How many of the best are listed, by dev and never by gold.')] = 5,
     json:Annotated[bool, typer.Option('--json', help='The points, as JSON.')] = False):
     "Run an experiment with many settings; what is done is left alone, so the same command goes on after a stop."
@@ -302,15 +316,20 @@ def sweep(
     from embed_lab.lab import LabError, open_lab
     from embed_lab.terminal import live
     lab, axes, given = open_lab(), s.parsed(grid or []), values(parameter)
+    if (cpus is not None or gpus is not None) and not ray: raise LabError('--cpus and --gpus say what each run has of a cluster; name that with --ray auto or an address')
     if trials and file: raise LabError('--trials searches, and --points says what to run; give one of them')
-    if trials:
-        from embed_lab.study import study
-        with live() as show:
-            look = followed(show, trials * max(1, seeds))
-            some = study(lab, experiment, axes, given, trials, lambda some, earlier: s.sweep(some, jobs, lambda now: look([*earlier, *now])), seeds, max(1, jobs // max(1, seeds)))
-    else:
-        some = s.planned(lab, experiment, s.laid_over(given, s.points(axes, s.listed(file) if file else [], seeds)), jobs)
-        with live() as show: s.sweep(some, jobs, followed(show))
+    with ExitStack() as stack:
+        if ray: jobs, elsewhere = fleet(ray, cpus, gpus, jobs)
+        jobs = 1 if jobs is None else jobs
+        def run(some, earlier=()):
+            where = stack.enter_context(elsewhere(lab, some)) if ray and not all(o.good for o in some) else None
+            return s.sweep(some, jobs, lambda now: look([*earlier, *now]), where)
+        if not trials: some = s.planned(lab, experiment, s.laid_over(given, s.points(axes, s.listed(file) if file else [], seeds)), 0 if ray else jobs)
+        look = followed(stack.enter_context(live()), (trials or 0) * max(1, seeds), ray)
+        if trials:
+            from embed_lab.study import study
+            some = study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // max(1, seeds)))
+        else: run(some)
     if json: as_json([dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=s.dev_score(o.plan.path)) for o in some])
     elif best := best_rows(some, top): table(best), typer.echo("\nBy dev, means over seeds. What gold says of them: emb compare, or emb ls")
     if not all(o.good for o in some): raise typer.Exit(1)

@@ -54,6 +54,7 @@ def encode_file(
     file:str|Path,               # A `.npy` file to write; there only when it is whole
     batch_size:int=64,           # Texts encoded at once
     devices:list|None=None,      # As for `several`
+    shared:object=None,          # What encodes instead of this machine: `embed_lab.cluster.over(model)`
     progress:Callable|None=None  # Called with the number of texts done
 )->np.memmap:                    # (texts, dimension), float32, read from the file as it is used; raises `LabError` where a vector is not finite
     "Vectors of texts, in memory that does not grow with their number"
@@ -63,7 +64,7 @@ def encode_file(
     part, note, key, dim = file.with_name(f'.{file.name}.part'), file.with_name(f'.{file.name}.json'), fingerprint(model, kind), model.get_embedding_dimension()
     done, digest = begun(note, key, texts) if part.exists() else (0, sha256())
     try:
-        with open(part, 'r+b' if done else 'w+b') as f, several(model, devices) as make:
+        with open(part, 'r+b' if done else 'w+b') as f, (shared or several(model, devices)) as make:
             f.seek(_head(f, done, dim) + 4*done*dim)
             f.truncate()
             for some in _windows(islice(iter(texts), done, None)):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['parsed', 'listed', 'spanned', 'points', 'laid_over', 'Point', 'threads', 'planned', 'child', 'begun', 'ended',
-           'share', 'sweep', 'dev_score', 'Ranked', 'ranked', 'varied', 'rows']
+           'share', 'Here', 'sweep', 'dev_score', 'Ranked', 'ranked', 'varied', 'rows']
 
 # %% ../nbs/56_sweep.ipynb #aa4cd196
 import json, os, re, signal, subprocess, sys, threading, time
@@ -124,14 +124,17 @@ def _planned(lab, name, some, jobs):
 
 # %% ../nbs/56_sweep.ipynb #4dcf6754
 def child():
-    "Run the point that the command line holds; for a process that `sweep` starts"
+    "Run the point that the command line holds; for a process that was started for it, with or without the imports done"
     lab, name, given = json.loads(sys.argv[1])
     def follow():
         while os.read(0, 4096): pass
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=follow, daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background jobs ignore it
-    try: run = execute(plan(read_lab(Path(lab)), name, given), warm=possible())
+    warm = bool(os.environ.get('EMB_WARM'))
+    try:
+        p = plan(read_lab(Path(lab)), name, given)
+        run = execute(p, anew='EMB_ELSEWHERE' in os.environ and bool(read_run(p.path) and p.changed), warm=warm) # begun on a machine of another kind, it cannot go on
     except (LabError, OSError) as e: print(plain(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
     else: os._exit(dict(completed=0, interrupted=130).get(run['status'], 1))
@@ -178,22 +181,38 @@ def share(
     hw = hardware()
     return dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or f'{hw.device} {hw.precision}') | threads(jobs)
 
+class Here:
+    "Where the points of a sweep run, if that is this machine"
+    def __init__(self,
+        jobs:int # Points at a time
+    ): self.told = share(jobs)
+
+    def run(self,
+        point:Point # One that is not done
+    )->tuple:       # (exit code, what it wrote to stderr)
+        "Run a point to its end"
+        point.process, point.status = begun(point, self.told), 'running'
+        try:
+            said = point.process.stderr.read()
+            return point.process.wait(), said
+        finally: point.process.stdin.close()
+
+    def stop(self, point:Point):
+        "Have a point stop"
+        if point.process and point.process.poll() is None: point.process.stdin.close()
+
 def sweep(
     some:list,               # `Point`s, as `planned` gives them
     jobs:int=1,              # Points at a time
-    show:Callable|None=None  # Called with all points, about twice a second
+    show:Callable|None=None, # Called with all points, about twice a second
+    where:object=None        # Runs and stops points, as `Here` does, which it is when None
 )->list:                     # The same, none of them waiting or running any more, unless stopped by Ctrl-C
     "Run every point that is not done yet; raises `KeyboardInterrupt` after all have stopped"
     if jobs < 1: raise LabError(f"{jobs} jobs at a time run nothing; ask for 1 or more")
-    left, told, stop = [o for o in some if not o.good], None, threading.Event()
+    left, stop = [o for o in some if not o.good], threading.Event()
     def one(point):
-        if stop.is_set(): return
-        point.process, point.status = begun(point, told), 'running'
-        if stop.is_set(): point.process.stdin.close()
-        said = point.process.stderr.read()
-        ended(point, point.process.wait(), said)
-        point.process.stdin.close()
-    if left: told = share(min(jobs, len(some)))
+        if not stop.is_set(): ended(point, *where.run(point))
+    if left: where = where or Here(min(jobs, len(some)))
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         waiting = [pool.submit(one, o) for o in left]
         try:
@@ -202,8 +221,9 @@ def sweep(
                 time.sleep(.4)
         except KeyboardInterrupt:
             stop.set()
-            for o in left:
-                if o.process and o.process.poll() is None: o.process.stdin.close()
+            while not all(o.done() for o in waiting): # one may be about to start
+                for o in left: where.stop(o)
+                time.sleep(.2)
             raise
         finally: stop.set()
     for o in waiting: o.result()
