@@ -125,8 +125,8 @@ def test_a_healthy_run_is_the_same_to_the_last_bit_without_the_guard(splits, dat
     st.SentenceTransformer(modules=[*tiny_model(words), Dropout(.3)], device='cpu').save_pretrained(str(tmp_path/'base'))
     guarded, said = fit(splits, tmp_path/'base')
     arguments = T.arguments
-    def unfiltered(*a):
-        res = arguments(*a)
+    def unfiltered(*a, **kw):
+        res = arguments(*a, **kw)
         res.logging_nan_inf_filter = True
         return res
     monkeypatch.setattr(T, 'arguments', unfiltered)

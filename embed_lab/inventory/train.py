@@ -104,7 +104,7 @@ class DevEvaluator(InformationRetrievalEvaluator):
         return super().__call__(model, self.folder, epoch, steps, **kw)
 
     def embed_inputs(self, model, texts, *args, **kw)->torch.Tensor:
-        vecs = super().embed_inputs(model, texts, *args, **kw)
+        with arithmetic(model): vecs = super().embed_inputs(model, texts, *args, **kw)
         if vecs.isfinite().all(): return vecs
         raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 
@@ -122,7 +122,7 @@ class Trainer(SentenceTransformerTrainer):
 
     def evaluate(self, *args, **kw)->dict:
         self.watch.weights(self)
-        with torch.random.fork_rng(), arithmetic(self.model): return super().evaluate(*args, **kw)
+        with torch.random.fork_rng(), arithmetic(self.model): return super().evaluate(*args, **kw) # other devices encode a share for the evaluator
 
 # %% ../../nbs/inventory/02_train.ipynb #8cdad357
 class Progress(TrainerCallback):
@@ -323,7 +323,7 @@ def train(
     make, look = partial(trainer_of, loss=loss, dims=dims, options=options, epochs=epochs, lr=lr, evals=evals, apart=apart), DevEvaluator(splits, run)
     with at_speed(model):
         if probing(): probe(run, lambda some, size: make(model, run, some, look, (), batch_size=size), rows, batch_size, evals, readings(splits, run, model, evals))
-        with arithmetic(model): untrained = dict(step=0, dev=run.kept('untrained', lambda: look(model, epoch=0, steps=0)['dev_cosine_ndcg@10'], of=splits.dev.to_list()))
+        untrained = dict(step=0, dev=run.kept('untrained', lambda: look(model, epoch=0, steps=0)['dev_cosine_ndcg@10'], of=splits.dev.to_list()))
     part = partial(fit, make=partial(make, batch_size=batch_size), key=key, last=(last := resume_point(run, key)) and str(last))
     with together(n, hw.device, partial(part, model, Silent(run), rows, BaseEvaluator())): log = [untrained, *history(part(model, run, rows, look))]
     save(model, log, run)
