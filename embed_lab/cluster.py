@@ -40,7 +40,7 @@ def packed(
 )->bytes:       # A tar archive
     "Files as one piece"
     out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode='w', format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=out, mode='w', format=tarfile.PAX_FORMAT, dereference=True) as tar:
         for o in files: tar.add(o, o.relative_to(root).as_posix())
     return out.getvalue()
 
@@ -49,7 +49,9 @@ def unpacked(
     folder:Path # Where to
 ):
     "The files again"
-    with tarfile.open(fileobj=io.BytesIO(data)) as tar: tar.extractall(folder, filter='data')
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        tar.extraction_filter = getattr(tarfile, 'data_filter', None) # which Python has had since 3.11.4
+        tar.extractall(folder)
 
 # %% ../nbs/60_cluster.ipynb #6ab80ba3
 def there(
