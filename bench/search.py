@@ -3,7 +3,7 @@ import os, statistics, subprocess, sys, tempfile
 from pathlib import Path
 
 start = '''
-import resource, sys, time
+import sys, time
 import numpy as np, torch
 queries, docs = (torch.from_numpy(np.load(f'{sys.argv[1]}/{o}.npy')) for o in ('queries', 'docs'))
 room, k = torch.empty(512, len(docs)), 100
@@ -33,10 +33,10 @@ class Ready(InformationRetrievalEvaluator):
 peer = Ready({q: q for q in judged}, dict(zip(names, names)), judged, score_functions=dict(dot=dot_score), write_csv=False)
 def run(): return peer.compute_metrices(None, corpus_embeddings=docs)'''}
 end = '''
-def rss(): return int(open('/proc/self/statm').read().split()[1]) * resource.getpagesize() >> 20
-before, t = rss(), time.perf_counter()
+def kib(what): return next(int(o.split()[1]) for o in open('/proc/self/status') if o.startswith(what))
+before, t = kib('VmRSS'), time.perf_counter()
 run()
-print(time.perf_counter() - t, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10) - before)'''
+print(time.perf_counter() - t, (kib('VmHWM') - before) >> 10) # not ru_maxrss, which a process started by a large one has from it'''
 
 after = '''
 from embed_lab.metrics import per_query
