@@ -293,7 +293,5 @@ def over(
             for at,o in zip(shares, jobs): vecs[at] = ray.get(o)
         except ray.exceptions.RayTaskError as e: raise e.cause if isinstance(e.cause, LabError) else LabError(f'a worker could not encode: {plain(str(e.cause))}') from None
         except ray.exceptions.RayError as e: raise LabError(f"the cluster's workers were lost {tries} times ({plain(str(e)).split('. ')[0][:150]}); lower batch_size, or ask for more with `wanted`") from None
-        finally:
-            for o in jobs: ray.cancel(o)
         return vecs
     yield make
