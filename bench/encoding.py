@@ -53,7 +53,7 @@ def child(what, arm, arg):
     res = subprocess.run([sys.executable, __file__, '--one', what, arm, str(arg)], env=os.environ | dict(EMB_HARDWARE=arms[arm]), capture_output=True, text=True, check=True)
     return json.loads(res.stdout.splitlines()[-1])
 
-def main(n=10_000, rounds=1, names='nl2bash,xquad_en'):
+def main(n=10_000, rounds=1, names='nl2bash,medquad'):
     from embed_lab.models import bf16_gain
     print(f'a product in bf16 is {bf16_gain():.1f} times as fast as in float32 here', flush=True)
     took = {o: [] for o in arms}

@@ -22,8 +22,9 @@ from pathlib import Path
 from time import time
 import numpy as np
 from .chunks import in_chunks
+from .inference import convolves, prepared
 from .lab import LabError, need, shown
-from .models import arithmetic, ask, wishes
+from .models import arithmetic, ask, hardware, wishes
 from .rows import write_atomic
 
 # %% ../nbs/31_vectors.ipynb #6abb7aba
@@ -35,7 +36,7 @@ def encode(
 )->np.ndarray:                   # (texts, dimension), float32; raises `LabError` where a vector is not finite
     "Vectors of texts, as the model makes them"
     make = model.encode_query if kind == 'query' else model.encode_document
-    with in_chunks(model), arithmetic(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
+    with in_chunks(model, next(o for o in (wishes.get('chunk'), 1024) if o is not None)), arithmetic(model), prepared(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
     if np.isfinite(np.linalg.norm(vecs, axis=1)).all(): return vecs
     raise LabError("the model is of no use: its vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 
@@ -159,7 +160,7 @@ def fingerprint(
     if not isinstance(model, torch.nn.Module) or any(getattr(o, 'backend', 'torch') != 'torch' for o in model.modules()):
         raise LabError("vectors of this model cannot be kept: its weights are not torch's; encode without `cache`")
     device = next((o.device.type for o in model.parameters()), 'cpu')
-    with arithmetic(model): around = kind, device, torch.is_autocast_enabled(device), torch.get_autocast_dtype(device), torch.get_float32_matmul_precision()
+    with arithmetic(model): around = kind, device, convolves(hardware().precision, torch.cpu.get_capabilities()), torch.is_autocast_enabled(device), torch.get_autocast_dtype(device), torch.get_float32_matmul_precision()
     return sha256(repr((around, st.__version__, tr.__version__, torch.__version__, content(model))).encode()).hexdigest()[:32]
 
 # %% ../nbs/31_vectors.ipynb #f17f2bee
