@@ -4,6 +4,7 @@
 import json, os, shutil, subprocess, sys, time
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
+from random import Random
 from kills import bin
 from verdicts import base_model, data
 
@@ -44,18 +45,19 @@ def notebook()->str: # JSON
 
 def emb(lab, *args, **kw): return subprocess.run([bin/'emb', *map(str, args)], cwd=lab, text=True, capture_output=True, **kw)
 
-def make(lab:Path, name:str, base:str):
-    "A lab with the data, the base model and the four arms"
+def make(lab:Path, name:str, base:str, most:int):
+    "A lab with the data, of train at most so many rows, the base model and the four arms"
     if lab.exists(): return
     emb(lab.parent, 'init', lab, '--data', data/name, '--recipe', 'in-batch', '--recipe', 'hard-negatives', check=True)
+    rows = (lab/'data'/'train.jsonl').read_text().splitlines(keepends=True)
+    (lab/'data'/'train.jsonl').write_text(''.join(rows[i] for i in sorted(Random(0).sample(range(len(rows)), min(most, len(rows))))))
     ini = (lab/'settings.ini').read_text().replace('sentence-transformers/all-MiniLM-L6-v2', base)
     (lab/'settings.ini').write_text(ini.replace('corpus = open', 'corpus = fixed') if name == 'banking77' else ini)
     (lab/'experiments'/'exp_90_plain.ipynb').write_text(notebook())
 
-def run_all(lab:Path, kind:str, seeds:int, steps:int):
+def run_all(lab:Path, kind:str, seeds:int):
     "Every arm with every seed; what is done already is left. Hard negatives are mined with the in-batch model of the first seed"
-    rows = sum(json.loads(o)['label'] for o in (lab/'data'/'train.jsonl').open())
-    given = settings[kind] | dict(epochs=str(round(min(1, steps * int(settings[kind]['batch_size']) / rows), 4)))
+    given = dict(settings[kind])
     if kind == 'minilm' and (name := lab.name.removeprefix('minilm_')) in lengths: given['max_length'] = lengths[name]
     for seed in range(1, seeds+1):
         for arm,(exp,more) in arms.items():
@@ -87,8 +89,8 @@ def main(folder, names='nl2bash,medquad,banking77,pquad_fa,oewn', kind='static',
     base = minilm if kind == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
     for name in names.split(','):
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
-        make(home/f'{kind}_{name}', name, base)
-        run_all(home/f'{kind}_{name}', kind, int(seeds), int(steps))
+        make(home/f'{kind}_{name}', name, base, int(steps)*int(settings[kind]['batch_size']))
+        run_all(home/f'{kind}_{name}', kind, int(seeds))
         report(home/f'{kind}_{name}')
 
 if __name__ == '__main__': main(*sys.argv[1:])

@@ -15,6 +15,7 @@ from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from .lab import Lab, LabError, need, plain, shown
+from .looks import log_look
 from .manifest import environment, git_facts
 from .results import hold, now, read_run, set_aside
 from .rows import write_atomic, write_json
@@ -201,7 +202,10 @@ class Fleet:
             if not (old and old['status'] != 'completed' and old['inputs'] == point.plan.inputs and any(path.glob('checkpoints/*/sealed.json'))): set_aside(self.lab, path)
             path.mkdir(parents=True, exist_ok=True)
             for _ in range(tries):
-                try: return self._once(point)
+                try:
+                    code, said = self._once(point)
+                    if code == 0: log_look(self.lab, path, point.plan.inputs)
+                    return code, said
                 except ray.exceptions.TaskCancelledError: return self._ended(path, 'interrupted', 'stopped by Ctrl-C', 130)
                 except ray.exceptions.RayTaskError as e: return 2, plain(str(e.cause))
                 except ray.exceptions.RayError as e:
@@ -224,7 +228,10 @@ class Fleet:
         raise ray.exceptions.WorkerCrashedError()
 
     def _write(self, path, name, content):
-        if content is None: return (path/name).unlink(missing_ok=True)
+        if content is None:
+            (path/name).unlink(missing_ok=True)
+            with suppress(OSError): (path/name).parent.rmdir() # unless something is left in it
+            return
         if name == 'run.json' and self.git:
             content = json.dumps(json.loads(content) | dict(git=self.git), indent=2, ensure_ascii=False).encode()
             if self.diff and not (path/'dirty.patch.gz').exists(): write_atomic(path/'dirty.patch.gz', need('gzip').compress(self.diff, mtime=0))

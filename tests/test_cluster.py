@@ -54,8 +54,10 @@ def test_a_sweep_survives_the_loss_of_a_node_and_comes_to_what_it_would_have_her
     assert here.keys() == away.keys() and len(here) == 4
     for k in here: assert away[k]['outcome'] == here[k]['outcome'] and away[k]['inputs'] == here[k]['inputs'], k
     assert [o['status'] for o in away[lost]['attempts']] == ['killed'] and 'worker was lost' in away[lost]['attempts'][0]['error']
-    files = [sorted(str(o.relative_to(lab/'results')) for o in (lab/'results').glob(f'{exp}*/**/*') if o.is_file() and 'checkpoints' not in o.parts) for lab in (home, local)]
+    files = [sorted(str(o.relative_to(lab/'results')) for o in (lab/'results').glob(f'{exp}*/**/*') if 'checkpoints' not in o.parts) for lab in (home, local)]
     assert files[0] == files[1]
+    seen = [sorted((o['run'], o['recipe'], o['gold']) for o in map(json.loads, (lab/'results'/'gold_log.jsonl').read_text().splitlines())) for lab in (home, local)]
+    assert seen[0] == seen[1] and len(seen[0]) == 4
     assert str(home) in (home/'results'/lost/f'{exp}.ipynb').read_text() and 'embed_lab_' not in json.dumps(json.loads((home/'results'/lost/f'{exp}.ipynb').read_text())['metadata'])
     assert emb('sweep', *points, '--ray', cluster.address, cwd=home).stderr.count('up to date') == 4
     assert emb('ls', cwd=home).stdout.count('completed') == 4
