@@ -6,6 +6,7 @@
 __all__ = ['Given', 'Commands', 'drawn', 'table', 'as_json', 'bar', 'live', 'Pairs', 'values']
 
 # %% ../nbs/68_terminal.ipynb #81dee00a
+import os
 from contextlib import contextmanager
 from typing import Annotated, Optional
 import typer
@@ -28,22 +29,27 @@ class Commands(typer.core.TyperGroup):
 
 # %% ../nbs/68_terminal.ipynb #fbe80a7b
 def drawn(
-    rows:list # Dicts with the same keys
-):            # Rich's table
+    rows:list, # Dicts with the same keys
+    width:int  # Columns of the terminal
+):             # Rich's table
     "Rows as a table of text"
     from rich.table import Table
     from rich.text import Text
     t = Table(box=None, pad_edge=False, header_style='bold')
-    for k in rows[0]: t.add_column(k, overflow='fold')
+    longest = {k: max((len(w) for o in rows for w in plain(o[k]).split()), default=0) for k in rows[0]}
+    room = sum(longest.values()) + 2*len(longest) <= width # for every word
+    for k in longest: t.add_column(k, overflow='fold', no_wrap=room and not any(' ' in plain(o[k]) for o in rows))
     for o in rows: t.add_row(*(Text(plain(v)) for v in o.values()))
     return t
 
 def table(
     rows:list  # Dicts with the same keys
 ):
-    "Print rows as a table that fits the terminal"
+    "Print rows as a table that fits the terminal; a file and another program get whole lines"
     from rich.console import Console
-    Console().print(drawn(rows))
+    console = Console()
+    if not (console.is_terminal or console.is_jupyter or 'COLUMNS' in os.environ): console.width = 1000
+    console.print(drawn(rows, console.width))
 
 # %% ../nbs/68_terminal.ipynb #a1f1cdc3
 def as_json(
@@ -80,7 +86,7 @@ def live():
     from rich.live import Live
     console = Console(stderr=True)
     if not console.is_terminal: yield lambda rows, caption: None; return
-    with Live(console=console, transient=True, refresh_per_second=4) as l: yield lambda rows, caption: l.update(Group(*([drawn(rows)] if rows else []), caption))
+    with Live(console=console, transient=True, refresh_per_second=4) as l: yield lambda rows, caption: l.update(Group(*([drawn(rows, console.width)] if rows else []), caption))
 
 # %% ../nbs/68_terminal.ipynb #291d4d2f
 class Pairs(typer.core.TyperCommand):
