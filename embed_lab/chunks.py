@@ -82,12 +82,13 @@ def in_chunks(
     torch, first = need('torch'), model[0]
     plain = first.forward
     def forward(features, **kw):
-        if first.module_output_name != 'token_embeddings' or not (found := _ragged(features, tokens)): return plain(features, **kw)
+        if (name := first.module_output_name) not in ('token_embeddings', 'scores') or not (found := _ragged(features, tokens)): return plain(features, **kw)
         order, sizes, right = found
         outs = [plain(_part(features, rows, right), **kw) for rows in order.split(sizes)]
         if 'all_layer_embeddings' in outs[0]: return plain(features, **kw)
         width = features['attention_mask'].shape[1]
-        return features | dict(token_embeddings=torch.cat([_padded(o['token_embeddings'], width, right) for o in outs])[order.argsort()])
+        got = [_padded(o[name], width, right) if name == 'token_embeddings' else o[name] for o in outs]
+        return features | {name: torch.cat(got)[order.argsort()]}
     first.forward = forward
     try:
         with attending(model, float_attention): yield

@@ -9,6 +9,7 @@ __all__ = ['kind', 'load_cross_encoder', 'pair_scores', 'rerank']
 import json, logging
 from collections.abc import Callable
 from pathlib import Path
+from .inference import prepared
 from .lab import LabError, need, shown
 from .models import find_model, hardware, keep_memory
 from .task import Task
@@ -62,7 +63,7 @@ def pair_scores(
     torch, chunk, found = need('torch'), 16*batch_size, [np.empty(0, np.float32)]
     for i in range(0, len(pairs), chunk):
         if tell: tell(i, len(pairs))
-        found.append(model.predict(pairs[i:i+chunk], batch_size=batch_size, show_progress_bar=False, activation_fn=torch.nn.Identity()))
+        with prepared(model): found.append(model.predict(pairs[i:i+chunk], batch_size=batch_size, show_progress_bar=False, activation_fn=torch.nn.Identity()))
     if tell: tell(len(pairs), len(pairs))
     if np.isfinite(scores := np.concatenate(found)).all(): return scores
     raise LabError("the cross-encoder's scores hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")

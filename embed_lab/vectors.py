@@ -21,7 +21,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from time import time
 import numpy as np
-from .chunks import in_chunks
 from .inference import convolves, prepared
 from .lab import LabError, need, shown
 from .models import arithmetic, ask, hardware, wishes
@@ -36,7 +35,7 @@ def encode(
 )->np.ndarray:                   # (texts, dimension), float32; raises `LabError` where a vector is not finite
     "Vectors of texts, as the model makes them"
     make = model.encode_query if kind == 'query' else model.encode_document
-    with in_chunks(model, next(o for o in (wishes.get('chunk'), 1024) if o is not None)), arithmetic(model), prepared(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
+    with prepared(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
     if np.isfinite(np.linalg.norm(vecs, axis=1)).all(): return vecs
     raise LabError("the model is of no use: its vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 

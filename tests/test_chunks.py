@@ -96,3 +96,20 @@ def test_training_and_encoding_use_them(tmp_path):
         assert used.count(24) >= 2
         used.clear()
         assert encode(trained.encoder, texts, 'document').shape[0] == 48 and used
+
+def test_a_cross_encoder_reads_them_too(tmp_path):
+    from embed_lab.crossencoders import load_cross_encoder
+    tiny_transformer(words).save_pretrained(str(tmp_path))
+    model = load_cross_encoder(tmp_path).eval()
+    pairs = [(texts[0], o) for o in texts[:24]]
+    def scores(): return model(model.preprocess(pairs))['scores']
+    def both():
+        model.zero_grad()
+        (out := scores()).sum().backward()
+        return out.detach(), model.model.classifier.weight.grad.clone(), model.model.bert.embeddings.word_embeddings.weight.grad.clone()
+    whole = both()
+    seen = []
+    model.model.bert.embeddings.register_forward_pre_hook(lambda m, a, kw: seen.append(tuple(kw['input_ids'].shape)), with_kwargs=True)
+    with in_chunks(model): cut = both()
+    for a,b in zip(whole, cut): torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
+    assert len(seen) > 2

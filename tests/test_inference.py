@@ -1,8 +1,8 @@
 "Weights made ready for encoding: the same vectors by another way, for every make of attention, and nothing left behind"
-import pytest, torch, transformers as tf
+import numpy as np, pytest, torch, transformers as tf
 from embed_lab import inference
 from embed_lab.inference import convolution, convolves, prepared
-from embed_lab.models import arithmetic, tiny_transformer
+from embed_lab.models import tiny_transformer
 from embed_lab.vectors import encode
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers import SentenceTransformer
@@ -46,7 +46,7 @@ def test_vectors_are_the_same_but_for_rounding(precision, monkeypatch, taken):
     monkeypatch.setenv('EMB_HARDWARE', f'cpu {precision}')
     model = tiny_transformer(words).eval()
     plain = vectors(model)
-    with arithmetic(model), prepared(model): same(vectors(model), plain, .999 if precision == 'bf16' else .999999)
+    with prepared(model): same(vectors(model), plain, .999 if precision == 'bf16' else .999999)
     assert taken == (dict(products=2, fused=2) if precision == 'bf16' else dict(products=0, fused=4))
 
 @pytest.mark.parametrize('heads', [4, 2])
@@ -56,7 +56,7 @@ def test_a_decoder_keeps_its_causal_mask_and_its_shared_keys(heads, tmp_path, mo
     plain = vectors(model)
     assert taken.pop('fused') and not taken['products']
     taken |= dict(fused=0)
-    with arithmetic(model), prepared(model):
+    with prepared(model):
         same(vectors(model), plain)
         with torch.no_grad(): alone = model(model.preprocess([texts[2]]))['sentence_embedding'].float()
     same(alone, plain[2:3])
@@ -66,7 +66,7 @@ def test_long_texts_are_not_held_whole(monkeypatch, taken):
     monkeypatch.setenv('EMB_HARDWARE', 'cpu bf16')
     monkeypatch.setattr(inference, 'longest', 50)
     model = tiny_transformer(words).eval()
-    with arithmetic(model), prepared(model): vectors(model)
+    with prepared(model): vectors(model)
     assert taken == dict(products=0, fused=2)
 
 @both
@@ -111,3 +111,16 @@ def test_vectors_kept_by_one_way_are_not_taken_for_those_of_the_other(monkeypatc
     one = fingerprint(model, 'query')
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_f=True, cpu_name='Intel'))
     assert not convolves('fp32', torch.cpu.get_capabilities()) and fingerprint(model, 'query') != one
+
+def test_a_cross_encoder_tells_pairs_apart_in_bf16(tmp_path, monkeypatch):
+    from embed_lab.crossencoders import load_cross_encoder, pair_scores
+    tiny_transformer(words).save_pretrained(str(tmp_path))
+    model = load_cross_encoder(tmp_path)
+    with torch.no_grad(): model.model.classifier.weight.mul_(300), model.model.classifier.bias.fill_(6)
+    pairs, found = [(f'word{i} word{j}', ' '.join(words[:1 + i])) for i in range(16) for j in range(16)], {}
+    for o in ('fp32', 'bf16'):
+        monkeypatch.setenv('EMB_HARDWARE', f'cpu {o}')
+        found[o] = pair_scores(model, pairs)
+    assert np.corrcoef(*found.values())[0, 1] > .99 and not np.array_equal(*found.values())
+    assert len(set(found['bf16'].tolist())) > .95*len(set(found['fp32'].tolist()))
+    assert not any('forward' in vars(o) for o in model.modules())

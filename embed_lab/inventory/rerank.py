@@ -16,6 +16,7 @@ import msgspec, numpy as np, torch
 from datasets import Dataset
 from ..breakdown import Watch
 from ..checkpoints import resume_point
+from ..chunks import in_chunks
 from ..crossencoders import kind, load_cross_encoder, pair_scores, rerank
 from ..estimate import Reading, probe, probing
 from ..examples import judged
@@ -158,9 +159,10 @@ def train_reranker(
             loss=BinaryCrossEntropyLoss(model, pos_weight=weight), callbacks=list(callbacks))
         made.remove_callback(PrinterCallback)
         return made
-    if probing(): probe(run, trainer_of, rows, batch_size, evals, pair_readings(model, retriever, look, splits, run, top, evals))
-    trainer = trainer_of(rows, batch_size, [Progress(run, key)])
-    trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
+    with in_chunks(model):
+        if probing(): probe(run, trainer_of, rows, batch_size, evals, pair_readings(model, retriever, look, splits, run, top, evals))
+        trainer = trainer_of(rows, batch_size, [Progress(run, key)])
+        trainer.train(resume_from_checkpoint=(last := resume_point(run, key)) and str(last))
     log = [dict(step=0, dev=look.score(look.hits)), *history(trainer.state.log_history)]
     save(model, log, run)
     return Reranker(model, log)

@@ -105,7 +105,7 @@ class DevEvaluator(InformationRetrievalEvaluator):
         return super().__call__(model, self.folder, epoch, steps, **kw)
 
     def embed_inputs(self, model, texts, *args, **kw)->torch.Tensor:
-        with arithmetic(model), prepared(model): vecs = super().embed_inputs(model, texts, *args, **kw)
+        with prepared(model): vecs = super().embed_inputs(model, texts, *args, **kw)
         if vecs.isfinite().all(): return vecs
         raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
 
