@@ -9,13 +9,14 @@ if chromium is None and not os.environ.get('CI'): pytest.skip('needs Chromium or
 flags = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
 
 @pytest.fixture
-def jupyter(lab):
-    "The address of a JupyterLab in the lab"
+def jupyter(lab, tmp_path):
+    "The address of a JupyterLab in the lab, which does not open the tabs that another left open"
     with socket.socket() as s:
         s.bind(('127.0.0.1', 0))
         port = s.getsockname()[1]
     cmd = [bin/'jupyter', 'lab', '--no-browser', '--allow-root', f'--port={port}', '--ServerApp.token=', '--ServerApp.password=', '--ip=127.0.0.1']
-    p = subprocess.Popen(cmd, cwd=lab, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    env = os.environ | {o: str(tmp_path/'jupyterlab') for o in ('JUPYTERLAB_WORKSPACES_DIR', 'JUPYTERLAB_SETTINGS_DIR')}
+    p = subprocess.Popen(cmd, cwd=lab, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     url = f'http://127.0.0.1:{port}'
     try:
         for _ in range(300):
