@@ -37,6 +37,7 @@ class Parts:
         whole, rest = divmod(len(self.sampler), self.size)
         return self.n*(whole + (rest >= self.n))
 
+# %% ../nbs/59_devices.ipynb #236c758c
 class Sharing:
     "A `batch_sampler` for the trainer's arguments, whose `per_device_train_batch_size` is a part of a batch"
     def __init__(self,
@@ -61,6 +62,7 @@ def gathering(
     if loss.__name__ in by_row: return {}
     raise LabError(f"{loss.__name__} compares the rows of a batch with one another and cannot see those on other devices; leave out `devices`, or take a loss that can, such as in-batch")
 
+# %% ../nbs/59_devices.ipynb #74ec458c
 def enough(
     n:int,          # Devices asked for
     device:str,     # 'cuda', 'cpu' or 'mps'
@@ -84,6 +86,7 @@ class Silent(Run):
 
 def _silent(*args): return Silent(Run(*args))
 
+# %% ../nbs/59_devices.ipynb #f2886e5c
 def _told(rank, n, threads): return dict(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(n), LOCAL_WORLD_SIZE=str(n), OMP_NUM_THREADS=str(threads)) | (
     dict(GLOO_SOCKET_IFNAME=os.environ.get('GLOO_SOCKET_IFNAME', 'lo')) if sys.platform == 'linux' else {})
 
@@ -97,6 +100,7 @@ def _leave():
     if need('torch').distributed.is_initialized(): need('torch').distributed.destroy_process_group()
     need('accelerate.state').AcceleratorState._reset_state(reset_partial_state=True) # else whatever trains next in this process takes itself for one of many
 
+# %% ../nbs/59_devices.ipynb #bdc96845
 def _other(rank, n, device, threads, folder, alive, wished):
     "What another process runs"
     def follow():
@@ -132,6 +136,7 @@ def _begun(folder, others, n, patience=600):
         sleep(.1)
     raise LabError(f'the processes of {n} devices have not come up in {patience} seconds; is the machine out of memory?')
 
+# %% ../nbs/59_devices.ipynb #10f7d4c0
 @contextmanager
 def together(
     n:int,         # Devices; with one nothing happens
@@ -170,6 +175,7 @@ def together(
             os.environ.clear(), os.environ.update(kept)
             torch.set_num_threads(was)
 
+# %% ../nbs/59_devices.ipynb #d03a21af
 def world()->int: # 1 outside of `together`
     "How many devices train at once"
     dist = need('torch').distributed

@@ -60,6 +60,7 @@ def in_float32(layer:'nn.Linear')->Callable: # What the layer's `forward` comput
         with torch.autocast(x.device.type, enabled=False): return torch.nn.functional.linear(x.float(), layer.weight, layer.bias)
     return forward
 
+# %% ../nbs/61_inference.ipynb #8490425f
 def ways(
     model:'SentenceTransformer' # Or a `CrossEncoder`
 )->dict:                        # Layer → its `forward` from now on
@@ -70,6 +71,7 @@ def ways(
     heads = {o: in_float32(o) for o in layers if precision == 'bf16' and o.out_features < few}
     return heads | {o: convolution(o, torch.bfloat16 if precision == 'bf16' else o.weight.dtype) for o in layers if faster and o not in heads}
 
+# %% ../nbs/61_inference.ipynb #ad59b4df
 @contextmanager
 def _ready(model):
     if getattr(model, 'transformers_model', None) is None: return (yield)
@@ -85,5 +87,5 @@ def prepared(
     model:object # A `SentenceTransformer` or a `CrossEncoder`; anything else is left alone
 )->Iterator:
     "Within this, and without gradients, a model that stays as it is computes in the precision of `hardware`, and on a CPU as fast as it can"
-    tokens = 1024 if wishes.get('chunk') is None else wishes['chunk']
+    tokens = 2048 if wishes.get('chunk') is None else wishes['chunk']
     with in_chunks(model, tokens), arithmetic(model), _ready(model): yield

@@ -34,6 +34,7 @@ def parsed(
         res[name] = found
     return res
 
+# %% ../nbs/56_sweep.ipynb #7158ba55
 def listed(
     file:Path # JSONL, an object with parameters a line
 )->list:      # Dicts; raises `LabError` naming the line
@@ -71,6 +72,7 @@ def points(
         if both := o.keys() & axes: raise LabError(f"`{plain(min(both))}` stands in the list of points and in the grid; leave it in one of them")
     return [o | dict(zip(axes, v)) for o in some or [{}] for v in product(*axes.values())]
 
+# %% ../nbs/56_sweep.ipynb #ed9729c4
 def laid_over(
     given:dict, # Parameters that all points share
     each:list   # Dicts, as `points` gives them
@@ -96,6 +98,7 @@ class Point:
     @property
     def good(self)->bool: return self.status in ('completed', 'up to date')
 
+# %% ../nbs/56_sweep.ipynb #a674859b
 def threads(
     jobs:int # Points at a time
 )->dict:     # Environment variables
@@ -140,6 +143,7 @@ def child():
     else: os._exit(dict(completed=0, interrupted=130).get(run['status'], 1))
     os._exit(2)
 
+# %% ../nbs/56_sweep.ipynb #5c02483a
 def begun(
     point:Point, # What to run
     told:dict    # Environment variables
@@ -161,6 +165,7 @@ def _forked(words, env):
     res.stdin, res.stderr = stdin, stderr
     return res
 
+# %% ../nbs/56_sweep.ipynb #06ae485f
 def ended(
     point:Point, # Whose process has ended
     code:int,    # Its exit code
@@ -201,6 +206,7 @@ class Here:
         "Have a point stop"
         if point.process and point.process.poll() is None: point.process.stdin.close()
 
+# %% ../nbs/56_sweep.ipynb #1f9cd16b
 def sweep(
     some:list,               # `Point`s, as `planned` gives them
     jobs:int=1,              # Points at a time
@@ -239,6 +245,7 @@ def dev_score(
     found = [o['dev'] for o in map(json.loads, file.read_text().splitlines()) if 'dev' in o and o['step']] if file.exists() else []
     return max(found, default=None)
 
+# %% ../nbs/56_sweep.ipynb #b8312ad2
 @dataclass(frozen=True)
 class Ranked:
     "Points that differ by their seed alone"
@@ -266,6 +273,7 @@ def varied(
     keys = [k for k in dict.fromkeys(k for o in given for k in o) if len({repr(o.get(k)) for o in given}) > 1]
     return [', '.join(f'{k}={o[k]}' for k in keys if k in o) or 'as it is' for o in given]
 
+# %% ../nbs/56_sweep.ipynb #dda2cf3d
 def rows(
     some:list # `Point`s
 )->list:      # Dicts of text with the same keys
