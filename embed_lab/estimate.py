@@ -136,7 +136,7 @@ def probe(
     for i,o in enumerate(readings):
         run.progress(f'reading for {o.stage}', i, len(readings))
         seconds[o.stage] = o.seconds()
-    write_json(run.path/'estimate.json', dict(seconds=seconds, steps=took['total'], timed=len(each), memory=peaks[batch_size], free_memory=free_memory(),
+    write_json(run.path/'estimate.json', dict(seconds=seconds, steps=took['total'], timed=len(each), memory=peak_memory(), free_memory=free_memory(),
         disk=min(evals, 2) * checkpoint + sum(o.stat().st_size for o in run.checkpoints.rglob('*.safetensors')), checkpoint=checkpoint,
         batch_size=batch_size, largest_batch=largest_batch(peaks, free_memory(), len(rows)) if len(peaks) > 1 else None))
     raise Probed('the estimate is made')
