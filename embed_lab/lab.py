@@ -7,7 +7,7 @@ __all__ = ['settings', 'LabError', 'plain', 'installed', 'need', 'Lab', 'read_la
            'stale', 'export_inventory']
 
 # %% ../nbs/10_lab.ipynb #8667ab73
-import sys
+import os, sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,6 +44,9 @@ def need(
     import importlib
     installed(module, extra)
     return importlib.import_module(module)
+
+# %% ../nbs/10_lab.ipynb #1f15e904
+if not os.environ.keys() & {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}: os.environ['GOMP_SPINCOUNT'] = '1000' # turns of a thread that waits, before it sleeps
 
 # %% ../nbs/10_lab.ipynb #3b936d69
 settings = dict(inventory='inventory', nbs='nbs', data='data', experiments='experiments', results='results',
@@ -132,7 +135,7 @@ def export_inventory(
     lab:Lab  # The lab whose notebooks may have changed
 )->list:     # The notebooks that were exported; empty when every module was fresh
     "Export what is stale in the lab's inventory"
-    import os, subprocess
+    import subprocess
     old = stale(lab)
     if not old: return []
     code = 'import sys; from nbdev.doclinks import nbdev_export as export; export(path=sys.argv[1])'

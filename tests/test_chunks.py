@@ -1,5 +1,5 @@
 "Batches read in chunks: the same vectors, losses and gradients, whatever the padding and the module"
-import random
+import os, random, subprocess, sys
 import pytest, torch
 from embed_lab.chunks import cuts, in_chunks
 from embed_lab.models import tiny_model, tiny_transformer
@@ -113,3 +113,10 @@ def test_a_cross_encoder_reads_them_too(tmp_path):
     with in_chunks(model): cut = both()
     for a,b in zip(whole, cut): torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
     assert len(seen) > 2
+
+@pytest.mark.skipif(sys.platform != 'linux', reason="torch's OpenMP is GNU's on Linux alone")
+@pytest.mark.parametrize('env, waits', [({}, '1000'), (dict(GOMP_SPINCOUNT='7'), '7'), (dict(OMP_WAIT_POLICY='passive'), '0')])
+def test_threads_wait_briefly_unless_told_otherwise(env, waits):
+    own = {k: v for k,v in os.environ.items() if k not in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')}
+    said = subprocess.run([sys.executable, '-c', 'import embed_lab.runs, torch'], env=own | env | dict(OMP_DISPLAY_ENV='verbose'), capture_output=True, text=True, check=True).stderr
+    assert {o.split("'")[1] for o in said.splitlines() if 'GOMP_SPINCOUNT' in o} == {waits}
