@@ -192,6 +192,6 @@ def troubles(
 )->list:           # Sentences
     "Why the run would not end well"
     res, largest = [], estimate['largest_batch']
-    if estimate['memory'] > .9*estimate['free_memory']: res.append(f"memory: a batch of the longest rows took {size(estimate['memory'])}, and there are {size(estimate['free_memory'])}; lower batch_size" + (f" to {largest} or less" if largest else '') + ', or max_length')
+    if estimate['memory'] > .9*estimate['free_memory']: res.append(f"memory: the steps and readings that were tried took {size(estimate['memory'])}, and there are {size(estimate['free_memory'])}; lower batch_size" + (f" to {largest} or less" if largest else '') + ', or max_length')
     if estimate['disk'] + estimate['checkpoint'] > free_disk: res.append(f"disk: the run needs {size(estimate['disk'] + estimate['checkpoint'])}, and {size(free_disk)} are free; make room")
     return res
