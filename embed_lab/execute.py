@@ -122,17 +122,24 @@ def pinned(
     hw = (run or {}).get('hardware', {})
     return dict(EMB_HARDWARE=f"{hw['device']} {hw['precision']}", OMP_NUM_THREADS=str(hw['threads'])) if hw.get('device') else {}
 
+# %% ../nbs/51_execute.ipynb #eebaa0bb
+def _not_the_dead(record): # For `logging`
+    from nbclient.exceptions import DeadKernelError
+    return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
+
 def _papermill(plan, told, warm):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
     with without_addresses(): import papermill as pm
     import logging
+    from embed_lab.engine import SocketManager
     from nbclient.exceptions import DeadKernelError
     logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters, and the rest is said below
+    logging.getLogger('asyncio').addFilter(_not_the_dead)
     out = plan.path/plan.notebook.name
     told |= dict(EMB_RUN=str(plan.path), EMB_EXPERIMENT=plan.notebook.stem, EMB_GIVEN=msgspec.json.encode(plan.given).decode())
     try:
         with _whole_notebooks(plan.path), _environ(PYDEVD_DISABLE_FILE_VALIDATION='1', **told):
-            pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, engine_name='warm' if warm else None,
+            pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, **dict(engine_name='warm') if warm else dict(kernel_manager_class=SocketManager),
                 start_timeout=300, # on a machine that does much else at the same time
                 extra_arguments=['--IPKernelApp.log_level=50'])
     except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}'

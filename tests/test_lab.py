@@ -1,5 +1,5 @@
 "A fresh lab: what it consists of, how it runs, and what it says to bad input"
-import json, os, re, shutil, signal, subprocess, time
+import json, os, re, shutil, signal, subprocess, sys, time
 from pathlib import Path
 import msgspec, pytest
 from conftest import bin, emb, root, sh, too_fast
@@ -142,8 +142,8 @@ def test_a_new_experiment_remembers_where_it_comes_from_and_runs(lab):
     assert made['inputs']['parameters']['seed'] == 7 and made['lineage'] == 'exp_02_in_batch'
     emb('new', 'exp_03_mine', cwd=lab, ok=2)
 
-def start(lab, *args):
-    p = subprocess.Popen([bin/'emb', 'run', *args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def start(lab, *args, program=(bin/'emb',)):
+    p = subprocess.Popen([*program, 'run', *args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     run = lab/'results'/','.join([args[0], *(f'{k}={v}' for k,v in zip(args[2::3], args[3::3]))])
     for _ in range(600):
         if (run/'run.json').exists() and (manifest(run).get('progress') or {}).get('stage') == 'training': return p, run
@@ -156,6 +156,23 @@ def test_ctrl_c_is_recorded_as_interrupted(lab):
     os.killpg(p.pid, signal.SIGINT)
     out, err = p.communicate(timeout=60)
     assert p.returncode == 130 and manifest(run)['status'] == 'interrupted', (out, err)
+
+slow_end = """
+import asyncio
+from jupyter_client.provisioning import LocalProvisioner
+done = LocalProvisioner.cleanup
+async def cleanup(self, restart=False):
+    await asyncio.sleep(3)
+    await done(self, restart)
+LocalProvisioner.cleanup = cleanup
+from embed_lab.cli import app
+app()"""
+
+def test_ctrl_c_says_no_more_than_that_where_a_dead_kernel_is_noticed_late(lab):
+    p, run = start(lab, 'exp_02_in_batch', '-p', 'epochs', '2000', program=(sys.executable, '-c', slow_end))
+    os.killpg(p.pid, signal.SIGINT)
+    out, err = p.communicate(timeout=60)
+    assert p.returncode == 130 and 'Traceback' not in err and err.strip().splitlines()[-1].startswith('emb: '), (out, err)
 
 def test_a_killed_kernel_is_never_called_completed(lab):
     p, run = start(lab, 'exp_02_in_batch', '-p', 'epochs', '2000')

@@ -4,7 +4,8 @@ from pathlib import Path
 import papermill as pm
 import pytest
 from conftest import bin, emb
-from fastcore.nbio import mk_cell, new_nb, write_nb
+from embed_lab.engine import SocketManager
+from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 from test_lab import manifest
 from test_sweep import wait_for
 
@@ -19,7 +20,7 @@ def notebook(path, *cells, language='python', kernel='python3'):
 
 def executed(tmp_path, *cells, **kw):
     "What the last cell of a notebook printed, run by the engine"
-    out = pm.execute_notebook(notebook(tmp_path/'in.ipynb', *cells), str(tmp_path/'out.ipynb'), engine_name='warm', progress_bar=False, cwd=str(tmp_path), extra_arguments=['--IPKernelApp.log_level=50'], **kw)
+    out = pm.execute_notebook(notebook(tmp_path/'in.ipynb', *cells), str(tmp_path/'out.ipynb'), **dict(engine_name='warm') | kw, progress_bar=False, cwd=str(tmp_path), extra_arguments=['--IPKernelApp.log_level=50'])
     return ''.join(''.join(o['text']) for o in out['cells'][-1]['outputs'] if o['output_type'] == 'stream')
 
 look = '''
@@ -52,20 +53,41 @@ def test_no_device_is_touched_before_the_fork(tmp_path):
     said = json.loads(executed(tmp_path, look))
     assert not said['cuda'] and not said['bad_fork']
 
-def test_a_forked_kernel_is_reached_where_no_other_can_be(tmp_path):
-    said = json.loads(executed(tmp_path, "from ipykernel.connect import get_connection_info\nimport json\nfrom pathlib import Path\no = get_connection_info(unpack=True)\nprint(json.dumps(dict(transport=o['transport'], ip=o['ip'], mode=Path(o['ip']).parent.stat().st_mode & 0o777)))"))
+reached = """
+from ipykernel.connect import get_connection_info
+import json, os
+from pathlib import Path
+o = get_connection_info(unpack=True)
+print(json.dumps(dict(transport=o['transport'], ip=o['ip'], mode=Path(o['ip']).parent.stat().st_mode & 0o777 if o['transport'] == 'ipc' else None, kernel=os.environ.get('EMB_KERNEL'))))"""
+
+@pytest.mark.parametrize('how', [dict(engine_name='warm'), dict(engine_name=None, kernel_manager_class=SocketManager)])
+def test_a_kernel_is_reached_where_no_other_can_be(tmp_path, how):
+    said = json.loads(executed(tmp_path, reached, **how))
     assert said['transport'] == 'ipc' and said['mode'] == 0o700 and not Path(said['ip']).parent.exists()
+    assert (said['kernel'] == 'forked') == (how['engine_name'] == 'warm')
+
+def test_a_folder_too_deep_for_sockets(tmp_path):
+    deep = tmp_path/('deep'*20)
+    deep.mkdir()
+    path, out = notebook(tmp_path/'in.ipynb', reached), tmp_path/'out.ipynb'
+    res = subprocess.run([bin/'papermill', '--engine', 'warm', '--no-progress-bar', path, out], env=os.environ | dict(TMPDIR=str(deep)), cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    said = json.loads(''.join(json.loads(out.read_text())['cells'][-1]['outputs'][0]['text']))
+    assert not res.returncode and said['transport'] == 'tcp' and said['kernel'] != 'forked' and 'emb: kernels cannot be forked' in res.stderr, (said, res.stderr)
 
 def test_matrix_products_after_the_fork(tmp_path):
     "Native threads do not survive a fork; whoever forks must not have started any"
     assert executed(tmp_path, "import torch\nx = torch.randn(700, 700)\nfor _ in range(3): y = x @ x\nprint(torch.isfinite(y).all().item(), len(torch.nn.Linear(9, 9)(torch.ones(4, 9)).sum(1).tolist()))").split() == ['True', '4']
 
 def test_a_forked_run_gives_what_a_started_one_does(lab):
+    nb = read_nb(lab/'experiments'/f'{exp}.ipynb')
+    nb.cells.append(mk_cell(reached))
+    write_nb(nb, lab/'experiments'/f'{exp}.ipynb')
     for o in ('a', 'b'): (lab/'experiments'/f'exp_9{o}.ipynb').write_bytes((lab/'experiments'/f'{exp}.ipynb').read_bytes())
     given = '-p', 'epochs', 2, '-p', 'seed', 1
     assert 'forked' not in emb('run', exp, *given, cwd=lab).stderr
     assert 'kernels are forked' in emb('run', 'exp_9a', 'exp_9b', *given, cwd=lab).stderr
     cold, *warm = (manifest(lab/'results'/f'{o},epochs=2,seed=1') for o in (exp, 'exp_9a', 'exp_9b'))
+    for o in (exp, 'exp_9a', 'exp_9b'): assert '"transport": "ipc"' in str(read_nb(lab/'results'/f'{o},epochs=2,seed=1'/f'{o}.ipynb').cells[-1].outputs)
     assert cold['kernel'] == 'started' and [o['kernel'] for o in warm] == ['forked']*2
     assert [o['outcome'] for o in warm] == [cold['outcome']]*2
 
