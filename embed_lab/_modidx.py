@@ -1127,6 +1127,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'embed_lab.split.copy_lines': ('split.html#copy_lines', 'embed_lab/split.py'),
                                  'embed_lab.split.dealt': ('split.html#dealt', 'embed_lab/split.py'),
                                  'embed_lab.split.example': ('split.html#example', 'embed_lab/split.py'),
+                                 'embed_lab.split.held': ('split.html#held', 'embed_lab/split.py'),
                                  'embed_lab.split.judged_up_to': ('split.html#judged_up_to', 'embed_lab/split.py'),
                                  'embed_lab.split.lines_of': ('split.html#lines_of', 'embed_lab/split.py'),
                                  'embed_lab.split.near_ties': ('split.html#near_ties', 'embed_lab/split.py'),
