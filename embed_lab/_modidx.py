@@ -425,6 +425,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'embed_lab.index.built': ('index.html#built', 'embed_lab/index.py'),
                                  'embed_lab.index.gain': ('index.html#gain', 'embed_lab/index.py'),
                                  'embed_lab.index.nearest_passages': ('index.html#nearest_passages', 'embed_lab/index.py'),
+                                 'embed_lab.index.searched': ('index.html#searched', 'embed_lab/index.py'),
                                  'embed_lab.index.share': ('index.html#share', 'embed_lab/index.py'),
                                  'embed_lab.index.threads': ('index.html#threads', 'embed_lab/index.py'),
                                  'embed_lab.index.walked': ('index.html#walked', 'embed_lab/index.py'),
