@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['few_pairs', 'few_passages', 'few_to_mine', 'few_steps', 'read_data', 'cores', 'gpu', 'Facts', 'facts_of', 'lacks',
-           'ranking', 'judging', 'Fit', 'seen', 'Answer', 'asking', 'answered', 'batches', 'fit', 'Choice', 'order',
-           'choose', 'described', 'block', 'options', 'parts']
+           'seen', 'Answer', 'asking', 'ranking', 'judging', 'batches', 'weighed', 'Fit', 'options', 'answered', 'fit',
+           'Choice', 'order', 'choose', 'described', 'block', 'parts']
 
 # %% ../nbs/55_choose.ipynb #b7c015e6
 import os, textwrap
@@ -105,6 +105,43 @@ def lacks(
         'triplets': f"`negatives` in half of the relevant rows or more; {facts.bring:,} of {facts.relevant:,} bring some",
         'lists': f"two `negatives` or more in half of the relevant rows; half of them bring no more than {facts.negatives}"}[kind]
 
+# %% ../nbs/55_choose.ipynb #613fd741
+def seen(
+    rows:list,  # Of train
+    of:Contract # The loss's
+)->dict|None:   # Columns; None for rows that only the recipe itself can make
+    "Rows as a loss sees them"
+    if of.teacher or of.label == 'class' or of.texts != ('query', 'passage'): return None
+    return positives(rows) if of.label == 'none' else judged(rows, graded=of.label != 'binary')
+
+@dataclass(frozen=True)
+class Answer:
+    "What a loss's contract says of some data"
+    loss:str             # A name in `embed_lab.contract`; empty for a recipe that makes its own rows
+    batch_size:int|None  # The largest it lets through, up to the one asked for
+    rows:int             # That the loss would see; 0 where only the recipe can make them
+    warnings:list        # What it would let through with a warning
+    @property
+    def label(self)->str: return contract(self.loss).label if self.loss else '' # As in the contract's table
+
+# %% ../nbs/55_choose.ipynb #de48e80c
+def asking(
+    rows:list # Of train
+)->Callable:  # (loss, batch size) → `Answer`; raises `LabError` where the data is refused. Asked twice, it answers at once
+    "Ask contracts about data, in the columns that a loss would see"
+    shapes = {}
+    @cache
+    def ask(loss, size):
+        of = contract(loss)
+        if (key := (of.label, of.teacher, of.texts)) not in shapes: shapes[key] = seen(rows, of)
+        if (data := shapes[key]) is None: return Answer(loss, size, 0, [])
+        n, why = len(next(iter(data.values()))), None
+        for o in [size] + [2**i for i in range(10, 0, -1) if size and 2**i < size]:
+            try: return Answer(loss, o, n, list(map(str, refuse(check(data, loss, o), 'train'))))
+            except LabError as e: why = why or e
+        raise why
+    return ask
+
 # %% ../nbs/55_choose.ipynb #bf45e067
 few_pairs, few_passages, few_to_mine, few_steps = 1000, 32, 200, 20
 
@@ -131,7 +168,33 @@ def judging(facts:Facts, graded:bool)->tuple: # (points, for, against)
     points = 2 - bool(con) + (facts.passages < few_passages)
     return points, [f"{facts.relevant:,} relevant and {wrong:,} other pairs: it learns from both"], con + ["cannot be told from here: whether the others are near misses, which teach, or random passages, which hardly do"]
 
-# %% ../nbs/55_choose.ipynb #613fd741
+def batches(
+    facts:Facts,   # Of the data
+    told:Answer,   # With a batch size
+    epochs:float   # Passes
+)->list:           # In words
+    "What is to be minded about batches"
+    size, steps = told.batch_size, round(-(-told.rows // told.batch_size) * epochs)
+    alike, what = min((facts.passages, 'passages'), (facts.queries, 'queries')) # below the batch size, the contract warns
+    res = [f"{alike} different {what}: a batch above {alike} cannot be filled"] if told.label == 'none' and size <= alike < 2*size else []
+    return res + ([f"{told.rows:,} rows are {steps} step{'s'*(steps != 1)} of {size}: give it more epochs, or a smaller batch"] if steps < few_steps else [])
+
+# %% ../nbs/55_choose.ipynb #b9a4f8ac
+def weighed(
+    recipe:Recipe, # Whose contract lets the data through
+    facts:Facts,   # Of the data
+    told:Answer,   # What the contract said
+    epochs:float   # Passes
+)->tuple:          # (points, for, against)
+    "What speaks for a recipe, and what to mind"
+    points, pro, con = (ranking(facts, recipe.mines) if told.label == 'none' else judging(facts, told.label != 'binary') if told.label in ('binary', 'order', 'range')
+        else (1, [f"makes its own rows, of {facts.relevant:,} relevant pairs"], []))
+    if told.rows and told.batch_size: con = con + batches(facts, told, epochs)
+    if facts.gpu is False and recipe.hardware == 'gpu': points, con = points - 1, con + ["no GPU here, and without one it takes long"]
+    if facts.gpu is False and recipe.hardware == 'cpu': points, pro = points + 1, pro + ["at home on a machine without a GPU, such as this one"]
+    return points, pro, con + told.warnings
+
+# %% ../nbs/55_choose.ipynb #2c892ccc
 @dataclass(frozen=True)
 class Fit:
     "How a recipe and some data go together"
@@ -145,41 +208,11 @@ class Fit:
     batch_size:int|None=None # Likewise
     given:dict=field(default_factory=dict) # Its parameters that differ from their defaults then
 
-def seen(
-    rows:list,  # Of train
-    of:Contract # The loss's
-)->dict|None:   # Columns; None for rows that only the recipe itself can make
-    "Rows as a loss sees them"
-    if of.teacher or of.label == 'class' or of.texts != ('query', 'passage'): return None
-    return positives(rows) if of.label == 'none' else judged(rows, graded=of.label != 'binary')
-
-# %% ../nbs/55_choose.ipynb #de48e80c
-@dataclass(frozen=True)
-class Answer:
-    "What a loss's contract says of some data"
-    loss:str             # A name in `embed_lab.contract`
-    batch_size:int|None  # The largest it lets through, up to the one asked for
-    rows:int             # That the loss would see; 0 where only the recipe can make them
-    warnings:list        # What it would let through with a warning
-    @property
-    def label(self)->str: return contract(self.loss).label # As in the contract's table
-
-def asking(
-    rows:list # Of train
-)->Callable:  # (loss, batch size) → `Answer`; raises `LabError` where the data is refused. Asked twice, it answers at once
-    "Ask contracts about data, in the columns that a loss would see"
-    shapes = {}
-    @cache
-    def ask(loss, size):
-        of = contract(loss)
-        if (key := (of.label, of.teacher, of.texts)) not in shapes: shapes[key] = seen(rows, of)
-        if (data := shapes[key]) is None: return Answer(loss, size, 0, [])
-        n, why = len(next(iter(data.values()))), None
-        for o in [size] + [2**i for i in range(10, 0, -1) if size and 2**i < size]:
-            try: return Answer(loss, o, n, list(map(str, refuse(check(data, loss, o), 'train'))))
-            except LabError as e: why = why or e
-        raise why
-    return ask
+def options(
+    o:Fit # One recipe
+)->str:   # As one types it
+    "The parameters that a recipe is advised with"
+    return ''.join(f' -p {k} {v}' for k,v in o.given.items())
 
 # %% ../nbs/55_choose.ipynb #2210fc4e
 def answered(
@@ -195,18 +228,6 @@ def answered(
         except LabError as e: why = why or e
     raise why
 
-# %% ../nbs/55_choose.ipynb #b9a4f8ac
-def batches(
-    facts:Facts,   # Of the data
-    told:Answer,   # With a batch size
-    epochs:float   # Passes
-)->list:           # In words
-    "What is to be minded about batches"
-    size, steps = told.batch_size, round(-(-told.rows // told.batch_size) * epochs)
-    alike, what = min((facts.passages, 'passages'), (facts.queries, 'queries')) # below the batch size, the contract warns
-    res = [f"{alike} different {what}: a batch above {alike} cannot be filled"] if told.label == 'none' and size <= alike < 2*size else []
-    return res + ([f"{told.rows:,} rows are {steps} step{'s'*(steps != 1)} of {size}: give it more epochs, or a smaller batch"] if steps < few_steps else [])
-
 # %% ../nbs/55_choose.ipynb #05ef889b
 def fit(
     recipe:Recipe, # Any
@@ -216,17 +237,12 @@ def fit(
     "Hold a recipe against data"
     if not {*recipe.needs} & {*facts.kinds}: return Fit(recipe, False, ['needs ' + '; or '.join(dict.fromkeys(lacks(o, facts) for o in recipe.needs)) if recipe.needs else 'does not say what data it needs; its metadata should'])
     params = {k: v.default for k,v in read_parameters(recipe.notebook).items()}
-    try: told = answered(recipe, facts, ask, params.get('batch_size')) if recipe.losses else None
+    try: told = answered(recipe, facts, ask, params.get('batch_size')) if recipe.losses else Answer('', None, 0, [])
     except LabError as e: return Fit(recipe, False, [str(e)])
-    label = told.label if told else ''
-    points, pro, con = (ranking(facts, recipe.mines) if label == 'none' else judging(facts, label != 'binary') if label in ('binary', 'order', 'range')
-        else (1, [f"makes its own rows, of {facts.relevant:,} relevant pairs"], []))
-    if told and told.rows and told.batch_size: con = con + batches(facts, told, params.get('epochs', 1))
-    if facts.gpu is False and recipe.hardware == 'gpu': points, con = points - 1, con + ["no GPU here, and without one it takes long"]
-    if facts.gpu is False and recipe.hardware == 'cpu': points, pro = points + 1, pro + ["at home on a machine without a GPU, such as this one"]
-    better = ["`negatives` in its rows: passages that look right and are not"]*(label == 'none' and not facts.negatives and not recipe.mines)
-    given = {k: v for k,v in dict(loss=told.loss, batch_size=told.batch_size).items() if v and params.get(k, v) != v} if told else {}
-    return Fit(recipe, True, better, points, pro, con + (told.warnings if told else []), told.loss if told else '', told.batch_size if told else None, given)
+    points, pro, con = weighed(recipe, facts, told, params.get('epochs', 1))
+    better = ["`negatives` in its rows: passages that look right and are not"]*(told.label == 'none' and not facts.negatives and not recipe.mines)
+    given = {k: v for k,v in dict(loss=told.loss, batch_size=told.batch_size).items() if v and params.get(k, v) != v}
+    return Fit(recipe, True, better, points, pro, con, told.loss, told.batch_size, given)
 
 # %% ../nbs/55_choose.ipynb #f6d6f5fd
 @dataclass(frozen=True)
@@ -280,12 +296,6 @@ def block(
     why = [('+', f'when {o.recipe.when}')]*(o.fits and bool(o.recipe.when)) + [('+', t) for t in o.pro] + [('-', t) for t in o.con] + [('*', 'better with '*o.fits + t) for t in o.lacks]
     return [head + plain(f'{o.recipe.name}{options(o)}  ({o.recipe.notebook.stem}{whose})')] + [l for k,t in why if t.removeprefix('better with ') not in said
         for l in textwrap.wrap(plain(t), width, initial_indent=f'     {k} ', subsequent_indent=' '*7)]
-
-def options(
-    o:Fit # One recipe
-)->str:   # As one types it
-    "The parameters that a recipe is advised with"
-    return ''.join(f' -p {k} {v}' for k,v in o.given.items())
 
 # %% ../nbs/55_choose.ipynb #4c3ef47d
 def parts(
