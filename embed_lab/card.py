@@ -99,7 +99,9 @@ def placed(
     ours:str  # The section
 )->str:       # The card with it
     "A card with our section in it, once"
-    if marks[0] in text: text = text[:text.index(marks[0])] + text[text.index(marks[1]) + len(marks[1]):].lstrip('\n')
+    before, _, old = text.partition(marks[0])
+    section, end, after = old.partition(marks[1])
+    text = before + (after if end else section).lstrip('\n')
     at = text.find('\n## ')
     head, rest = (text, '') if at < 0 else (text[:at + 1], text[at + 1:])
     head = head.rstrip('\n')

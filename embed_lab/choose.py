@@ -118,7 +118,7 @@ def seen(
 class Answer:
     "What a loss's contract says of some data"
     loss:str             # A name in `embed_lab.contract`; empty for a recipe that makes its own rows
-    batch_size:int|None  # The largest it lets through, up to the one asked for
+    batch_size:int|None  # Rows a step
     rows:int             # That the loss would see; 0 where only the recipe can make them
     warnings:list        # What it would let through with a warning
     @property
@@ -135,11 +135,7 @@ def asking(
         of = contract(loss)
         if (key := (of.label, of.teacher, of.texts)) not in shapes: shapes[key] = seen(rows, of)
         if (data := shapes[key]) is None: return Answer(loss, size, 0, [])
-        n, why = len(next(iter(data.values()))), None
-        for o in [size] + [2**i for i in range(10, 0, -1) if size and 2**i < size]:
-            try: return Answer(loss, o, n, list(map(str, refuse(check(data, loss, o), 'train'))))
-            except LabError as e: why = why or e
-        raise why
+        return Answer(loss, size, len(next(iter(data.values()))), list(map(str, refuse(check(data, loss, size), 'train'))))
     return ask
 
 # %% ../nbs/55_choose.ipynb #bf45e067
@@ -241,7 +237,7 @@ def fit(
     except LabError as e: return Fit(recipe, False, [str(e)])
     points, pro, con = weighed(recipe, facts, told, params.get('epochs', 1))
     better = ["`negatives` in its rows: passages that look right and are not"]*(told.label == 'none' and not facts.negatives and not recipe.mines)
-    given = {k: v for k,v in dict(loss=told.loss, batch_size=told.batch_size).items() if v and params.get(k, v) != v}
+    given = dict(loss=told.loss) if told.loss and params.get('loss', told.loss) != told.loss else {}
     return Fit(recipe, True, better, points, pro, con, told.loss, told.batch_size, given)
 
 # %% ../nbs/55_choose.ipynb #f6d6f5fd
