@@ -1294,6 +1294,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'embed_lab.warm.Server.__init__': ('warm.html#server.__init__', 'embed_lab/warm.py'),
                                 'embed_lab.warm.Server.close': ('warm.html#server.close', 'embed_lab/warm.py'),
                                 'embed_lab.warm.Server.ready': ('warm.html#server.ready', 'embed_lab/warm.py'),
+                                'embed_lab.warm._settled': ('warm.html#_settled', 'embed_lab/warm.py'),
                                 'embed_lab.warm.asked_for': ('warm.html#asked_for', 'embed_lab/warm.py'),
                                 'embed_lab.warm.become': ('warm.html#become', 'embed_lab/warm.py'),
                                 'embed_lab.warm.forked': ('warm.html#forked', 'embed_lab/warm.py'),
