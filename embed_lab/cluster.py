@@ -115,7 +115,7 @@ def left(
             time.sleep(.5)
         else: return shutil.rmtree(path, ignore_errors=True)
 
-# %% ../nbs/60_cluster.ipynb #6a8a039d
+# %% ../nbs/60_cluster.ipynb #dcd74229
 def _begun(home, experiment, given, told, said): # A run's process
     return subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', json.dumps([str(home), experiment, given])], cwd=home,
         env=os.environ | told | dict(EMB_ELSEWHERE='1'), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
@@ -154,7 +154,7 @@ def work(
                 yield None, (p.returncode, said.read())
         finally: shutil.rmtree(path, ignore_errors=True) # also where the task is cancelled
 
-# %% ../nbs/60_cluster.ipynb #e8d17157
+# %% ../nbs/60_cluster.ipynb #203d3b36
 def _refuse(address, seconds): # Where no cluster can be
     if '://' in address: raise LabError(f'{plain(address)}: run `emb` on a machine of the cluster, with --ray auto; from outside of it results cannot come back while they are made')
     if address != 'auto':
@@ -163,6 +163,7 @@ def _refuse(address, seconds): # Where no cluster can be
         try: socket.create_connection((host, int(port)), seconds).close()
         except OSError as e: raise LabError(f'no Ray cluster answers at {plain(address)} ({e.strerror or e}); start one with `ray start --head`, or name another') from None
 
+# %% ../nbs/60_cluster.ipynb #e8d17157
 def reach(
     address:str,   # 'auto', or host:port
     seconds:int=5  # To wait for an answer
@@ -195,7 +196,7 @@ def fitting(
     "How many runs fit on a machine"
     return int(min(has.get(k, 0)//n for k,n in (('CPU', wanted.cpus), ('GPU', wanted.gpus)) if n))
 
-# %% ../nbs/60_cluster.ipynb #ba68f6a3
+# %% ../nbs/60_cluster.ipynb #32e65eda
 def _room(some, wanted): # How many runs fit on all machines
     if n := sum(fitting(o, wanted) for o in some): return n
     most = ', '.join(f"{int(o.get('CPU', 0))} CPUs and {int(o.get('GPU', 0))} GPUs" for o in some)
@@ -249,6 +250,12 @@ def _write(self:Fleet, path, name, content):
 
 # %% ../nbs/60_cluster.ipynb #78da6467
 @patch
+def _ready(self:Fleet, path, inputs): # What a run cannot go on from is set aside
+    old = read_run(path, held=True)
+    if not (old and old['status'] != 'completed' and old['inputs'] == inputs and any(path.glob('checkpoints/*/sealed.json'))): set_aside(self.lab, path)
+    path.mkdir(parents=True, exist_ok=True)
+
+@patch
 def _once(self:Fleet, point):
     ray, path = need('ray', 'ray'), point.plan.path
     begun = packed(self.lab.results, [o for o in sorted(path.rglob('*')) if o.is_file()]) if (path/'run.json').exists() else None
@@ -263,20 +270,14 @@ def _once(self:Fleet, point):
     finally: self.live.pop(path, None)
     raise ray.exceptions.WorkerCrashedError()
 
+# %% ../nbs/60_cluster.ipynb #3570182c
+tries = 4 # How often a run is handed out before its workers are given up on
+
 @patch
 def _ended(self:Fleet, path, status, error, code):
     run = read_run(path, held=True)
     if run and run['status'] in ('running', 'killed'): write_json(path/'run.json', run | dict(status=status, error=error, end=now()))
     return code, error
-
-# %% ../nbs/60_cluster.ipynb #3570182c
-tries = 4 # How often a run is handed out before its workers are given up on
-
-@patch
-def _ready(self:Fleet, path, inputs): # Whatever a run cannot go on from is set aside
-    old = read_run(path, held=True)
-    if not (old and old['status'] != 'completed' and old['inputs'] == inputs and any(path.glob('checkpoints/*/sealed.json'))): set_aside(self.lab, path)
-    path.mkdir(parents=True, exist_ok=True)
 
 @patch
 def run(self:Fleet,
