@@ -10,6 +10,7 @@ __all__ = ['tries', 'parts', 'packed', 'unpacked', 'there', 'tidied', 'fresh', '
 import io, json, os, shutil, signal, socket, subprocess, sys, tarfile, tempfile, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from copy import deepcopy
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -114,6 +115,19 @@ def left(
             time.sleep(.5)
         else: return shutil.rmtree(path, ignore_errors=True)
 
+# %% ../nbs/60_cluster.ipynb #dcd74229
+def _begun(home, experiment, given, told, said): # A run's process
+    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', json.dumps([str(home), experiment, given])], cwd=home,
+        env=os.environ | told | dict(EMB_ELSEWHERE='1'), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+
+@contextmanager
+def _ending(process, seconds=30): # Within this it may go on, and after it no more
+    try: yield process
+    finally:
+        process.stdin.close()
+        with suppress(subprocess.TimeoutExpired): process.wait(seconds)
+        with suppress(ProcessLookupError): os.killpg(process.pid, signal.SIGKILL)
+
 # %% ../nbs/60_cluster.ipynb #703f00f6
 def work(
     key:str,          # As for `there`
@@ -133,17 +147,21 @@ def work(
     left(path := home/'results'/name)
     if begun: unpacked(begun, home/'results')
     with tempfile.TemporaryFile('w+') as said:
-        p = subprocess.Popen([sys.executable, '-c', 'from embed_lab.sweep import child; child()', json.dumps([str(home), experiment, given])], cwd=home,
-            env=os.environ | told | dict(EMB_ELSEWHERE='1'), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
         try:
-            yield from _followed(p, path)
-            said.seek(0)
-            yield None, (p.returncode, said.read())
-        finally: # also where the task is cancelled
-            p.stdin.close()
-            with suppress(subprocess.TimeoutExpired): p.wait(30)
-            with suppress(ProcessLookupError): os.killpg(p.pid, signal.SIGKILL)
-            shutil.rmtree(path, ignore_errors=True)
+            with _ending(_begun(home, experiment, given, told, said)) as p:
+                yield from _followed(p, path)
+                said.seek(0)
+                yield None, (p.returncode, said.read())
+        finally: shutil.rmtree(path, ignore_errors=True) # also where the task is cancelled
+
+# %% ../nbs/60_cluster.ipynb #203d3b36
+def _refuse(address, seconds): # Where no cluster can be
+    if '://' in address: raise LabError(f'{plain(address)}: run `emb` on a machine of the cluster, with --ray auto; from outside of it results cannot come back while they are made')
+    if address != 'auto':
+        host, _, port = address.rpartition(':')
+        if not (host and port.isdigit()): raise LabError(f'{plain(address)} is no address of a cluster; write host:port, as `ray start --head` says it, or auto')
+        try: socket.create_connection((host, int(port)), seconds).close()
+        except OSError as e: raise LabError(f'no Ray cluster answers at {plain(address)} ({e.strerror or e}); start one with `ray start --head`, or name another') from None
 
 # %% ../nbs/60_cluster.ipynb #e8d17157
 def reach(
@@ -151,12 +169,7 @@ def reach(
     seconds:int=5  # To wait for an answer
 ):                 # Raises `LabError` where there is no cluster
     "Be part of a cluster"
-    if '://' in address: raise LabError(f'{plain(address)}: run `emb` on a machine of the cluster, with --ray auto; from outside of it results cannot come back while they are made')
-    if address != 'auto':
-        host, _, port = address.rpartition(':')
-        if not (host and port.isdigit()): raise LabError(f'{plain(address)} is no address of a cluster; write host:port, as `ray start --head` says it, or auto')
-        try: socket.create_connection((host, int(port)), seconds).close()
-        except OSError as e: raise LabError(f'no Ray cluster answers at {plain(address)} ({e.strerror or e}); start one with `ray start --head`, or name another') from None
+    _refuse(address, seconds)
     if (ray := need('ray', 'ray')).is_initialized(): return
     need('ray._private.worker', 'ray')._worker_logs_enabled = False # it prints a node's last words to stdout, which is ours, and has no setting against it
     try: ray.init(address=address, log_to_driver=False, logging_level='ERROR', namespace='embed_lab')
@@ -183,15 +196,17 @@ def fitting(
     "How many runs fit on a machine"
     return int(min(has.get(k, 0)//n for k,n in (('CPU', wanted.cpus), ('GPU', wanted.gpus)) if n))
 
+# %% ../nbs/60_cluster.ipynb #32e65eda
+def _room(some, wanted): # How many runs fit on all machines
+    if n := sum(fitting(o, wanted) for o in some): return n
+    most = ', '.join(f"{int(o.get('CPU', 0))} CPUs and {int(o.get('GPU', 0))} GPUs" for o in some)
+    raise LabError(f'no machine of the cluster has {wanted.words}, which each run is to have; there are {most}: ask for less with --cpus and --gpus')
+
 def capacity(
     wanted:Wanted # Of each
 )->int:           # How many fit into the cluster as it is; raises `LabError` where not even one does
     "How many runs can go on at a time"
-    ray = need('ray', 'ray')
-    some = [o['Resources'] for o in ray.nodes() if o['Alive']]
-    if n := sum(fitting(o, wanted) for o in some): return n
-    most = ', '.join(f"{int(o.get('CPU', 0))} CPUs and {int(o.get('GPU', 0))} GPUs" for o in some)
-    raise LabError(f'no machine of the cluster has {wanted.words}, which each run is to have; there are {most}: ask for less with --cpus and --gpus')
+    return _room([o['Resources'] for o in need('ray', 'ray').nodes() if o['Alive']], wanted)
 
 # %% ../nbs/60_cluster.ipynb #f55614e8
 def _cpu():
@@ -221,18 +236,25 @@ def _at_home(content, path): # An executed notebook, as if it had been executed 
     return json.dumps(nb, indent=1, ensure_ascii=False).encode()
 
 @patch
+def _as_ours(self:Fleet, path, name, content): # What arrived, as it would be had the run been made here
+    if name == f'{path.name.split(",")[0]}.ipynb': return _at_home(content, path)
+    if name != 'run.json' or not self.git: return content
+    if self.diff and not (path/'dirty.patch.gz').exists(): write_atomic(path/'dirty.patch.gz', need('gzip').compress(self.diff, mtime=0))
+    return json.dumps(json.loads(content) | dict(git=self.git), indent=2, ensure_ascii=False).encode()
+
+@patch
 def _write(self:Fleet, path, name, content):
-    if content is None:
-        (path/name).unlink(missing_ok=True)
-        with suppress(OSError): (path/name).parent.rmdir() # unless something is left in it
-        return
-    if name == 'run.json' and self.git:
-        content = json.dumps(json.loads(content) | dict(git=self.git), indent=2, ensure_ascii=False).encode()
-        if self.diff and not (path/'dirty.patch.gz').exists(): write_atomic(path/'dirty.patch.gz', need('gzip').compress(self.diff, mtime=0))
-    if name == f'{path.name.split(",")[0]}.ipynb': content = _at_home(content, path)
-    write_atomic(path/name, content)
+    if content is not None: return write_atomic(path/name, self._as_ours(path, name, content))
+    (path/name).unlink(missing_ok=True)
+    with suppress(OSError): (path/name).parent.rmdir() # unless something is left in it
 
 # %% ../nbs/60_cluster.ipynb #78da6467
+@patch
+def _ready(self:Fleet, path, inputs): # What a run cannot go on from is set aside
+    old = read_run(path, held=True)
+    if not (old and old['status'] != 'completed' and old['inputs'] == inputs and any(path.glob('checkpoints/*/sealed.json'))): set_aside(self.lab, path)
+    path.mkdir(parents=True, exist_ok=True)
+
 @patch
 def _once(self:Fleet, point):
     ray, path = need('ray', 'ray'), point.plan.path
@@ -248,14 +270,14 @@ def _once(self:Fleet, point):
     finally: self.live.pop(path, None)
     raise ray.exceptions.WorkerCrashedError()
 
+# %% ../nbs/60_cluster.ipynb #3570182c
+tries = 4 # How often a run is handed out before its workers are given up on
+
 @patch
 def _ended(self:Fleet, path, status, error, code):
     run = read_run(path, held=True)
     if run and run['status'] in ('running', 'killed'): write_json(path/'run.json', run | dict(status=status, error=error, end=now()))
     return code, error
-
-# %% ../nbs/60_cluster.ipynb #3570182c
-tries = 4 # How often a run is handed out before its workers are given up on
 
 @patch
 def run(self:Fleet,
@@ -264,9 +286,7 @@ def run(self:Fleet,
     "Have a point run, and write down what comes of it"
     ray, path = need('ray', 'ray'), point.plan.path
     with hold(path):
-        old = read_run(path, held=True)
-        if not (old and old['status'] != 'completed' and old['inputs'] == point.plan.inputs and any(path.glob('checkpoints/*/sealed.json'))): set_aside(self.lab, path)
-        path.mkdir(parents=True, exist_ok=True)
+        self._ready(path, point.plan.inputs)
         for _ in range(tries):
             try:
                 code, said = self._once(point)
@@ -294,6 +314,10 @@ def close(self:Fleet):
     ray.wait(left, num_returns=len(left), timeout=20)
 
 # %% ../nbs/60_cluster.ipynb #08093d46
+def _shares(texts, size): # Where the texts of each share are, the longest first
+    order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
+    return [order[i:i+size] for i in range(0, len(order), size)]
+
 _models = {} # Of a worker: what it was last sent
 
 def _part(ref, texts, kind, batch_size, told):
@@ -314,19 +338,16 @@ def over(
     size:int=1024                # Texts that one is given at a time
 )->Iterator[Callable]:           # As `several` gives it, for `encode_file`; raises `LabError` where there is no cluster
     "What encodes on a cluster"
-    from copy import deepcopy
     from embed_lab.models import wishes
     reach(address), capacity(wanted)
     ray = need('ray', 'ray')
     ref, told = ray.put(deepcopy(model).cpu()), wishes | dict(threads=max(1, wanted.cpus))
     one = ray.remote(num_cpus=wanted.cpus, num_gpus=wanted.gpus, max_retries=tries)(_part)
     def make(texts, kind, batch_size):
-        order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
-        shares = [order[i:i+size] for i in range(0, len(order), size)]
-        jobs = [one.remote([ref], [texts[i] for i in at], kind, batch_size, told) for at in shares]
+        jobs = [(at, one.remote([ref], [texts[i] for i in at], kind, batch_size, told)) for at in _shares(texts, size)]
         vecs = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
         try:
-            for at,o in zip(shares, jobs): vecs[at] = ray.get(o)
+            for at,o in jobs: vecs[at] = ray.get(o)
         except ray.exceptions.RayTaskError as e: raise e.cause if isinstance(e.cause, LabError) else LabError(f'a worker could not encode: {plain(str(e.cause))}') from None
         except ray.exceptions.RayError as e: raise LabError(f"the cluster's workers were lost {tries} times ({plain(str(e)).split('. ')[0][:150]}); lower batch_size, or ask for more with `wanted`") from None
         return vecs
