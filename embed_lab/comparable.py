@@ -18,11 +18,12 @@ from .notebooks import nearest
 from .results import find_run, now, read_run, run_name
 from .rows import write_json, write_rows
 
-# %% ../nbs/43_comparable.ipynb #12d23cd0
+# %% ../nbs/43_comparable.ipynb #f0ef9a2b
 def _lines(scores):
     "What evaluation writes of every query, but for the hits"
     return [dict(query_id=f'q{i}', query='') | {s: dict(scores={'ndcg@10': float(x)}, hits=[]) for s,x in zip(scores, o)} for i,o in enumerate(zip(*scores.values()))]
 
+# %% ../nbs/43_comparable.ipynb #12d23cd0
 def mock_run(
     lab:Lab,            # Where it goes
     name:str,           # Of its folder; what stands before the first comma is the experiment

@@ -126,7 +126,7 @@ def kept(self:Run,
     write_atomic(file, b'{"key":"%s","value":%s}' % (key.encode(), value))
     return msgspec.json.decode(value)
 
-# %% ../nbs/25_runs.ipynb #2bee2e5b
+# %% ../nbs/25_runs.ipynb #eba84544
 def code_facts(
     git:dict|None # As `git_facts` gave it
 )->str:           # In words
@@ -134,6 +134,7 @@ def code_facts(
     if not git: return 'no git here: the hashes in run.json tell this code from another, but nothing brings it back'
     return f"commit {git['commit'][:10]}" + (', edited since: see dirty.patch.gz' if git['dirty'] else '') + (f", {len(git['untracked'])} files unknown to git" if git['untracked'] else '')
 
+# %% ../nbs/25_runs.ipynb #2bee2e5b
 @patch(as_prop=True)
 def leaks(self:Run)->list: return self.manifest.get('leaks', []) # What train or dev gives away, in words, where that was allowed
 
