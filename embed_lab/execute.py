@@ -106,6 +106,7 @@ def _whole_notebooks(folder):
     try: yield
     finally: papermill_io._handlers.pop(0) # there is no word for it
 
+# %% ../nbs/51_execute.ipynb #ce39581b
 @contextmanager
 def _environ(**more):
     old = {k: os.environ.get(k) for k in more}
@@ -127,14 +128,19 @@ def _not_the_dead(record): # For `logging`
     from nbclient.exceptions import DeadKernelError
     return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
+def _quiet():
+    "Keep from the terminal what is wrong, or no news"
+    import logging
+    logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters, and the rest is said by the manifest
+    logging.getLogger('asyncio').addFilter(_not_the_dead)
+
+# %% ../nbs/51_execute.ipynb #5b042a58
 def _papermill(plan, told, warm):
     "Run the notebook; returns what stopped it as (status, error), or ('completed', '')"
     with without_addresses(): import papermill as pm
-    import logging
     from embed_lab.engine import SocketManager
     from nbclient.exceptions import DeadKernelError
-    logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters, and the rest is said below
-    logging.getLogger('asyncio').addFilter(_not_the_dead)
+    _quiet()
     out = plan.path/plan.notebook.name
     told |= dict(EMB_RUN=str(plan.path), EMB_EXPERIMENT=plan.notebook.stem, EMB_GIVEN=msgspec.json.encode(plan.given).decode())
     try:
@@ -147,6 +153,18 @@ def _papermill(plan, told, warm):
     except KeyboardInterrupt: return 'interrupted', 'stopped by Ctrl-C'
     return 'completed', ''
 
+# %% ../nbs/51_execute.ipynb #f45564f9
+def _refused(plan, run, error):
+    "The error of a notebook that began no run; clears away what papermill wrote"
+    if run is None: (plan.path/plan.notebook.name).unlink(missing_ok=True)
+    if not any(plan.path.iterdir()): plan.path.rmdir()
+    return LabError(error.removeprefix('LabError: ') if error else f"{shown(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
+
+def _ending(run, status, error):
+    "What stopped a kernel, for the manifest; nothing where the kernel has said it itself"
+    if run['status'] not in ('running', 'killed') and (status != 'failed' or run.get('error')): return {}
+    return dict(status=status, end=now()) | (dict(error=error) if error else {})
+
 # %% ../nbs/51_execute.ipynb #a04ac137
 def _full(path, error): # Some libraries only say that they wrote less than they wanted
     return f'; there is no space left on the disk of {shown(path)}: free some, and run it again' if 'space' not in error.lower() and shutil.disk_usage(path).free < 1 << 23 else ''
@@ -154,18 +172,13 @@ def _full(path, error): # Some libraries only say that they wrote less than they
 def _conclude(plan, old, status, error):
     "What the manifest says after papermill has returned"
     run = read_run(plan.path, held=True)
-    if run is None or run == old:
-        if run is None: (plan.path/plan.notebook.name).unlink(missing_ok=True)
-        if not any(plan.path.iterdir()): plan.path.rmdir()
-        raise LabError(error.removeprefix('LabError: ') if error else f"{shown(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
+    if run is None or run == old: raise _refused(plan, run, error)
     if status == 'completed' and not run.get('outcome'): status, error = 'failed', 'the notebook ended before run.finish()'
     if status == 'completed': run.pop('error', None) # its kernel has ended, so `read_run` took it for killed
-    known = run | {}
-    if run['status'] in ('running', 'killed') or status == 'failed' and not run.get('error'):
-        run |= dict(status=status, end=now()) | (dict(error=error) if error else {})
-    if status == 'failed': run['error'] += _full(plan.path, run['error'])
-    if run != known: write_json(plan.path/'run.json', scrubbed(run))
-    return settle(plan.path) if run['status'] == 'killed' else run
+    new = run | _ending(run, status, error)
+    if status == 'failed': new['error'] += _full(plan.path, new['error'])
+    if new != run: write_json(plan.path/'run.json', scrubbed(new))
+    return settle(plan.path) if new['status'] == 'killed' else new
 
 # %% ../nbs/51_execute.ipynb #c7436af0
 def _prepare(plan, anew):
@@ -178,6 +191,15 @@ def _prepare(plan, anew):
     else: set_aside(plan.lab, plan.path)
     plan.path.mkdir(parents=True, exist_ok=True)
     return old if goes_on else None
+
+# %% ../nbs/51_execute.ipynb #af3bda99
+def _judged(plan, run):
+    "Note how far the estimate was off, where one was made and the run came to its end in one go"
+    said = kept_estimate(plan.lab, plan.inputs)
+    if said and run['status'] == 'completed' and not run.get('attempts'):
+        run['estimate'] = compared(said, run['used'] | dict(seconds=seconds_since(run['start']) - seconds_since(run['end'])))
+        write_json(plan.path/'run.json', scrubbed(run))
+    return run
 
 # %% ../nbs/51_execute.ipynb #6a96eee9
 def execute(
@@ -195,13 +217,13 @@ def execute(
         with watching(plan.path, show): status,error = _papermill(plan, told, warm)
         return _judged(plan, _conclude(plan, old, status, error))
 
-def _judged(plan, run):
-    "Note how far the estimate was off, where one was made and the run came to its end in one go"
-    said = kept_estimate(plan.lab, plan.inputs)
-    if said and run['status'] == 'completed' and not run.get('attempts'):
-        run['estimate'] = compared(said, run['used'] | dict(seconds=seconds_since(run['start']) - seconds_since(run['end'])))
-        write_json(plan.path/'run.json', scrubbed(run))
-    return run
+# %% ../nbs/51_execute.ipynb #ba2de73c
+def _probed(plan, show):
+    "What the first steps of a training said of the rest"
+    with watching(plan.path, show): status,error = _papermill(plan, dict(EMB_ESTIMATE='1'), False)
+    if status == 'interrupted': raise KeyboardInterrupt
+    try: return msgspec.json.decode((plan.path/'estimate.json').read_bytes())
+    except FileNotFoundError: raise LabError(f"{plan.notebook.stem} cannot be estimated: {error.removeprefix('LabError: ') or 'it trains nothing with the inventory, so there are no steps to time'}") from None
 
 # %% ../nbs/51_execute.ipynb #10f659eb
 def estimate(
@@ -213,11 +235,7 @@ def estimate(
     with hold(there.path):
         shutil.rmtree(there.path, ignore_errors=True)
         there.path.mkdir(parents=True)
-        try:
-            with watching(there.path, show): status,error = _papermill(there, dict(EMB_ESTIMATE='1'), False)
-            if status == 'interrupted': raise KeyboardInterrupt
-            try: said = msgspec.json.decode((there.path/'estimate.json').read_bytes())
-            except FileNotFoundError: raise LabError(f"{plan.notebook.stem} cannot be estimated: {error.removeprefix('LabError: ') or 'it trains nothing with the inventory, so there are no steps to time'}") from None
+        try: said = _probed(there, show)
         finally: shutil.rmtree(there.path, ignore_errors=True)
     write_json(estimate_file(plan.lab, plan.inputs), said)
     return said

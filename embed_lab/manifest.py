@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['packages', 'causes', 'scrubbed', 'data_facts', 'inputs', 'environment', 'machine', 'git_facts', 'differences', 'said',
-           'DataFile', 'Inputs', 'Process', 'Environment', 'HardwareFacts', 'Git', 'Progress', 'Attempt', 'Outcome',
-           'Used', 'Off', 'Estimate', 'Manifest', 'schema']
+           'DataFile', 'Inputs', 'Process', 'Environment', 'Git', 'HardwareFacts', 'Progress', 'Attempt', 'Outcome',
+           'Used', 'Off', 'Estimate', 'Begun', 'Manifest', 'schema']
 
 # %% ../nbs/23_manifest.ipynb #06caf011
 import hashlib, os, re
@@ -42,6 +42,13 @@ def data_facts(
         with opened(p) as f: return sum(1 for o in f if o.strip())
     return {p.name: dict(sha256=file_hash(p), lines=lines(p)) for p in present(data).values()}
 
+# %% ../nbs/23_manifest.ipynb #808a3272
+def _models(lab, params):
+    "Hashes of the models that parameters name, such as a teacher, but for the one that is tuned"
+    from embed_lab.models import weights_hash
+    def holds_model(o): return any(os.path.isfile(lab.path/o/f) for f in ('modules.json', 'config.json'))
+    return {k: weights_hash(lab.path/o) for k,o in params.items() if k != 'model' and isinstance(o, str) and holds_model(o)}
+
 # %% ../nbs/23_manifest.ipynb #5601b238
 def inputs(
     lab:Lab,        # Where it runs
@@ -52,8 +59,7 @@ def inputs(
     "Everything that a run is made of"
     from embed_lab.models import weights_hash
     code = {shown(o): file_hash(o) for o in sorted(lab.inventory.glob('*.py')) if not o.name.startswith('_')}
-    def holds_model(o): return any(os.path.isfile(lab.path/o/f) for f in ('modules.json', 'config.json'))
-    models = {k: weights_hash(lab.path/o) for k,o in params.items() if k != 'model' and isinstance(o, str) and holds_model(o)}
+    models = _models(lab, params)
     return dict(notebook=code_hash(notebook), parameters=scrubbed(params), inventory=code, data=data_facts(lab.data), corpus=lab.corpus,
         base_model=base and weights_hash(base)) | (dict(models=models) if models else {})
 
@@ -61,20 +67,23 @@ def inputs(
 packages = ('embed-lab', 'torch', 'sentence-transformers', 'transformers', 'accelerate', 'datasets', 'tokenizers', 'safetensors',
     'numpy', 'bm25s', 'pytrec-eval-terrier', 'papermill', 'ipykernel', 'nbdev', 'plotly')
 
+def _toolkit():
+    "A hash over the toolkit's modules"
+    from importlib.util import find_spec
+    home = Path(find_spec('embed_lab').origin).parent
+    code = ''.join(f'{o.name} {file_hash(o)}\n' for o in sorted(home.glob('*.py')) if not o.name.startswith('_'))
+    return 'sha256:' + hashlib.sha256(code.encode()).hexdigest()
+
+# %% ../nbs/23_manifest.ipynb #c6fd3bc0
 def environment()->dict: # {'python', 'platform', 'packages', 'toolkit'}
     "Versions of Python and of `packages`, and a hash over the toolkit's modules"
     import platform
     from importlib.metadata import PackageNotFoundError, version
-    from importlib.util import find_spec
     def of(p):
         try: return version(p)
         except PackageNotFoundError: return None
-    home = Path(find_spec('embed_lab').origin).parent
-    code = ''.join(f'{o.name} {file_hash(o)}\n' for o in sorted(home.glob('*.py')) if not o.name.startswith('_'))
-    return dict(python=platform.python_version(), platform=platform.platform(), packages={p: v for p in packages if (v := of(p))},
-        toolkit='sha256:' + hashlib.sha256(code.encode()).hexdigest())
+    return dict(python=platform.python_version(), platform=platform.platform(), packages={p: v for p in packages if (v := of(p))}, toolkit=_toolkit())
 
-# %% ../nbs/23_manifest.ipynb #c6fd3bc0
 def machine()->dict: # {'machine', 'cpu', 'cpus'}
     "The hardware, as far as it can be told without torch; training adds device, precision and threads"
     import platform
@@ -82,23 +91,30 @@ def machine()->dict: # {'machine', 'cpu', 'cpus'}
     except OSError: names = []
     return dict(machine=platform.machine(), cpu=names[0] if names else platform.processor(), cpus=os.cpu_count())
 
+# %% ../nbs/23_manifest.ipynb #8dcba6b8
+def _git(lab, *args):
+    import subprocess
+    return subprocess.run(['git', '-C', str(lab.path), *args], capture_output=True)
+
+def _edited(lab):
+    "The diff of a lab's code since its last commit, and which files git does not know"
+    outside = [f":(exclude){o.relative_to(lab.path)}" for o in (lab.data, lab.results) if o.is_relative_to(lab.path)]
+    diff = _git(lab, 'diff', '--no-ext-diff', '--no-textconv', '--binary', 'HEAD', '--', '.', *outside).stdout
+    new = _git(lab, 'ls-files', '--others', '--exclude-standard', '-z', '--', '.', *outside).stdout.decode(errors='replace').split('\0')
+    return scrubbed(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape'), sorted(filter(None, new))
+
 # %% ../nbs/23_manifest.ipynb #fd82be3d
 def git_facts(
     lab:Lab  # The lab, in a repository or not
 )->tuple:    # ({'commit', 'branch', 'remote', 'dirty', 'untracked'} or None, the diff)
     "Where the lab's history stood, and what was edited since; None without git or before the first commit"
-    import subprocess
-    outside = [f":(exclude){o.relative_to(lab.path)}" for o in (lab.data, lab.results) if o.is_relative_to(lab.path)]
-    def git(*args): return subprocess.run(['git', '-C', str(lab.path), *args], capture_output=True)
-    try: head = git('rev-parse', 'HEAD', '--abbrev-ref', 'HEAD')
+    try: head = _git(lab, 'rev-parse', 'HEAD', '--abbrev-ref', 'HEAD')
     except FileNotFoundError: return None, b''
     if head.returncode: return None, b''
     commit,branch = head.stdout.decode().split()
-    diff = git('diff', '--no-ext-diff', '--no-textconv', '--binary', 'HEAD', '--', '.', *outside).stdout
-    diff = scrubbed(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape')
-    new = git('ls-files', '--others', '--exclude-standard', '-z', '--', '.', *outside).stdout.decode(errors='replace').split('\0')
-    return dict(commit=commit, branch=branch, remote=scrubbed(git('remote', 'get-url', 'origin').stdout.decode().strip()) or None,
-        dirty='sha256:'+hashlib.sha256(diff).hexdigest() if diff else None, untracked=sorted(filter(None, new))), diff
+    diff,new = _edited(lab)
+    remote = scrubbed(_git(lab, 'remote', 'get-url', 'origin').stdout.decode().strip())
+    return dict(commit=commit, branch=branch, remote=remote or None, dirty='sha256:'+hashlib.sha256(diff).hexdigest() if diff else None, untracked=new), diff
 
 # %% ../nbs/23_manifest.ipynb #6a373784
 causes = 'data', 'code', 'environment', 'hardware', 'seed'
@@ -109,26 +125,36 @@ def _changed(old, new, word):
         a, b = old.get(k), new.get(k)
         if a != b: yield word(k, a, b)
 
+def _moved(k, a, b): return f"{k} {'is new' if a is None else 'is gone' if b is None else 'has changed'}"
+def _was(k, a, b): return f"{k} was {a}, now {b}"
+
+# %% ../nbs/23_manifest.ipynb #aef44142
+def _data_changes(i, j):
+    "In the files, the promise about the corpus, and the weights of the models"
+    def rows(k, a, b): return _moved(f'data/{k}', a, b) + (f" ({a['lines']:,} rows, now {b['lines']:,})" if a and b and a['lines'] != b['lines'] else '')
+    def other(k, a, b): return _was(k, a, b) if k == 'corpus' else _moved(f'{k} weight file', a, b)
+    def others(o): return {'corpus': o['corpus'], "the base model's": o['base_model']} | {f"{k}'s": v for k,v in o.get('models', {}).items()}
+    return [*_changed(i['data'], j['data'], rows), *_changed(others(i), others(j), other)]
+
+def _code_changes(old, new):
+    "In notebook, inventory and toolkit, and in every parameter but the seed"
+    def sources(o): return {'the notebook': o['inputs']['notebook'], **o['inputs']['inventory'], 'the toolkit': o['environment']['toolkit']}
+    def params(o): return o['inputs']['parameters'] | dict(seed=0)
+    return [*_changed(sources(old), sources(new), _moved), *_changed(params(old), params(new), lambda *o: f'parameter {_was(*o)}')]
+
+# %% ../nbs/23_manifest.ipynb #8d9d3652
 def differences(
     old:dict,  # A manifest
     new:dict   # Another, or the parts of one that are known before a run
 )->list:       # (cause, what in words), in the order of `causes`
     "What two runs were not the same in"
-    i, j, e, f = old['inputs'], new['inputs'], old['environment'], new['environment']
-    def moved(k, a, b): return f"{k} {'is new' if a is None else 'is gone' if b is None else 'has changed'}"
-    def rows(k, a, b): return moved(f'data/{k}', a, b) + (f" ({a['lines']:,} rows, now {b['lines']:,})" if a and b and a['lines'] != b['lines'] else '')
-    def value(k, a, b): return f"{k} was {a}, now {b}"
-    def parameter(k, a, b): return f"parameter {value(k, a, b)}"
-    seed, now = ({k: o['parameters'].get(k) for k in ['seed']} for o in (i, j))
-    res = [('data', o) for o in _changed(i['data'], j['data'], rows)]
-    res += [('data', o) for o in _changed(*({'corpus': o['corpus'], "the base model's": o['base_model']} | {f"{k}'s": v for k,v in o.get('models', {}).items()} for o in (i, j)),
-        lambda k, a, b: value(k, a, b) if k == 'corpus' else moved(f'{k} weight file', a, b))]
-    res += [('code', o) for o in _changed({'the notebook': i['notebook'], **i['inventory'], 'the toolkit': e['toolkit']}, {'the notebook': j['notebook'], **j['inventory'], 'the toolkit': f['toolkit']}, moved)]
-    res += [('code', o) for o in _changed(i['parameters'] | dict(seed=0), j['parameters'] | dict(seed=0), parameter)]
-    res += [('environment', o) for o in _changed(dict(python=e['python']) | e['packages'], dict(python=f['python']) | f['packages'], value)]
     both = old['hardware'].keys() & new['hardware'].keys() - {'reason', 'cpus'}
-    res += [('hardware', o) for o in _changed(*({k: o['hardware'][k] for k in both} for o in (old, new)), value)]
-    return res + [('seed', o) for o in _changed(seed, now, value)]
+    versions = [dict(python=o['environment']['python']) | o['environment']['packages'] for o in (old, new)]
+    hardware = [{k: o['hardware'][k] for k in both} for o in (old, new)]
+    seeds = [dict(seed=o['inputs']['parameters'].get('seed')) for o in (old, new)]
+    found = dict(data=_data_changes(old['inputs'], new['inputs']), code=_code_changes(old, new),
+        environment=_changed(*versions, _was), hardware=_changed(*hardware, _was), seed=_changed(*seeds, _was))
+    return [(k, o) for k in causes for o in found[k]]
 
 # %% ../nbs/23_manifest.ipynb #41627ead
 def said(
@@ -167,6 +193,15 @@ class Environment(msgspec.Struct):
     packages: said(dict[str, str], 'Name → version')
     toolkit: said(str, "sha256 over the toolkit's modules")
 
+class Git(msgspec.Struct):
+    "Where the lab's history stood"
+    commit: str
+    branch: str
+    remote: said(str | None, 'Without credentials')
+    dirty: said(str | None, 'sha256 of the diff in `dirty.patch.gz`; None when nothing was edited')
+    untracked: said(list[str], 'Files that git does not know')
+
+# %% ../nbs/23_manifest.ipynb #9d829f27
 class HardwareFacts(msgspec.Struct, omit_defaults=True):
     "What it ran on; the second half is known once training has begun"
     machine: str
@@ -177,15 +212,6 @@ class HardwareFacts(msgspec.Struct, omit_defaults=True):
     reason: said(str, 'Why this precision') = ''
     threads: said(int, 'Of torch') = 0
 
-class Git(msgspec.Struct):
-    "Where the lab's history stood"
-    commit: str
-    branch: str
-    remote: said(str | None, 'Without credentials')
-    dirty: said(str | None, 'sha256 of the diff in `dirty.patch.gz`; None when nothing was edited')
-    untracked: said(list[str], 'Files that git does not know')
-
-# %% ../nbs/23_manifest.ipynb #73a26f30
 class Progress(msgspec.Struct):
     "How far a stage is"
     stage: str
@@ -199,6 +225,7 @@ class Attempt(msgspec.Struct):
     status: Literal['failed', 'interrupted', 'killed']
     error: str
 
+# %% ../nbs/23_manifest.ipynb #73a26f30
 class Outcome(msgspec.Struct):
     "What came of it, as hashes"
     weights: said(str | None, 'Over the safetensors of `final/`')
@@ -221,9 +248,9 @@ class Estimate(msgspec.Struct, omit_defaults=True):
     memory: Off | None = None
     disk: Off | None = None
 
-# %% ../nbs/23_manifest.ipynb #e810ca4b
-class Manifest(msgspec.Struct, omit_defaults=True):
-    "`run.json`"
+# %% ../nbs/23_manifest.ipynb #d7307380
+class Begun(msgspec.Struct, omit_defaults=True):
+    "What is known of a run when it starts"
     schema: Literal[1]
     experiment: said(str, 'Name of the notebook')
     status: Literal['running', 'completed', 'failed', 'interrupted', 'killed']
@@ -237,6 +264,10 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     git: said(Git | None, 'None in a lab without git')
     exported: said(list[str], 'Inventory notebooks that were stale and exported first')
     lineage: said(str | None, 'The experiment or recipe this one was made from') = None
+
+# %% ../nbs/23_manifest.ipynb #e810ca4b
+class Manifest(Begun, omit_defaults=True):
+    "`run.json`"
     loss: said(str | None, 'Class name') = None
     leaks: said(list[str], 'What gold gives away, where that was allowed') = []
     warnings: said(list[str], 'What may have done harm') = []
@@ -255,7 +286,6 @@ class Manifest(msgspec.Struct, omit_defaults=True):
     reproduces: said(str | None, 'The run that this one repeats') = None
     reproduction: said(dict[str, Any] | None, 'What came of repeating it') = None
 
-# %% ../nbs/23_manifest.ipynb #0600e3b8
 def schema()->dict: # JSON Schema, draft 2020-12
     "The schema of `run.json`"
     return msgspec.json.schema(Manifest)
