@@ -60,12 +60,13 @@ def new_project(
     needs = ', '.join(f'"{o}"' for o in ('embed-lab[lab]', *packages))
     return f'[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">=3.11"\ndependencies = [{needs}]\n\n'
 
-# %% ../nbs/53_scaffold.ipynb #748d1b70
+# %% ../nbs/53_scaffold.ipynb #27cacc65
 def nbdev_ready(
     old:str, # A `pyproject.toml`
     lib:str  # Folder of the exported inventory
 )->bool:     # False without nbdev's table; raises `LabError` for one that would not do
     "Whether a project's nbdev finds the lab already"
+    import tomllib
     try: had = tomllib.loads(old).get('tool', {}).get('nbdev')
     except tomllib.TOMLDecodeError as e: raise LabError(f"pyproject.toml does not parse ({e}); mend it, then `emb init` again") from None
     if had is None: return False
@@ -155,7 +156,7 @@ gitattributes = """*.ipynb text eol=lf
 *.jsonl text eol=lf
 """
 
-# %% ../nbs/53_scaffold.ipynb #0d7ed6d3
+# %% ../nbs/53_scaffold.ipynb #c43371d0
 def readme_text(
     name:str,   # The lab's name
     data:str,   # Its data folder, as one names it in the lab
@@ -195,7 +196,7 @@ def taken(
     if os.path.lexists(py) and f'{dest.name}.\n' not in py.read_text(encoding='utf-8')[:1000]: return f"{shown(py)} is there already and was not exported from it"
     return ''
 
-# %% ../nbs/53_scaffold.ipynb #e059abcc
+# %% ../nbs/53_scaffold.ipynb #b6496251
 def recipe_inventory(
     lab:Lab,         # Where it goes
     chosen:Iterable  # `Recipe`s
