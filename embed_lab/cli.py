@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['app', 'Experiment', 'Threshold', 'main', 'first_run', 'tell', 'tell_left_out', 'init', 'list_recipes', 'new', 'check',
-           'find', 'split', 'run_one', 'score_rows', 'score_table', 'list_parameters', 'Listing', 'run', 'estimate_all',
-           'followed', 'fleet', 'best_rows', 'sweep', 'ls', 'compare', 'reproduce', 'demo']
+           'find', 'split', 'score_rows', 'score_table', 'tell_run', 'run_one', 'list_parameters', 'Listing',
+           'estimate_all', 'run', 'followed', 'fleet', 'runner', 'best_rows', 'sweep', 'ls', 'compare', 'reproduce',
+           'demo']
 
 # %% ../nbs/69_cli.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -31,10 +32,14 @@ def _version(value:bool):
 def main(version:Annotated[Optional[bool], typer.Option('--version', callback=_version, is_eager=True, help='Print the version and exit.')] = None): pass
 
 # %% ../nbs/69_cli.ipynb #788c9496
-def _experiments():
+def _there(folder, pattern):
+    "Files in a folder of the lab around the working directory"
     from embed_lab.lab import find_lab, read_lab
     path = find_lab()
-    return sorted(o.stem for o in read_lab(path).experiments.glob('*.ipynb')) if path else []
+    return [*getattr(read_lab(path), folder).glob(pattern)] if path else []
+
+def _experiments(): return sorted(o.stem for o in _there('experiments', '*.ipynb'))
+def _runs(): return sorted(o.parent.name for o in _there('results', '*/run.json'))
 
 def _recipes():
     from embed_lab.recipes import recipes
@@ -153,6 +158,36 @@ def split(
     typer.echo('\n'.join(plain(o) if o.strip() else '' for o in res.lines()))
     for o in files: typer.echo(f'created  {plain(o)}')
 
+# %% ../nbs/69_cli.ipynb #30fc0056
+def score_rows(
+    runs:list  # (name, manifest)
+)->list:       # A row a run
+    "What a list of runs shows of each"
+    def mean(h, k):
+        i = (h or {}).get(k)
+        return f"{i['mean']:+.3f} [{i['low']:+.3f}, {i['high']:+.3f}]" if k == 'gain' and i else f"{i['mean']:.3f}" if i else ''
+    return [{'run': n, 'status': r['status'], 'nDCG@10': mean(h := r.get('headline'), 'tuned'), 'base': mean(h, 'base'), 'BM25': mean(h, 'bm25'),
+        'gain over base, 95 %': mean(h, 'gain')} for n,r in runs]
+
+def score_table(runs): table(score_rows(runs))
+
+# %% ../nbs/69_cli.ipynb #66f7db7d
+def tell_run(
+    todo,    # Its `Plan`
+    run:dict # Its manifest
+):
+    "Say what came of a run"
+    from embed_lab.lab import shown
+    name, file = todo.path.name, shown(todo.path/todo.notebook.name)
+    for o in run.get('torn', []): typer.echo(f"{name}: {o}; it was set aside", err=True)
+    if run.get('resumed'): typer.echo(f"{name} went on from {run['resumed']}")
+    for o in run.get('warnings', []): typer.echo(f"{name}: {plain(o)}", err=True)
+    if run['status'] == 'completed': typer.echo(f"{name} completed: {file}"), score_table([(name, run)])
+    else: typer.echo(f"emb: {name} {run['status']}: {plain(run['error'].removeprefix('LabError: '))}; see {file}", err=True)
+    if off := run.get('estimate', {}).get('seconds'):
+        from embed_lab.estimate import duration
+        typer.echo(f"took {duration(off['was'])}, estimated were {duration(off['estimated'])}")
+
 # %% ../nbs/69_cli.ipynb #4e60fb47
 def run_one(
     lab,             # The lab
@@ -168,29 +203,8 @@ def run_one(
     for o in todo.exported: typer.echo(f'exported {shown(o)}')
     if todo.done and not anew: typer.echo(f'{todo.path.name} is up to date')
     with bar(todo.path.name) as show: run = execute(todo, anew, show, warm=warm)
-    for o in run.get('torn', []): typer.echo(f"{todo.path.name}: {o}; it was set aside", err=True)
-    if run.get('resumed'): typer.echo(f"{todo.path.name} went on from {run['resumed']}")
-    for o in run.get('warnings', []): typer.echo(f"{todo.path.name}: {plain(o)}", err=True)
-    word = f"{todo.path.name} {run['status']}"
-    typer.echo(f"{word}: {shown(todo.path/todo.notebook.name)}" if run['status'] == 'completed' else f"emb: {word}: {plain(run['error'].removeprefix('LabError: '))}; see {shown(todo.path/todo.notebook.name)}", err=run['status'] != 'completed')
-    if run['status'] == 'completed': score_table([(todo.path.name, run)])
-    if off := run.get('estimate', {}).get('seconds'):
-        from embed_lab.estimate import duration
-        typer.echo(f"took {duration(off['was'])}, estimated were {duration(off['estimated'])}")
+    tell_run(todo, run)
     return run
-
-# %% ../nbs/69_cli.ipynb #30fc0056
-def score_rows(
-    runs:list  # (name, manifest)
-)->list:       # A row a run
-    "What a list of runs shows of each"
-    def mean(h, k):
-        i = (h or {}).get(k)
-        return f"{i['mean']:+.3f} [{i['low']:+.3f}, {i['high']:+.3f}]" if k == 'gain' and i else f"{i['mean']:.3f}" if i else ''
-    return [{'run': n, 'status': r['status'], 'nDCG@10': mean(h := r.get('headline'), 'tuned'), 'base': mean(h, 'base'), 'BM25': mean(h, 'bm25'),
-        'gain over base, 95 %': mean(h, 'gain')} for n,r in runs]
-
-def score_table(runs): table(score_rows(runs))
 
 # %% ../nbs/69_cli.ipynb #0f0ab9ec
 def list_parameters(
@@ -219,27 +233,6 @@ class Listing(Pairs):
             if names: list_parameters(names)
             raise
 
-# %% ../nbs/69_cli.ipynb #14450deb
-@app.command(cls=Listing, epilog='Example: emb run exp_02_in_batch -p epochs 2 -p seed 7')
-def run(
-    experiments:Annotated[list[str], typer.Argument(help='Notebooks of experiments/, by name.', autocompletion=_experiments)],
-    parameter:Given = None,
-    devices:Annotated[Optional[int], typer.Option(min=1, help='Devices that share each batch in training; the same as -p devices N.')] = None,
-    anew:Annotated[bool, typer.Option('--restart', '--force', help='Run anew, also what is up to date or could be gone on with; the old run is moved aside.')] = False,
-    only_estimate:Annotated[bool, typer.Option('--estimate', help='Run nothing: say from a few timed steps how long it would take, how much memory and disk, and which batch still fits.')] = False,
-    json:Annotated[bool, typer.Option('--json', help='The estimate, for programs.')] = False):
-    "Run experiments into results/. With the name of one before it, --help lists its parameters."
-    from embed_lab.lab import LabError, open_lab
-    from embed_lab.warm import manner
-    lab, several = open_lab(), len(experiments) > 1
-    if json and not only_estimate: raise LabError('--json reports an estimate; add --estimate, or see results/ for what a run has to say')
-    given = values(parameter) | (dict(devices=str(devices)) if devices else {})
-    if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
-    if several: typer.echo(manner(), err=True)
-    ended = [run_one(lab, o, given, anew, several)['status'] for o in experiments]
-    if 'interrupted' in ended: raise typer.Exit(130)
-    if any(o != 'completed' for o in ended): raise typer.Exit(1)
-
 # %% ../nbs/69_cli.ipynb #8413a48f
 def estimate_all(
     lab,           # The lab
@@ -263,6 +256,27 @@ def estimate_all(
     if json: as_json(res)
     return int(any(o['troubles'] for o in res.values()))
 
+# %% ../nbs/69_cli.ipynb #14450deb
+@app.command(cls=Listing, epilog='Example: emb run exp_02_in_batch -p epochs 2 -p seed 7')
+def run(
+    experiments:Annotated[list[str], typer.Argument(help='Notebooks of experiments/, by name.', autocompletion=_experiments)],
+    parameter:Given = None,
+    devices:Annotated[Optional[int], typer.Option(min=1, help='Devices that share each batch in training; the same as -p devices N.')] = None,
+    anew:Annotated[bool, typer.Option('--restart', '--force', help='Run anew, also what is up to date or could be gone on with; the old run is moved aside.')] = False,
+    only_estimate:Annotated[bool, typer.Option('--estimate', help='Run nothing: say from a few timed steps how long it would take, how much memory and disk, and which batch still fits.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='The estimate, for programs.')] = False):
+    "Run experiments into results/. With the name of one before it, --help lists its parameters."
+    from embed_lab.lab import LabError, open_lab
+    from embed_lab.warm import manner
+    lab, several = open_lab(), len(experiments) > 1
+    if json and not only_estimate: raise LabError('--json reports an estimate; add --estimate, or see results/ for what a run has to say')
+    given = values(parameter) | (dict(devices=str(devices)) if devices else {})
+    if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
+    if several: typer.echo(manner(), err=True)
+    ended = [run_one(lab, o, given, anew, several)['status'] for o in experiments]
+    if 'interrupted' in ended: raise typer.Exit(130)
+    if any(o != 'completed' for o in ended): raise typer.Exit(1)
+
 # %% ../nbs/69_cli.ipynb #734983ff
 def followed(
     show,        # Of `live`
@@ -282,6 +296,7 @@ def followed(
         show([r for r,o in zip(rows(some), some) if o.status == 'running'], f"{done:,} of {n:,} done, {running:,} running, {n - done - running:,} waiting")
     return look
 
+# %% ../nbs/69_cli.ipynb #6d63fafe
 def fleet(ray, cpus, gpus, jobs):
     "Join a cluster; how many points at a time, and what runs them there"
     from embed_lab.cluster import Fleet, Wanted, capacity, reach
@@ -290,6 +305,14 @@ def fleet(ray, cpus, gpus, jobs):
     room = capacity(wanted)
     typer.echo(f'each run has {wanted.words} of the cluster at {plain(ray)}, which has room for {room:,}', err=True)
     return jobs or room, lambda lab, some: closing(Fleet(lab, some, wanted))
+
+def runner(stack, lab, jobs, look, elsewhere):
+    "What runs a list of points, after earlier ones: here, or where `fleet` says"
+    from embed_lab.sweep import sweep
+    def run(some, earlier=()):
+        where = stack.enter_context(elsewhere(lab, some)) if elsewhere and not all(o.good for o in some) else None
+        return sweep(some, jobs, lambda now: look([*earlier, *now]), where)
+    return run
 
 def best_rows(some, top):
     "The recipes of a sweep as a table, the best by dev first"
@@ -319,13 +342,9 @@ def sweep(
     if (cpus is not None or gpus is not None) and not ray: raise LabError('--cpus and --gpus say what each run has of a cluster; name that with --ray auto or an address')
     if trials and file: raise LabError('--trials searches, and --points says what to run; give one of them')
     with ExitStack() as stack:
-        if ray: jobs, elsewhere = fleet(ray, cpus, gpus, jobs)
-        jobs = 1 if jobs is None else jobs
-        def run(some, earlier=()):
-            where = stack.enter_context(elsewhere(lab, some)) if ray and not all(o.good for o in some) else None
-            return s.sweep(some, jobs, lambda now: look([*earlier, *now]), where)
+        jobs, elsewhere = fleet(ray, cpus, gpus, jobs) if ray else (1 if jobs is None else jobs, None)
         if not trials: some = s.planned(lab, experiment, s.laid_over(given, s.points(axes, s.listed(file) if file else [], seeds)), 0 if ray else jobs)
-        look = followed(stack.enter_context(live()), (trials or 0) * max(1, seeds), ray)
+        run = runner(stack, lab, jobs, followed(stack.enter_context(live()), (trials or 0) * max(1, seeds), ray), elsewhere)
         if trials:
             from embed_lab.study import study
             some = study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // max(1, seeds)))
@@ -356,11 +375,6 @@ def _looks(lab, runs):
     return map(repr, looks(lab, [gold_hash(o['inputs']) for o in runs.values()]))
 
 # %% ../nbs/69_cli.ipynb #624f973a
-def _runs():
-    from embed_lab.lab import find_lab, read_lab
-    path = find_lab()
-    return sorted(o.parent.name for o in read_lab(path).results.glob('*/run.json')) if path else []
-
 @app.command(epilog="Example: emb compare 'exp_01*' 'exp_02*'")
 def compare(
     runs:Annotated[list[str], typer.Argument(help="Completed runs by name or folder, or quoted patterns: 'exp_02*' gathers the seeds of a recipe.", autocompletion=_runs)],

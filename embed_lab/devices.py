@@ -13,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
+from fastcore.basics import patch
 from .lab import LabError, need, plain
 from .models import wishes
 from .runs import Run
@@ -27,15 +28,20 @@ class Parts:
         size:int|None=None # Rows of a whole batch
     ): self.sampler, self.n, self.size = sampler, n, size # accelerate knows `sampler` by this name, and tells it of epochs
 
-    def __iter__(self)->Iterator:
-        rows = self.sampler if self.size is None else need('torch.utils.data').BatchSampler(self.sampler, self.size, False)
-        for batch in rows:
-            if part := len(batch)//self.n: yield from (batch[i*part:(i+1)*part] for i in range(self.n))
+# %% ../nbs/59_devices.ipynb #28fab64b
+@patch
+def __iter__(self:Parts)->Iterator:
+    "The parts of the first batch, then those of the second, …"
+    rows = self.sampler if self.size is None else need('torch.utils.data').BatchSampler(self.sampler, self.size, False)
+    for batch in rows:
+        if part := len(batch)//self.n: yield from (batch[i*part:(i+1)*part] for i in range(self.n))
 
-    def __len__(self)->int:
-        if self.size is None: return self.n*len(self.sampler)
-        whole, rest = divmod(len(self.sampler), self.size)
-        return self.n*(whole + (rest >= self.n))
+@patch
+def __len__(self:Parts)->int:
+    "How many parts there will be; where the sampler gives batches, they are taken to be large enough"
+    if self.size is None: return self.n*len(self.sampler)
+    whole, rest = divmod(len(self.sampler), self.size)
+    return self.n*(whole + (rest >= self.n))
 
 # %% ../nbs/59_devices.ipynb #236c758c
 class Sharing:
@@ -96,22 +102,43 @@ def _join(folder, rank, n, device, threads):
     torch.set_num_threads(threads)
     torch.distributed.init_process_group('nccl' if device == 'cuda' else 'gloo', init_method=f'file://{folder}/meeting', rank=rank, world_size=n)
 
+# %% ../nbs/59_devices.ipynb #f9a21d86
 def _leave():
     if need('torch').distributed.is_initialized(): need('torch').distributed.destroy_process_group()
     need('accelerate.state').AcceleratorState._reset_state(reset_partial_state=True) # else whatever trains next in this process takes itself for one of many
 
+@contextmanager
+def _restored():
+    "Be afterwards what one was before"
+    torch = need('torch')
+    threads, env = torch.get_num_threads(), dict(os.environ)
+    try: yield
+    finally:
+        with suppress(RuntimeError): _leave()
+        os.environ.clear(), os.environ.update(env)
+        torch.set_num_threads(threads)
+
+# %% ../nbs/59_devices.ipynb #8c202a3d
+def _at_end(pipe, do):
+    "Have a function called once the other end of a pipe has gone"
+    def wait():
+        with suppress(EOFError, OSError): pipe.recv()
+        do()
+    threading.Thread(target=wait, daemon=True).start()
+
+def _quiet():
+    "Say nothing that the first process says too"
+    warnings.simplefilter('ignore'), logging.disable(logging.WARNING)
+    need('transformers').logging.disable_progress_bar()
+
 # %% ../nbs/59_devices.ipynb #bdc96845
 def _other(rank, n, device, threads, folder, alive, wished):
     "What another process runs"
-    def follow():
-        with suppress(EOFError, OSError): alive.recv()
-        os._exit(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C reaches the first one, which ends the others
-    threading.Thread(target=follow, daemon=True).start()
+    _at_end(alive, lambda: os._exit(1))
     folder = Path(folder)
     try:
-        warnings.simplefilter('ignore'), logging.disable(logging.WARNING) # the first one says the same
-        need('transformers').logging.disable_progress_bar()
+        _quiet()
         wishes.update(wished), os.environ.update(_told(rank, n, threads))
         work = pickle.loads((folder/'work').read_bytes())
         (folder/f'ready-{rank}').touch()
@@ -119,22 +146,46 @@ def _other(rank, n, device, threads, folder, alive, wished):
         work()
         need('torch').distributed.destroy_process_group()
     except BaseException as e:
-        (folder/f'error-{rank}').write_text(plain(str(e)) if isinstance(e, LabError) else plain(f'{type(e).__name__}: {e}'))
+        (folder/f'error-{rank}').write_text(plain(e if isinstance(e, LabError) else f'{type(e).__name__}: {e}'))
         os._exit(1)
 
 # %% ../nbs/59_devices.ipynb #570a626f
-def _lost(folder, others): # Why one of the others is not there any more; '' while all are
+def _lost(folder, others):
+    "Why one of the others is not there any more; '' while all are"
     said = sorted(folder.glob('error-*'))
     if said: return f"device {said[0].name.split('-')[1]}: {said[0].read_text()}"
-    gone = [(i, o.exitcode) for i,o in enumerate(others, 1) if o.exitcode]
-    return f"device {gone[0][0]}: its process ended with exit code {gone[0][1]}" + ('; the usual cause is memory: lower batch_size or max_length' if gone[0][1] == -signal.SIGKILL else '') if gone else ''
+    for i,o in enumerate(others, 1):
+        if o.exitcode: return f"device {i}: its process ended with exit code {o.exitcode}" + ('; the usual cause is memory: lower batch_size or max_length' if o.exitcode == -signal.SIGKILL else '')
+    return ''
 
+# %% ../nbs/59_devices.ipynb #358c3daa
 def _begun(folder, others, n, patience=600):
+    "Wait until the others have come up"
     for _ in range(patience*10):
         if why := _lost(folder, others): raise LabError(why)
         if all((folder/f'ready-{i}').exists() for i in range(1, n)): return
         sleep(.1)
     raise LabError(f'the processes of {n} devices have not come up in {patience} seconds; is the machine out of memory?')
+
+# %% ../nbs/59_devices.ipynb #6ddfbab6
+def _send(work, folder):
+    "Leave the work where the others look for it"
+    try: (folder/'work').write_bytes(pickle.dumps(work))
+    except (pickle.PicklingError, TypeError, AttributeError) as e: raise LabError(f'training cannot be sent to another process ({plain(str(e))}); leave out `devices`, or define what it names in the inventory and not in a cell') from None
+
+@contextmanager
+def _others(n, device, threads, folder):
+    "The other processes, until they are no longer wanted"
+    context, others, pipes = get_context('spawn'), [], []
+    try:
+        for i in range(1, n):
+            theirs, ours = context.Pipe(False)
+            others.append(context.Process(target=_other, args=(i, n, device, threads, str(folder), theirs, dict(wishes)), daemon=True))
+            others[-1].start(), theirs.close(), pipes.append(ours)
+        yield others
+    finally:
+        for o in others: o.kill(), o.join()
+        for o in pipes: o.close()
 
 # %% ../nbs/59_devices.ipynb #10f7d4c0
 @contextmanager
@@ -145,35 +196,22 @@ def together(
 )->Iterator:       # Raises `LabError` naming the device where one of them fails
     "Within this, this process is the first of n"
     if n == 1: return (yield)
-    torch, context = need('torch'), get_context('spawn')
-    was, kept = torch.get_num_threads(), dict(os.environ)
+    was = need('torch').get_num_threads()
     threads = max(1, was//n) if device == 'cpu' else was
     with TemporaryDirectory(prefix='embed_lab_') as home:
-        folder, others, pipes = Path(home), [], []
-        try: (folder/'work').write_bytes(pickle.dumps(work))
-        except (pickle.PicklingError, TypeError, AttributeError) as e: raise LabError(f'training cannot be sent to another process ({plain(str(e))}); leave out `devices`, or define what it names in the inventory and not in a cell') from None
-        try:
-            for i in range(1, n):
-                theirs, ours = context.Pipe(False)
-                others.append(context.Process(target=_other, args=(i, n, device, threads, home, theirs, dict(wishes)), daemon=True))
-                others[-1].start(), theirs.close(), pipes.append(ours)
-            _begun(folder, others, n)
-            os.environ.update(_told(0, n, threads))
-            _join(home, 0, n, device, threads)
-            with warnings.catch_warnings():
-                warnings.filterwarnings('ignore', '.*(broadcast_buffers|all_gather)', FutureWarning) # between the libraries
+        _send(work, folder := Path(home))
+        with _restored(), _others(n, device, threads, folder) as others, warnings.catch_warnings():
+            warnings.filterwarnings('ignore', '.*(broadcast_buffers|all_gather)', FutureWarning) # between the libraries
+            try:
+                _begun(folder, others, n)
+                os.environ.update(_told(0, n, threads))
+                _join(home, 0, n, device, threads)
                 yield
-            for o in others: o.join(60)
-        except Exception as e:
-            for o in others: o.join(5) # a moment for one that is failing to say why
-            if why := _lost(folder, others): raise LabError(why) from e
-            raise
-        finally:
-            for o in others: o.kill(), o.join()
-            for o in pipes: o.close()
-            with suppress(RuntimeError): _leave()
-            os.environ.clear(), os.environ.update(kept)
-            torch.set_num_threads(was)
+                for o in others: o.join(60)
+            except Exception as e:
+                for o in others: o.join(5) # a moment for one that is failing to say why
+                if why := _lost(folder, others): raise LabError(why) from e
+                raise
 
 # %% ../nbs/59_devices.ipynb #d03a21af
 def world()->int: # 1 outside of `together`
