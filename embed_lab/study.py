@@ -76,7 +76,7 @@ def ask(self:Sampler)->tuple: # (trial, parameter → value)
 @patch
 def tell(self:Sampler, trial, score:float|None):
     "What a trial was worth; None where it came to nothing"
-    self.search.tell(trial, score, None if score is not None else need('optuna').trial.TrialState.FAIL)
+    self.search.tell(trial, score, None if score is not None else need('optuna').trial.TrialState.PRUNED)
 
 @patch(as_prop=True)
 def scored(self:Sampler)->bool:
