@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 import msgspec, numpy as np
 from .lab import LabError, find_lab, need, read_lab, shown
-from .leaks import Nearness, Part, Table, at_odds, both, close_to, joined, leak_rules, level, near_pairs, repeats, table_of, together, touched
+from .leaks import Nearness, Part, Table, at_odds, both, close_to, leak_rules, level, near_pairs, repeats, table_of, together, touched
 from .rows import Decision, Doc, Row, Scan, opened, rules, scan_blocks, stored
 from .task import is_beir, present, scan_qrels
 from .texts import Near, distinct, near, normalised, words

@@ -11,7 +11,7 @@ from functools import cached_property
 from html import escape
 from itertools import combinations
 import numpy as np
-from .comparable import Recipe, all_scores, chosen, few, gathered, refuse_other_gold
+from .comparable import all_scores, chosen, few, gathered, refuse_other_gold
 from .lab import Lab, LabError, plain
 from .looks import Looks, gold_hash, looks
 from .manifest import differences

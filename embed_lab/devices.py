@@ -78,7 +78,7 @@ def enough(
     torch = need('torch')
     there = dict(cuda=torch.cuda.device_count, cpu=lambda: os.cpu_count() or 1).get(device, lambda: 1)()
     if n > there: raise LabError(f"{n} devices are asked for and there {'is' if there == 1 else 'are'} {there}{' (a core counts as one)' if device == 'cpu' else ''}; ask for no more than that")
-    if batch_size % n: raise LabError(f"batch_size is {batch_size}, which {n} devices cannot share evenly; make it {batch_size - batch_size % n or n} or {batch_size + n - batch_size % n}")
+    if batch_size % n: raise LabError(f"batch_size is {batch_size}, which {n} devices cannot share evenly; make it {f'{less} or ' if (less := batch_size - batch_size % n) else ''}{batch_size + n - batch_size % n}")
 
 # %% ../nbs/59_devices.ipynb #2dd4ea4b
 class Silent(Run):

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from .lab import Lab, LabError, need, plain
 from .rows import write_atomic
-from .scaffold import shipped
+from .recipes import shipped
 
 # %% ../nbs/54_reports.ipynb #888c25c4
 def page(

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 from .execute import execute, plan
 from .lab import Lab, LabError, shown
-from .manifest import differences, environment, inputs, machine, scrubbed
+from .manifest import differences, environment, inputs, machine
 from .notebooks import read_parameters, ways
 from .results import find_run, list_runs, read_run
 from .rows import write_json

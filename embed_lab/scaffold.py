@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 import msgspec
 from .lab import Lab, LabError, export_inventory, module_of, read_lab, settings, shown
-from .recipes import Recipe, core, module, recast, recipe, shipped
+from .recipes import Recipe, core, module, recast, recipe
 from .results import reserved
-from .notebooks import about, read_notebook
-from .rows import jsonl, write_atomic, write_rows
+from .notebooks import about
+from .rows import jsonl, write_atomic
 from .task import check_data, is_beir, present, read_beir, read_corpus, read_qrels, retrieval_task
 
 # %% ../nbs/53_scaffold.ipynb #77cf4a1a
