@@ -633,6 +633,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'embed_lab/inventory/rerank.py'),
                                             'embed_lab.inventory.rerank.pair_readings': ( 'inventory/rerank.html#pair_readings',
                                                                                           'embed_lab/inventory/rerank.py'),
+                                            'embed_lab.inventory.rerank.pair_trainer': ( 'inventory/rerank.html#pair_trainer',
+                                                                                         'embed_lab/inventory/rerank.py'),
                                             'embed_lab.inventory.rerank.perfect': ( 'inventory/rerank.html#perfect',
                                                                                     'embed_lab/inventory/rerank.py'),
                                             'embed_lab.inventory.rerank.say_so': ( 'inventory/rerank.html#say_so',
