@@ -1091,6 +1091,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'embed_lab.scores.Scores.to_dict': ('scores.html#scores.to_dict', 'embed_lab/scores.py'),
                                   'embed_lab.scores.Scores.verdict': ('scores.html#scores.verdict', 'embed_lab/scores.py'),
                                   'embed_lab.scores.Scores.warnings': ('scores.html#scores.warnings', 'embed_lab/scores.py'),
+                                  'embed_lab.scores.blind_spots': ('scores.html#blind_spots', 'embed_lab/scores.py'),
                                   'embed_lab.scores.ceiling': ('scores.html#ceiling', 'embed_lab/scores.py'),
                                   'embed_lab.scores.html_rows': ('scores.html#html_rows', 'embed_lab/scores.py'),
                                   'embed_lab.scores.plain': ('scores.html#plain', 'embed_lab/scores.py'),
