@@ -80,7 +80,7 @@ def search_both(
     run.progress(f'searching {name}', 2, 2)
     return hits
 
-# %% ../../nbs/inventory/03_evaluate.ipynb #22b106ef
+# %% ../../nbs/inventory/03_evaluate.ipynb #4290395e
 def judge(
     task:Task,  # What was searched for, in texts as people wrote them
     hits:dict,  # System → as `search`
@@ -93,6 +93,7 @@ def judge(
     write_rows(run.eval/f'{name}.jsonl', lines)
     return scores, lines
 
+# %% ../../nbs/inventory/03_evaluate.ipynb #22b106ef
 def judge_guard(
     splits:Splits, # With a guard
     hits:dict,     # 'tuned' and 'base' → as `search`
@@ -103,6 +104,7 @@ def judge_guard(
     write_json(run.eval/'guard_metrics.json', scores.to_dict())
     return scores
 
+# %% ../../nbs/inventory/03_evaluate.ipynb #43899e47
 def evaluate_guard(
     encoder:Encoder, # The tuned one
     base:Encoder,    # The untuned one
