@@ -1174,7 +1174,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'embed_lab.sweep.Point.name': ('sweep.html#point.name', 'embed_lab/sweep.py'),
                                  'embed_lab.sweep.Ranked': ('sweep.html#ranked', 'embed_lab/sweep.py'),
                                  'embed_lab.sweep._forked': ('sweep.html#_forked', 'embed_lab/sweep.py'),
-                                 'embed_lab.sweep._planned': ('sweep.html#_planned', 'embed_lab/sweep.py'),
+                                 'embed_lab.sweep._until_done': ('sweep.html#_until_done', 'embed_lab/sweep.py'),
                                  'embed_lab.sweep.begun': ('sweep.html#begun', 'embed_lab/sweep.py'),
                                  'embed_lab.sweep.child': ('sweep.html#child', 'embed_lab/sweep.py'),
                                  'embed_lab.sweep.dev_score': ('sweep.html#dev_score', 'embed_lab/sweep.py'),
