@@ -40,6 +40,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'embed_lab.breakdown.trouble': ('breakdown.html#trouble', 'embed_lab/breakdown.py')},
             'embed_lab.browse': { 'embed_lab.browse.Move': ('browse.html#move', 'embed_lab/browse.py'),
                                   'embed_lab.browse.Move.change': ('browse.html#move.change', 'embed_lab/browse.py'),
+                                  'embed_lab.browse._move': ('browse.html#_move', 'embed_lab/browse.py'),
                                   'embed_lab.browse._rank': ('browse.html#_rank', 'embed_lab/browse.py'),
                                   'embed_lab.browse.as_lines': ('browse.html#as_lines', 'embed_lab/browse.py'),
                                   'embed_lab.browse.browser_rows': ('browse.html#browser_rows', 'embed_lab/browse.py'),
