@@ -1198,6 +1198,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'embed_lab.task': { 'embed_lab.task.Task': ('task.html#task', 'embed_lab/task.py'),
                                 'embed_lab.task.Task.relevant': ('task.html#task.relevant', 'embed_lab/task.py'),
                                 'embed_lab.task._digest': ('task.html#_digest', 'embed_lab/task.py'),
+                                'embed_lab.task._document': ('task.html#_document', 'embed_lab/task.py'),
+                                'embed_lab.task._known': ('task.html#_known', 'embed_lab/task.py'),
                                 'embed_lab.task.check_data': ('task.html#check_data', 'embed_lab/task.py'),
                                 'embed_lab.task.grade': ('task.html#grade', 'embed_lab/task.py'),
                                 'embed_lab.task.is_beir': ('task.html#is_beir', 'embed_lab/task.py'),
