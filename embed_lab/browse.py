@@ -54,6 +54,14 @@ class Move:
 # %% ../nbs/47_browse.ipynb #c62b46c3
 def _rank(hits): return next((i for i,h in enumerate(hits, 1) if (h.get('grade') or 0) > 0), None)
 
+def _move(before, after, known, measure, q):
+    a, b = before[0][q], after[0][q]
+    hits = tuple([h | dict(text=known.get(h.get('text', ''))) for h in o['hits']] for o in (a, b))
+    ids = [{h['id'] for h in o} for o in hits]
+    means = (fmean(o[q]['scores'][measure] for o in side) for side in (before, after))
+    return Move(b['query'], b['tags'], *means, tuple(map(_rank, hits)), hits, ids[1] - ids[0], ids[0] - ids[1])
+
+# %% ../nbs/47_browse.ipynb #4318891e
 def moves(
     before:list,           # What `found` gave for every seed of one system
     after:list,            # Likewise of the other, on the same queries
@@ -61,13 +69,7 @@ def moves(
     measure:str='ndcg@10'  # What is compared
 )->list:                   # A `Move` for each query, the largest loss first
     "Which queries moved, and how"
-    def one(q):
-        a, b = before[0][q], after[0][q]
-        hits = tuple([h | dict(text=known.get(h.get('text', ''))) for h in o['hits']] for o in (a, b))
-        ids = [{h['id'] for h in o} for o in hits]
-        means = (fmean(o[q]['scores'][measure] for o in side) for side in (before, after))
-        return Move(b['query'], b['tags'], *means, tuple(map(_rank, hits)), hits, ids[1] - ids[0], ids[0] - ids[1])
-    return sorted(map(one, after[0]), key=lambda m: m.change)
+    return sorted((_move(before, after, known, measure, q) for q in after[0]), key=lambda m: m.change)
 
 # %% ../nbs/47_browse.ipynb #ea8dada5
 def sides(
@@ -80,6 +82,7 @@ def sides(
     before = [found(Path(o)) for o in by[pair.theirs]] if pair.theirs in by else [found(Path(ours[0]), 'base')]
     return before, [found(Path(o)) for o in ours]
 
+# %% ../nbs/47_browse.ipynb #8b48f635
 def as_lines(
     before:list,  # As `sides` gives it
     after:list,   # Likewise
@@ -109,5 +112,7 @@ def browser_rows(
 )->list:       # Dicts of column → value; the last two columns are HTML, the texts before them are escaped
     "The rows of a browser of queries"
     def rank(o): return 11 if o is None else o
-    return [{'query': escape(m.query), 'tags': escape(', '.join(map(str, m.tags))), 'before': round(m.before, 3), 'after': round(m.after, 3), 'change': round(m.change, 3),
-        'best rank before': rank(m.ranks[0]), 'best rank after': rank(m.ranks[1]), 'new': len(m.new), 'top ten before': hit_list(m.hits[0], m.gone, 'gone'), 'top ten after': hit_list(m.hits[1], m.new, 'new')} for m in moved]
+    return [{'query': escape(m.query), 'tags': escape(', '.join(map(str, m.tags))),
+        'before': round(m.before, 3), 'after': round(m.after, 3), 'change': round(m.change, 3),
+        'best rank before': rank(m.ranks[0]), 'best rank after': rank(m.ranks[1]), 'new': len(m.new),
+        'top ten before': hit_list(m.hits[0], m.gone, 'gone'), 'top ten after': hit_list(m.hits[1], m.new, 'new')} for m in moved]

@@ -26,6 +26,13 @@ def _styled(fig, title, height):
     return fig.update_layout(template='plotly_white', title=dict(text=title, x=0, xref='paper'), height=height,
         margin=dict(l=70, r=20, t=60, b=60), legend=dict(orientation='h', y=-.18))
 
+def _history(run):
+    log = [msgspec.json.decode(o) for o in (run/'history.jsonl').read_bytes().splitlines()]
+    for row,key,mode in ((1, 'loss', 'lines'), (2, 'dev', 'lines+markers')):
+        at = [o for o in log if key in o]
+        yield row, dict(x=[o['step'] for o in at], y=[o[key] for o in at], mode=mode)
+
+# %% ../nbs/48_figures.ipynb #f7115e15
 def curves(
     recipes:dict # Name → folders of its runs
 )->'Figure':     # Loss above, nDCG@10 on dev below
@@ -33,15 +40,22 @@ def curves(
     go, fig = need('plotly.graph_objects'), need('plotly.subplots').make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=.08)
     for i,(name,runs) in enumerate(recipes.items()):
         for j,run in enumerate(o for o in runs if (o/'history.jsonl').exists()):
-            log = [msgspec.json.decode(o) for o in (run/'history.jsonl').read_bytes().splitlines()]
-            for row,key,mode in ((1, 'loss', 'lines'), (2, 'dev', 'lines+markers')):
-                at = [o for o in log if key in o]
-                fig.add_trace(go.Scatter(x=[o['step'] for o in at], y=[o[key] for o in at], mode=mode, line=dict(color=palette[i % len(palette)], width=1.5),
-                    name=escape(name), legendgroup=str(i), showlegend=row == 1 and j == 0, opacity=.8), row, 1)
+            for row,line in _history(run):
+                fig.add_trace(go.Scatter(**line, line=dict(color=palette[i % len(palette)], width=1.5), name=escape(name),
+                    legendgroup=str(i), showlegend=row == 1 and j == 0, opacity=.8), row, 1)
     fig.update_yaxes(title='training loss', row=1).update_yaxes(title='nDCG@10 on dev', row=2).update_xaxes(title='step', row=2)
     return _styled(fig, 'Training', 520)
 
 # %% ../nbs/48_figures.ipynb #c337d23d
+_kinds = {'better': ('#009E73', lambda k: k[1] > k[0]), 'worse': ('#D55E00', lambda k: k[1] < k[0]), 'the same': ('#999999', lambda k: k[1] == k[0])}
+
+def _spots(moved):
+    def key(m): return round(m.before, 3), round(m.after, 3)
+    return {k: list(o) for k,o in groupby(sorted(moved, key=key), key)}
+
+def _told(ms): return '<br>'.join(escape(m.query[:90]) for m in ms[:6]) + (f'<br>and {len(ms)-6:,} more' if len(ms) > 6 else '')
+
+# %% ../nbs/48_figures.ipynb #0a0017df
 def scatter(
     moved:list,            # As `moves` gives them
     before:str='before',   # What the first system is called
@@ -49,14 +63,11 @@ def scatter(
     measure:str='nDCG@10'  # What is drawn
 )->'Figure':
     "Each query under two systems"
-    go, key = need('plotly.graph_objects'), lambda m: (round(m.before, 3), round(m.after, 3))
-    spots = {k: list(o) for k,o in groupby(sorted(moved, key=key), key)}
-    def told(ms): return '<br>'.join(escape(m.query[:90]) for m in ms[:6]) + (f'<br>and {len(ms)-6:,} more' if len(ms) > 6 else '')
-    kinds = {'better': ('#009E73', lambda k: k[1] > k[0]), 'worse': ('#D55E00', lambda k: k[1] < k[0]), 'the same': ('#999999', lambda k: k[1] == k[0])}
+    go, spots = need('plotly.graph_objects'), _spots(moved)
     fig = go.Figure(go.Scatter(x=[0, 1], y=[0, 1], mode='lines', line=dict(color='#bbb', width=1), hoverinfo='skip', showlegend=False))
-    for word,(colour,fits) in kinds.items():
+    for word,(colour,fits) in _kinds.items():
         at = {k: ms for k,ms in spots.items() if fits(k)}
-        fig.add_trace(go.Scatter(x=[k[0] for k in at], y=[k[1] for k in at], mode='markers', name=f'{word}: {sum(map(len, at.values())):,} queries', text=[told(o) for o in at.values()],
+        fig.add_trace(go.Scatter(x=[k[0] for k in at], y=[k[1] for k in at], mode='markers', name=f'{word}: {sum(map(len, at.values())):,} queries', text=[_told(o) for o in at.values()],
             hovertemplate='%{x:.3f} → %{y:.3f}<br>%{text}<extra></extra>', marker=dict(color=colour, opacity=.65, size=[min(40, 6 + 3*len(o)**.5) for o in at.values()])))
     fig.update_xaxes(title=f'{measure}, {escape(before)}', range=[-.04, 1.04]).update_yaxes(title=f'{measure}, {escape(after)}', range=[-.04, 1.04])
     return _styled(fig, 'Every query, before and after', 560)
