@@ -6,6 +6,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'embed_lab.audit.Audit._repr_html_': ('audit.html#audit._repr_html_', 'embed_lab/audit.py'),
                                  'embed_lab.audit.Audit.decisions': ('audit.html#audit.decisions', 'embed_lab/audit.py'),
                                  'embed_lab.audit._pair': ('audit.html#_pair', 'embed_lab/audit.py'),
+                                 'embed_lab.audit._taught': ('audit.html#_taught', 'embed_lab/audit.py'),
                                  'embed_lab.audit.applied': ('audit.html#applied', 'embed_lab/audit.py'),
                                  'embed_lab.audit.cells': ('audit.html#cells', 'embed_lab/audit.py'),
                                  'embed_lab.audit.choice': ('audit.html#choice', 'embed_lab/audit.py'),
