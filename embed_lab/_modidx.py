@@ -28,6 +28,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'embed_lab.batches.Apart.__init__': ('batches.html#apart.__init__', 'embed_lab/batches.py'),
                                    'embed_lab.batches.Apart.__reduce__': ('batches.html#apart.__reduce__', 'embed_lab/batches.py'),
                                    'embed_lab.batches.Apart.__repr__': ('batches.html#apart.__repr__', 'embed_lab/batches.py'),
+                                   'embed_lab.batches._rounds': ('batches.html#_rounds', 'embed_lab/batches.py'),
+                                   'embed_lab.batches._texts': ('batches.html#_texts', 'embed_lab/batches.py'),
                                    'embed_lab.batches.filled': ('batches.html#filled', 'embed_lab/batches.py'),
                                    'embed_lab.batches.meetings': ('batches.html#meetings', 'embed_lab/batches.py'),
                                    'embed_lab.batches.sampler_class': ('batches.html#sampler_class', 'embed_lab/batches.py')},
