@@ -40,6 +40,7 @@ def likeness(
     alike = max((len(own & o) / len(own | o) for o in answers.values()), default=0)
     return f'{alike:.0%} of its words and those of an answer are the same' if alike >= threshold else ''
 
+# %% ../nbs/33_audit.ipynb #23919b16
 def judged(
     judge:Callable, # List of (query, passage) → a score each, higher is better
     found:list      # Candidates as dicts
@@ -138,6 +139,11 @@ def mended(
     if 'negatives' in row and not row['negatives']: row = {k: v for k,v in row.items() if k != 'negatives'}
     return [] if said == 'drop' else [row | dict(label=1) if said == 'relabel' else row]
 
+# %% ../nbs/33_audit.ipynb #c8c82ca0
+def _taught(row, query, passage): # The row that a relabelled pair becomes, made from one of its query
+    if 'score' in row: raise LabError(f"data/decisions.jsonl: relabel of {passage[:60]!r} for {query[:60]!r}, but train.jsonl grades that query by `score`; write the row there with its score")
+    return {o: row[o] for o in ('query', 'query_id', 'group', 'tags') if o in row} | dict(passage=passage, label=1)
+
 # %% ../nbs/33_audit.ipynb #00cfe17b
 def applied(
     rows:list,      # Training rows as dicts
@@ -152,13 +158,11 @@ def applied(
         pairs.update(_pair(o['query'], t) for t in (o['passage'], *(o.get('negatives') or ())))
     res = [r for o in rows for r in mended(o, known)]
     right = {_pair(o['query'], o['passage']) for o in res if o['label'] == 1}
-    about, counts = ('query', 'query_id', 'group', 'tags'), dict.fromkeys(('drop', 'relabel', 'keep', 'mining', 'nothing'), 0)
+    counts = dict.fromkeys(('drop', 'relabel', 'keep', 'mining', 'nothing'), 0)
     for (q,p),said in decisions.items():
         k, row = _pair(q, p), asked.get(normalised(q))
         counts['nothing' if row is None else said if k in pairs or said == 'relabel' else 'mining'] += 1
-        if row is None or said != 'relabel' or k in right: continue
-        if 'score' in row: raise LabError(f"data/decisions.jsonl: relabel of {p[:60]!r} for {q[:60]!r}, but train.jsonl grades that query by `score`; write the row there with its score")
-        res.append({o: row[o] for o in about if o in row} | dict(passage=p, label=1))
+        if row is not None and said == 'relabel' and k not in right: res.append(_taught(row, q, p))
     return res, counts
 
 # %% ../nbs/33_audit.ipynb #8c3d5447
@@ -177,6 +181,7 @@ def compared(
     pairs = [('model', o['score'], o['positive_score'])] + ([('judge', o['judged'], o['judged_positive'])] if 'judged' in o else [])
     return '<br>'.join(f'{k} {a:.3f}, answer {b:.3f}' for k,a,b in pairs)
 
+# %% ../nbs/33_audit.ipynb #0d5adbce
 def cells(
     o:dict  # A suspect
 )->list:    # HTML
@@ -184,7 +189,6 @@ def cells(
     why = ''.join(f'<li>{escape(t)}</li>' for t in o['why'])
     return [folded(o['query']), folded(o['positive']), folded(o['passage']), compared(o), f"{escape(o['kind'])}<ul style='margin:0;padding-left:1.2em'>{why}</ul>"]
 
-# %% ../nbs/33_audit.ipynb #0d5adbce
 shown_rows = 20 # Of a table
 heads = {'query': 15, 'its answer': 22, 'suspect': 29, 'scores': 10, 'why': 15, 'decision': 9} # Column → share of the width
 
@@ -196,6 +200,7 @@ def table(
     widths = ''.join(f'<col style="width:{o}%">' for o in list(heads.values())[:len(rows[0])])
     return f'<table style="table-layout:fixed;width:100%;line-height:1.4"><colgroup>{widths}</colgroup>' + line('th', list(heads)[:len(rows[0])]) + ''.join(line('td', o) for o in rows) + '</table>'
 
+# %% ../nbs/33_audit.ipynb #5dc315b1
 @dataclass(frozen=True, repr=False)
 class Audit:
     "Suspects, and what has been decided about them"

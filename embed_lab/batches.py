@@ -51,6 +51,20 @@ def filled(
         waiting.extendleft(reversed(later))
         yield batch
 
+# %% ../nbs/35_batches.ipynb #8c8a0cfc
+def _rounds(draw, fill, promised): # Batches: all that `fill` makes of the rows that `draw` gives, and of two more rounds as many as are missing
+    done = 0
+    for attempt in range(3):
+        for batch in fill(draw()):
+            yield batch
+            done += 1
+            if attempt and done >= promised: return
+        if done >= promised: return
+
+# %% ../nbs/35_batches.ipynb #90bcb763
+def _texts(dataset): # Column → texts, for the columns that hold any
+    return {k: dataset[k][:] for k,o in dataset.features.items() if getattr(o, 'dtype', '') in ('string', 'large_string') and k != 'dataset_name'}
+
 # %% ../nbs/35_batches.ipynb #0db154d1
 @cache
 def sampler_class()->type: # A subclass of the library's `NoDuplicatesBatchSampler`
@@ -60,20 +74,13 @@ def sampler_class()->type: # A subclass of the library's `NoDuplicatesBatchSampl
         "No duplicates in a batch, and no query beside its own answers"
         def __init__(self, dataset, *args, pairs=(), **kw):
             super().__init__(dataset, *args, **kw)
-            columns = {k: self.dataset[k][:] for k,o in self.dataset.features.items() if getattr(o, 'dtype', '') in ('string', 'large_string') and k != 'dataset_name'}
-            self.texts, self.apart = meetings(columns, pairs)
+            self.texts, self.apart = meetings(_texts(self.dataset), pairs)
 
         def __iter__(self)->Iterator:
             if self.generator and self.seed is not None: self.generator.manual_seed(self.seed + self.epoch)
-            done = 0
-            for attempt in range(3):
-                order = torch.randperm(len(self.texts), generator=self.generator, dtype=torch.int32).tolist()
-                for batch in filled(order, self.batch_size, self.texts, self.apart):
-                    if len(batch) < self.batch_size and self.drop_last: continue
-                    yield batch
-                    done += 1
-                    if attempt and done >= len(self): return
-                if done >= len(self): return
+            def draw(): return torch.randperm(len(self.texts), generator=self.generator, dtype=torch.int32).tolist()
+            def fill(order): return (o for o in filled(order, self.batch_size, self.texts, self.apart) if len(o) == self.batch_size or not self.drop_last)
+            yield from _rounds(draw, fill, len(self))
     return ApartBatchSampler
 
 # %% ../nbs/35_batches.ipynb #4679a8e5

@@ -34,6 +34,7 @@ def _ragged(features, tokens): # (order, sizes, whether padding is on the right)
     sizes = cuts(lengths[order].tolist(), tokens)
     return (order, sizes, right) if len(sizes) > 1 else None
 
+# %% ../nbs/38_chunks.ipynb #80d14558
 def _part(features, rows, right):
     torch, mask = need('torch'), features['attention_mask']
     width = int(mask[rows].sum(1).max())
@@ -54,6 +55,7 @@ def float_attention(module, query, key, value, mask, **kw): # As transformers ca
         out, weights = plain(module, *(o.float() for o in (query, key, value)), mask, **kw)
         return out.to(value.dtype), weights
 
+# %% ../nbs/38_chunks.ipynb #b55fc6c7
 @contextmanager
 def attending(
     model:'SentenceTransformer', # With a transformer on a CPU
@@ -68,6 +70,19 @@ def attending(
     try: yield
     finally: config._attn_implementation = was
 
+# %% ../nbs/38_chunks.ipynb #68d1129f
+def _by_chunks(first, tokens): # What stands in for the `forward` of a model's first module
+    torch, plain = need('torch'), first.forward
+    def forward(features, **kw):
+        if (name := first.module_output_name) not in ('token_embeddings', 'scores') or not (found := _ragged(features, tokens)): return plain(features, **kw)
+        order, sizes, right = found
+        outs = [plain(_part(features, rows, right), **kw) for rows in order.split(sizes)]
+        if 'all_layer_embeddings' in outs[0]: return plain(features, **kw)
+        width = features['attention_mask'].shape[1]
+        got = [_padded(o[name], width, right) if name == 'token_embeddings' else o[name] for o in outs]
+        return features | {name: torch.cat(got)[order.argsort()]}
+    return forward
+
 # %% ../nbs/38_chunks.ipynb #c99cc997
 @contextmanager
 def in_chunks(
@@ -79,20 +94,22 @@ def in_chunks(
     if getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]): return (yield)
     if not tokens:
         with attending(model, float_attention): return (yield)
-    torch, first = need('torch'), model[0]
-    plain = first.forward
-    def forward(features, **kw):
-        if (name := first.module_output_name) not in ('token_embeddings', 'scores') or not (found := _ragged(features, tokens)): return plain(features, **kw)
-        order, sizes, right = found
-        outs = [plain(_part(features, rows, right), **kw) for rows in order.split(sizes)]
-        if 'all_layer_embeddings' in outs[0]: return plain(features, **kw)
-        width = features['attention_mask'].shape[1]
-        got = [_padded(o[name], width, right) if name == 'token_embeddings' else o[name] for o in outs]
-        return features | {name: torch.cat(got)[order.argsort()]}
-    first.forward = forward
+    model[0].forward = _by_chunks(model[0], tokens)
     try:
         with attending(model, float_attention): yield
-    finally: del first.forward
+    finally: del model[0].forward
+
+# %% ../nbs/38_chunks.ipynb #c8a4a29b
+def _remembered(plain): # A static model's `preprocess` in place of `plain`
+    torch, known = need('torch'), {}
+    def preprocess(inputs, prompt=None, **kw):
+        new = [t for t in dict.fromkeys(inputs) if (prompt, t) not in known]
+        if new:
+            read = plain(new, prompt=prompt, **kw)
+            known.update(zip(((prompt, t) for t in new), read['input_ids'].tensor_split(read['offsets'][1:])))
+        ids = [known[prompt, t] for t in inputs]
+        return dict(input_ids=torch.cat(ids), offsets=torch.tensor([0, *map(len, ids[:-1])]).cumsum(0))
+    return preprocess
 
 # %% ../nbs/38_chunks.ipynb #b5096f3d
 @contextmanager
@@ -102,14 +119,6 @@ def tokens_kept(
     "Within this, a static model's tokenizer reads each text once"
     first = next(iter(model), None) if isinstance(model, need('torch').nn.Sequential) else None
     if not isinstance(first, need('sentence_transformers.sentence_transformer.modules').StaticEmbedding) or 'preprocess' in vars(model): return (yield)
-    torch, plain, known = need('torch'), model.preprocess, {}
-    def preprocess(inputs, prompt=None, **kw):
-        new = [t for t in dict.fromkeys(inputs) if (prompt, t) not in known]
-        if new:
-            read = plain(new, prompt=prompt, **kw)
-            known.update(zip(((prompt, t) for t in new), read['input_ids'].tensor_split(read['offsets'][1:])))
-        ids = [known[prompt, t] for t in inputs]
-        return dict(input_ids=torch.cat(ids), offsets=torch.tensor([0, *map(len, ids[:-1])]).cumsum(0))
-    model.preprocess = preprocess
+    model.preprocess = _remembered(model.preprocess)
     try: yield
     finally: del model.preprocess
