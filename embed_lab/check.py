@@ -415,17 +415,21 @@ def read_table(
     tick:Callable, # Told how far it is
     ids:dict|None=None, # Filled with gold's query id → (query, line), where judgements want them
     known:set|None=None # Filled with gold's (query id, passage)
-):
+)->list:           # `Finding`s
     "All rows of all splits, once"
+    res = []
     for name,source in sources.items():
-        total = source.path.stat().st_size
+        total, own, again = source.path.stat().st_size, {} if name != 'gold' or ids is None else ids, []
         table.add(name, [])
         for rows,lines,read in source.blocks():
             table.add(name, rows, lines)
             tick(f'reading {source.path.name}', read, total)
-            if name == 'gold' and ids is not None:
-                ids |= {str(o.query_id): (o.query, n) for o,n in zip(rows, lines) if o.query_id}
-                known |= {(str(o.query_id), o.passage) for o in rows}
+            if name == 'train': continue
+            again += [(n, o.query_id) for o,n in zip(rows, lines) if o.query_id and own.setdefault(str(o.query_id), (o.query, n))[0] != o.query]
+            if own is ids: known |= {(str(o.query_id), o.passage) for o in rows}
+        if again: res.append(Finding('query ids', 'fail', len(again), f"{len(again):,} row{'s give' if len(again) > 1 else ' gives'} the `query_id` of another query of {name}, such as {str(again[0][1])[:40]!r}; give each query an id of its own",
+            [dict(place=f'{shown(source.path)}:{n}', key='query_id', text=str(q)) for n,q in again[:5]]))
+    return res
 
 # %% ../nbs/16_check.ipynb #74334b42
 large = 1 << 25 # Bytes of rows from which a second process pays
@@ -478,12 +482,12 @@ def check(
     if not judged and not is_beir(path) and sum(o.path.stat().st_size for o in sources.values()) > large:
         table = Table('passage')
         with passages_apart(path, threshold) as passages:
-            read_table(sources, table, tick)
+            findings += read_table(sources, table, tick)
             queries = near(table.queries, threshold, lambda *o: tick('near queries', *o))
             tick('near passages', 0, 1)
             nearness = Nearness(table, threshold, tick, queries, passages(table))
     else:
-        read_table(sources, table := Table(), tick, ids if judged else None, known)
+        findings += read_table(sources, table := Table(), tick, ids if judged else None, known)
         if judged: findings += add_judged(table, judged, ids, docs, known)
         nearness = Nearness(table, threshold, tick)
     for name,o in sources.items():

@@ -10,6 +10,7 @@ __all__ = ['data_files', 'read_corpus', 'scan_qrels', 'read_qrels', 'Task', 'gra
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 import msgspec
 from .lab import LabError, shown
@@ -98,15 +99,18 @@ def retrieval_task(
     rows:Iterable,         # Rows of one split
     corpus:dict|None=None, # Document id → text; the rows' own distinct passages when None
     qrels:dict|None=None   # Query id → {document id: grade}, which then win over labels
-)->Task:                   # Raises `LabError` where a judged passage is not in the corpus
+)->Task:                   # Raises `LabError` where a judged passage is not in the corpus, or two queries have one id
     "What a split asks of a retrieval system"
+    rows = list(rows)
+    given = {str(r['query_id']) for r in rows if 'query_id' in r}
+    free = (o for i in count() if (o := f'q{i}') not in given)
     by_text = {t: d for d,t in reversed((corpus or {}).items())}
     new = {} if corpus is None else None
     queries, judged, qid, tags = {}, {}, {}, {}
     for r in rows:
-        q = str(r['query_id']) if 'query_id' in r else qid.setdefault(r['query'], f'q{len(qid)}')
+        q = str(r['query_id']) if 'query_id' in r else qid.get(r['query']) or qid.setdefault(r['query'], next(free))
         d = _document(r, corpus, by_text) if corpus else new.setdefault(r['passage'], f'd{len(new)}')
-        queries[q] = r['query']
+        if queries.setdefault(q, r['query']) != r['query']: raise LabError(f"the `query_id` {q!r} is that of two queries, {queries[q][:40]!r} and {r['query'][:40]!r}; give each an id of its own")
         if r.get('tags'): tags.setdefault(q, {}).update(dict.fromkeys(r['tags']))
         judged.setdefault(q, {})[d] = max(grade(r), judged.get(q, {}).get(d, 0))
     docs = corpus if corpus else {d: t for t,d in new.items()}
