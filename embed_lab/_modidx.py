@@ -954,6 +954,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'embed_lab.reproduce.seeds': ('reproduce.html#seeds', 'embed_lab/reproduce.py')},
             'embed_lab.results': { 'embed_lab.results._busy': ('results.html#_busy', 'embed_lab/results.py'),
                                    'embed_lab.results._lock': ('results.html#_lock', 'embed_lab/results.py'),
+                                   'embed_lab.results._mark_cells': ('results.html#_mark_cells', 'embed_lab/results.py'),
                                    'embed_lab.results._marked': ('results.html#_marked', 'embed_lab/results.py'),
                                    'embed_lab.results._obituary': ('results.html#_obituary', 'embed_lab/results.py'),
                                    'embed_lab.results._writer': ('results.html#_writer', 'embed_lab/results.py'),
