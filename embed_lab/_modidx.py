@@ -1132,6 +1132,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'embed_lab.slices.Slices.__repr__': ('slices.html#slices.__repr__', 'embed_lab/slices.py'),
                                   'embed_lab.slices.Slices._repr_html_': ('slices.html#slices._repr_html_', 'embed_lab/slices.py'),
                                   'embed_lab.slices.Slices.to_dict': ('slices.html#slices.to_dict', 'embed_lab/slices.py'),
+                                  'embed_lab.slices._lengths': ('slices.html#_lengths', 'embed_lab/slices.py'),
+                                  'embed_lab.slices._share': ('slices.html#_share', 'embed_lab/slices.py'),
                                   'embed_lab.slices.by_length': ('slices.html#by_length', 'embed_lab/slices.py'),
                                   'embed_lab.slices.by_share': ('slices.html#by_share', 'embed_lab/slices.py'),
                                   'embed_lab.slices.sliced': ('slices.html#sliced', 'embed_lab/slices.py'),
