@@ -24,6 +24,7 @@ def gold_hash(
     "One hash over the files of gold that a run was judged by"
     return _hash({k: inputs['data'][k]['sha256'] for k in gold_files if k in inputs['data']})
 
+# %% ../nbs/42_looks.ipynb #c0d5800e
 def recipe_hash(
     inputs:dict # Of a manifest
 )->str:         # Equal for the seeds of one recipe
@@ -55,6 +56,7 @@ class Looks:
         if not self.times: return f'{name}: no look at it has been logged'
         return f"{name} seen {self.times:,} time{'s'*(self.times > 1)} by {self.recipes:,} recipe{'s'*(self.recipes > 1)}"
 
+# %% ../nbs/42_looks.ipynb #21a87e6c
 class _Look(msgspec.Struct):
     gold: str
     recipe: str
@@ -65,6 +67,7 @@ def _logged(lab):
         try: yield msgspec.json.decode(line, type=_Look)
         except msgspec.DecodeError: pass # half a line of a full disk
 
+# %% ../nbs/42_looks.ipynb #fbffb724
 def looks(
     lab:Lab,     # Whose log
     golds:list   # Hashes, as `gold_hash` makes them

@@ -17,6 +17,7 @@ from .manifest import differences, environment, inputs, machine
 from .notebooks import read_parameters, ways
 from .results import find_run, list_runs, read_run
 from .rows import write_json
+from fastcore.basics import patch
 
 # %% ../nbs/52_reproduce.ipynb #ffef72c8
 def completed(
@@ -76,16 +77,27 @@ class Reproduction:
     @property
     def cause(self)->str: return self.changed[0][0] if self.changed else ''
 
-    def lines(self)->list: # Of text
-        "The verdict, the first cause, and what is known besides"
-        why = f": {self.cause}: {self.changed[0][1]}" if self.changed and self.word != 'IDENTICAL' else ''
-        if self.word == 'DIFFERENT' and not self.changed: why = ': nothing that was recorded has changed, so something that was not recorded has, or this machine does not repeat itself'
-        res = [f'{self.word}{why}', *(f'also {c}: {o}' for c,o in self.changed[bool(why):])]
-        return res + ['weights and metrics are equal to the last bit' if self.equal else f'{self.moved}; noise: {self.measured}']
-
-    def __repr__(self)->str: return '\n'.join(self.lines())
     def to_dict(self)->dict: return dict(run=self.run, verdict=self.word, cause=self.cause or None, changed=[dict(cause=c, what=o) for c,o in self.changed],
         equal=self.equal, moved=self.moved, noise=self.measured, path=shown(self.path))
+
+# %% ../nbs/52_reproduce.ipynb #26c5a048
+@patch
+def lines(self:Reproduction)->list: # Of text
+    "The verdict, the first cause, and what is known besides"
+    why = f": {self.cause}: {self.changed[0][1]}" if self.changed and self.word != 'IDENTICAL' else ''
+    if self.word == 'DIFFERENT' and not self.changed: why = ': nothing that was recorded has changed, so something that was not recorded has, or this machine does not repeat itself'
+    res = [f'{self.word}{why}', *(f'also {c}: {o}' for c,o in self.changed[bool(why):])]
+    return res + ['weights and metrics are equal to the last bit' if self.equal else f'{self.moved}; noise: {self.measured}']
+
+@patch
+def __repr__(self:Reproduction)->str: return '\n'.join(self.lines())
+
+# %% ../nbs/52_reproduce.ipynb #7ba61b17
+def _moved(old, new):
+    a, b = (o['headline'].get('tuned', {}).get('mean') for o in (old, new))
+    if a is None or b is None: return 'weights or metrics differ'
+    weights = 'weights differ' if old['outcome']['weights'] != new['outcome']['weights'] else 'weights are equal'
+    return f'{weights}, nDCG@10 was {a:.4f} and is {b:.4f}'
 
 # %% ../nbs/52_reproduce.ipynb #d97e2821
 def reproduce(
@@ -107,12 +119,6 @@ def reproduce(
     res = Reproduction(path.name, again, differences(old, new), equal, within, measured, _moved(old, new))
     write_json(again/'run.json', new | dict(reproduction=res.to_dict()))
     return res
-
-def _moved(old, new):
-    a, b = (o['headline'].get('tuned', {}).get('mean') for o in (old, new))
-    if a is None or b is None: return 'weights or metrics differ'
-    weights = 'weights differ' if old['outcome']['weights'] != new['outcome']['weights'] else 'weights are equal'
-    return f'{weights}, nDCG@10 was {a:.4f} and is {b:.4f}'
 
 # %% ../nbs/52_reproduce.ipynb #1228e7ec
 def _readme(lab, name, run, data):
@@ -136,6 +142,19 @@ def _add(tar, name, content):
     info.size = len(content)
     tar.addfile(info, io.BytesIO(content))
 
+# %% ../nbs/52_reproduce.ipynb #6baf1c78
+def _refuse_other(lab, path, run, nb, data):
+    now = dict(inputs=inputs(lab, nb, run['inputs']['parameters'], None) | dict(base_model=run['inputs']['base_model']), environment=environment(), hardware=machine())
+    other = [o for c,o in differences(run, now) if o != 'the toolkit has changed' and (c == 'code' or data and c == 'data')]
+    if other: raise LabError(f"{shown(path)} cannot be packed: {other[0]} since it ran; restore that first" + (f" (it ran on commit {run['git']['commit'][:10]})" if run.get('git') else ''))
+
+def _packed(lab, path, run, nb, data):
+    base = lab.path/str(run['inputs']['parameters'].get('model'))
+    parts = [lab.path/'settings.ini', lab.path/'pyproject.toml', *sorted(lab.nbs.glob('*.ipynb')), *sorted(lab.inventory.glob('*.py')), nb, path/'run.json', path/nb.name, path/'history.jsonl', path/'dirty.patch.gz', *path.glob('eval/*')]
+    if data: parts += [lab.data/o for o in run['inputs']['data']]
+    if base.is_dir() and base.is_relative_to(lab.path): parts += [o for o in sorted(base.rglob('*')) if o.is_file()]
+    return filter(Path.exists, parts)
+
 # %% ../nbs/52_reproduce.ipynb #5a68e9a5
 def archive(
     lab:Lab,         # The lab
@@ -146,19 +165,12 @@ def archive(
     "Pack what another machine needs to run a run again"
     run = completed(path := find_run(lab, name))
     nb = lab.experiments/f"{run['experiment']}.ipynb"
-    base = lab.path/str(run['inputs']['parameters'].get('model'))
-    now = dict(inputs=inputs(lab, nb, run['inputs']['parameters'], None) | dict(base_model=run['inputs']['base_model']), environment=environment(), hardware=machine())
-    other = [o for c,o in differences(run, now) if o != 'the toolkit has changed' and (c == 'code' or data and c == 'data')]
-    if other: raise LabError(f"{shown(path)} cannot be packed: {other[0]} since it ran; restore that first" + (f" (it ran on commit {run['git']['commit'][:10]})" if run.get('git') else ''))
-    parts = [lab.path/'settings.ini', lab.path/'pyproject.toml', *sorted(lab.nbs.glob('*.ipynb')), *sorted(lab.inventory.glob('*.py')), nb, path/'run.json', path/nb.name, path/'history.jsonl', path/'dirty.patch.gz', *path.glob('eval/*')]
-    if data: parts += [lab.data/o for o in run['inputs']['data']]
-    if base.is_dir() and base.is_relative_to(lab.path): parts += [o for o in sorted(base.rglob('*')) if o.is_file()]
+    _refuse_other(lab, path, run, nb, data)
     folder, part = path.name, Path(file).with_name(f'.{Path(file).name}.part')
     with tarfile.open(part, 'w:gz', format=tarfile.PAX_FORMAT) as tar:
         _add(tar, f'{folder}/README.md', _readme(lab, path.name, run, data).encode())
         _add(tar, f'{folder}/requirements.txt', ''.join(f"{'embed-lab[lab]' if k == 'embed-lab' else k}=={v}\n" for k,v in run['environment']['packages'].items()).encode())
-        for o in parts:
-            if o.exists(): tar.add(o, f'{folder}/{o.relative_to(lab.path)}')
+        for o in _packed(lab, path, run, nb, data): tar.add(o, f'{folder}/{o.relative_to(lab.path)}')
         names = [o.removeprefix(f'{folder}/') for o in tar.getnames()]
     os.replace(part, file)
     return names

@@ -26,12 +26,17 @@ def by_length(
     thirds = {f'up to {low:,} words': lambda n: n <= low, f'{low+1:,} to {high:,} words' if high > low+1 else f'{high:,} words': lambda n: low < n <= high, f'more than {high:,} words': lambda n: n > high}
     return {k: ids for k,fits in thirds.items() if (ids := [q for q,n in lengths.items() if fits(n)])}
 
+# %% ../nbs/46_slices.ipynb #3133ddfb
 def by_share(
     shares:dict # Query id → share of its words in the passage
 )->dict:        # Name → query ids
     "Little, some and much overlap"
     thirds = {'under a third of its words': lambda o: o < 1/3, 'a third to two thirds': lambda o: 1/3 <= o < 2/3, 'two thirds and more': lambda o: o >= 2/3}
     return {k: ids for k,fits in thirds.items() if (ids := [q for q,o in shares.items() if fits(o)])}
+
+def _share(query, passage):
+    mine, other = (words(normalised(t)).keys() for t in (query, passage))
+    return len(mine & other) / len(mine)
 
 # %% ../nbs/46_slices.ipynb #1115a366
 def slices_of(
@@ -43,11 +48,9 @@ def slices_of(
     best = {o['query_id']: texts[h['text']] for o in lines for h in o['oracle']['hits'][:1] if h['text'] in texts}
     for o in lines:
         for t in o.get('tags', ()): tags.setdefault(t, []).append(o['query_id'])
-    def share(q):
-        mine, other = (words(normalised(t)).keys() for t in (asked[q], best[q]))
-        return len(mine & other) / len(mine)
-    return {'tag': dict(sorted(tags.items())), 'query': by_length({q: len(t.split()) for q,t in asked.items()}),
-        'passage': by_length({q: len(t.split()) for q,t in best.items()}), 'overlap': by_share({q: share(q) for q in best})}
+    return {'tag': dict(sorted(tags.items())), 'query': by_length(_lengths(asked)), 'passage': by_length(_lengths(best)), 'overlap': by_share({q: _share(asked[q], p) for q,p in best.items()})}
+
+def _lengths(texts): return {k: len(t.split()) for k,t in texts.items()}
 
 # %% ../nbs/46_slices.ipynb #68bee744
 too_few = 20 # Queries below which a slice says nothing
