@@ -21,6 +21,8 @@ from .rows import hashed_once, opened
 from .warm import Forked, forked, possible, warmed
 
 # %% ../nbs/56_sweep.ipynb #25fddd44
+_value = r'''(?>\[[^\[\]]*\]|"[^"]*"|'[^']*'|[^,\[\]])++'''
+
 def parsed(
     words:Iterable # Texts such as 'lr=1e-4,1e-5'
 )->dict:           # Name → its values as text; raises `LabError` for another form
@@ -28,9 +30,9 @@ def parsed(
     res = {}
     for o in words:
         name, eq, values = o.partition('=')
-        found = [v.strip() for v in re.findall(r'''((?:\[[^\]]*\]|"[^"]*"|'[^']*'|[^,\[])*)(?:,|$)''', values)][:-1 if values else None]
-        if not (eq and name.isidentifier() and all(found) and found): raise LabError(f"`{plain(o)}` is no axis of a grid; write a name and its values, such as -g lr=1e-4,1e-5")
-        if name in res: raise LabError(f"`{name}` is named twice; give all of its values at once, such as -g {name}={','.join(res[name] + found)}")
+        found = [v.strip() for v in re.findall(_value, values)]
+        if not (eq and name.isidentifier() and all(found) and re.fullmatch(f'{_value}(,{_value})*', values)): raise LabError(f"`{plain(o)}` is no axis of a grid; write a name and its values, such as -g lr=1e-4,1e-5")
+        if name in res: raise LabError(f"`{name}` is named twice; give all of its values at once, such as -g {plain(name)}={plain(','.join(res[name] + found))}")
         res[name] = found
     return res
 
