@@ -8,7 +8,6 @@ __all__ = ['palette', 'interactive', 'curves', 'scatter', 'browser']
 # %% ../nbs/48_figures.ipynb #1762ac40
 from html import escape
 from itertools import groupby
-from pathlib import Path
 import msgspec
 from .browse import browser_rows
 from .lab import need

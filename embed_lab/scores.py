@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from html import escape
-from .metrics import Interval, bootstrap, difference, implementation, measures, per_query, summary
+from .metrics import Interval, bootstrap, difference, implementation, per_query, summary
 from .search import oracle
 from .task import Task, task_hashes, text_hash
 from fastcore.basics import patch

@@ -20,7 +20,7 @@ from fastcore.basics import patch
 from .check import JsonlSource
 from .lab import LabError, shown
 from .leaks import Nearness, Part, Table, at_odds
-from .rows import Block, Scan, clip, file_blocks, mended, opened, scan_blocks
+from .rows import Scan, clip, file_blocks, mended, opened, scan_blocks
 from .texts import Near, Vocabulary, distinct, mixed, normalised
 
 # %% ../nbs/18_split.ipynb #33c4dfb0

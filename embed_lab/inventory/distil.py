@@ -12,11 +12,10 @@ from ..crossencoders import kind, load_cross_encoder, pair_scores, rerank
 from ..examples import positives
 from .datasets import Splits
 from .evaluate import search
-from .train import Encoder, base_model
+from .train import base_model
 from ..lab import LabError, shown
 from ..models import find_model, load_model, weights_hash
 from ..runs import Run
-from ..task import Task
 from ..vectors import encoded, unit
 from sentence_transformers.util import pairwise_cos_sim
 import torch

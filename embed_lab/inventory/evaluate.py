@@ -12,7 +12,6 @@ from typing import Protocol
 import bm25s, numpy as np
 from .datasets import Splits, unprompted
 from .train import Encoder, base_model
-from ..lab import LabError
 from ..rows import write_json, write_rows
 from ..runs import Run
 from ..scores import Scores, ceiling, query_lines, scored

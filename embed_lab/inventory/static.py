@@ -11,7 +11,7 @@ import numpy as np, torch
 from collections.abc import Iterable
 from .datasets import Splits
 from .train import base_model, no_examples
-from ..lab import LabError, shown
+from ..lab import LabError
 from ..runs import Run
 from ..vectors import fingerprint, remembered, steady, text_key
 from pathlib import Path
