@@ -4,7 +4,7 @@ import statistics, subprocess, sys
 code = '''
 import sys, time, resource, torch
 from transformers import BertConfig, BertModel
-from embed_lab.models import keep_memory
+from embed_lab.models.base import keep_memory
 if sys.argv[1] == 'kept': keep_memory()
 torch.manual_seed(0)
 model = BertModel(BertConfig(hidden_size=384, num_hidden_layers=6, num_attention_heads=12, intermediate_size=1536, attention_probs_dropout_prob=0.)).train()

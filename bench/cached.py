@@ -11,9 +11,9 @@ def one(loss:str, batch:int, mini:int, steps:int):
     from datasets import disable_progress_bars
     from embed_lab.inventory.datasets import Splits, to_dataset
     from embed_lab.inventory.train import base_model, train
-    from embed_lab.models import find_model, minilm
-    from embed_lab.runs import rehearsal
-    from embed_lab.sample import mine_sample
+    from embed_lab.models.base import find_model, minilm
+    from embed_lab.runs.record import rehearsal
+    from embed_lab.data.sample import mine_sample
     disable_progress_bars()
     rows, run = [o for o in mine_sample()['train'] if o['label']], rehearsal(find_model(minilm))
     while len(rows) < steps*batch: rows = rows + [o | dict(query=f"{o['query']} {len(rows)}", passage=f"{o['passage']} # {len(rows)}") for o in rows]

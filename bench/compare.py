@@ -8,10 +8,10 @@ systems = 'tuned', 'base', 'bm25', 'fused', 'oracle'
 
 def make_runs(home:Path, recipes:int, seeds:int, queries:int, guard:bool):
     "Runs of a lab, each with the scores and top tens of five systems"
-    from embed_lab.comparable import mock_run
+    from embed_lab.evaluation.comparable import mock_run
     from embed_lab.lab import read_lab
-    from embed_lab.metrics import measures
-    from embed_lab.rows import write_rows
+    from embed_lab.data.metrics import measures
+    from embed_lab.data.rows import write_rows
     rng = np.random.default_rng(0)
     (home/'settings.ini').write_text('[DEFAULT]\n')
     def row(i):
@@ -29,7 +29,7 @@ def seconds(cmd:list, cwd:Path)->float:
     return time.perf_counter() - t
 
 def main(rounds:str='5', queries:str='1000'):
-    loaded = "import sys; from embed_lab.cli import app\ntry: app(['compare', 'exp_01*'])\nexcept SystemExit: pass\nprint('torch' in sys.modules, file=sys.stderr)"
+    loaded = "import sys; from embed_lab.cli.commands import app\ntry: app(['compare', 'exp_01*'])\nexcept SystemExit: pass\nprint('torch' in sys.modules, file=sys.stderr)"
     for recipes,seeds,guard in ((10, 1, False), (2, 5, False), (1, 10, False), (10, 1, True)):
         home = Path(tempfile.mkdtemp())
         make_runs(home, recipes, seeds, int(queries), guard)

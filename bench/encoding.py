@@ -13,15 +13,15 @@ arms = {'encode with defaults': 'cpu fp32', 'ours, fp32': 'cpu fp32', 'ours, bf1
 
 def mixed(n:int)->list:
     "Passages, half of them long (medquad), a quarter commands and a quarter glosses, in a drawn order"
-    from embed_lab.task import read_corpus
+    from embed_lab.data.task import read_corpus
     draw, res = Random(0), []
     for name,part in dict(medquad=2, nl2bash=4, oewn=4).items(): res += draw.sample([*dict.fromkeys(read_corpus(data/name/'corpus.jsonl').values())], n//part)
     return draw.sample(res, len(res))
 
 def encoder(arm):
     "A function from texts and their kind to vectors"
-    from embed_lab.models import find_model, load_model, minilm
-    from embed_lab.vectors import encode
+    from embed_lab.models.base import find_model, load_model, minilm
+    from embed_lab.models.vectors import encode
     from sentence_transformers import SentenceTransformer
     if arm.startswith('ours'):
         model = load_model(minilm)
@@ -38,9 +38,9 @@ def timed(arm, n):
 
 def judged(arm, name):
     "Mean nDCG@10 on gold, untuned"
-    from embed_lab.metrics import per_query
-    from embed_lab.search import top_k
-    from embed_lab.vectors import unit
+    from embed_lab.data.metrics import per_query
+    from embed_lab.models.search import top_k
+    from embed_lab.models.vectors import unit
     task, make = load(data/name).task('gold'), encoder(arm)
     queries, docs = [q for q,ds in task.relevant.items() if ds], list(task.corpus)
     at, _ = top_k(unit(make([task.queries[q] for q in queries], 'query')), unit(make(list(task.corpus.values()), 'document')), k=100)
@@ -56,7 +56,7 @@ def child(what, arm, arg):
     return json.loads(res.stdout.splitlines()[-1])
 
 def main(n=10_000, rounds=1, names='nl2bash,medquad'):
-    from embed_lab.models import bf16_gain
+    from embed_lab.models.base import bf16_gain
     print(f'a product in bf16 is {bf16_gain():.1f} times as fast as in float32 here', flush=True)
     took = {o: [] for o in arms}
     for _ in range(int(rounds)):

@@ -18,8 +18,8 @@ def one(lab:Path, exp:str, given:dict)->dict:
     return run['estimate']
 
 def main(folder, names='nl2bash,medquad', steps=40, exp='exp_02_in_batch'):
-    from embed_lab.models import minilm
-    from embed_lab.estimate import duration, size
+    from embed_lab.models.base import minilm
+    from embed_lab.training.estimate import duration, size
     home = Path(folder).resolve()
     home.mkdir(parents=True, exist_ok=True)
     for name in names.split(','):

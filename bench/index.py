@@ -6,8 +6,8 @@ Vectors are averages of random words' vectors, drawn by Zipf's law in topics, as
 import sys
 from time import process_time
 import numpy as np, torch
-from embed_lab.index import built, gain, share, walked, whole
-from embed_lab.search import top_k
+from embed_lab.models.index import built, gain, share, walked, whole
+from embed_lab.models.search import top_k
 
 def made(n:int, dim:int, seed:int):
     "Unit vectors of n texts of 12 words, each from one of 2,000 topics of 300 words"

@@ -5,9 +5,9 @@ import json, random, subprocess, sys, tempfile, time
 from collections import Counter
 from pathlib import Path
 import nbformat, psutil
-from embed_lab.models import tiny_model
-from embed_lab.rows import write_rows
-from embed_lab.sample import mine_sample
+from embed_lab.models.base import tiny_model
+from embed_lab.data.rows import write_rows
+from embed_lab.data.sample import mine_sample
 
 bin, exp = Path(sys.executable).parent, 'exp_02_in_batch'
 args = [str(bin/'emb'), 'run', exp, '-p', 'epochs', '10', '-p', 'lr', '.01']

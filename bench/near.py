@@ -33,13 +33,13 @@ def rows(path:Path): return [json.loads(o) for o in path.open()]
 
 def ours(home:Path)->tuple: # (seconds, peak MiB)
     "`emb check`, everything it does"
-    code = 'import sys, resource; from embed_lab.check import check; check(sys.argv[1]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)'
+    code = 'import sys, resource; from embed_lab.data.check import check; check(sys.argv[1]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)'
     start = time.perf_counter()
     out = subprocess.run([sys.executable, '-c', code, str(home)], check=True, capture_output=True, text=True).stdout
     return time.perf_counter() - start, int(out)
 
 def found_by_us(home:Path, planted:list, threshold:float)->tuple: # (found planted pairs, all pairs, pairs below the threshold)
-    from embed_lab.texts import Texts, jaccard, near
+    from embed_lab.data.texts import Texts, jaccard, near
     texts, every = Texts(), [o['passage'] for k in ('train', 'gold') for o in rows(home/f'{k}.jsonl')]
     forms = dict(zip(every, texts.normal(texts.add(every))))
     res = near(texts, threshold)
@@ -52,7 +52,7 @@ def found_by_us(home:Path, planted:list, threshold:float)->tuple: # (found plant
 def theirs(home:Path, planted:list, threshold:float)->tuple: # (seconds, found planted pairs, false alarms among candidates)
     "Sketch and index queries and passages, look up every one; the words are the same"
     from datasketch import MinHash, MinHashLSH
-    from embed_lab.texts import normalised, words as split
+    from embed_lab.data.texts import normalised, words as split
     start, hit, alarms = time.perf_counter(), None, 0
     for key in ('query', 'passage'):
         texts = list(dict.fromkeys(o[key] for k in ('train', 'gold') for o in rows(home/f'{k}.jsonl')))
@@ -72,7 +72,7 @@ def theirs(home:Path, planted:list, threshold:float)->tuple: # (seconds, found p
     return took, hit, alarms
 
 def recall(planted:list, hit:list, threshold:float)->str:
-    from embed_lab.texts import jaccard
+    from embed_lab.data.texts import jaccard
     real = [jaccard(a, b) >= threshold for a,b,_ in planted]
     by = {k: [h for (_,_,o),h,r in zip(planted, hit, real) if o == k and r] for k in kinds}
     every = [h for h,r in zip(hit, real) if r]

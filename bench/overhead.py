@@ -7,7 +7,7 @@ from statistics import median
 from kills import bin, exp, make
 
 bare = '''from contextlib import ExitStack
-import embed_lab.breakdown, embed_lab.checkpoints, embed_lab.runs as r
+import embed_lab.training.breakdown, embed_lab.training.checkpoints, embed_lab.runs.record as r
 r.inputs = lambda lab, nb, params, base: dict(parameters=params, data={})
 r.environment = r.outcome = lambda *a: {}
 r.machine = lambda: dict(cpus=0)
@@ -15,8 +15,8 @@ r.git_facts = lambda lab: (None, b'')
 r.write_json = r.write_atomic = r.check_data = r.set_aside = r.watch = lambda *a, **k: None
 r.hold = lambda path: ExitStack()
 r.export_inventory = lambda lab: []
-embed_lab.checkpoints.seal = lambda *a: None
-embed_lab.breakdown.Watch.step = embed_lab.breakdown.Watch.weights = lambda *a: None
+embed_lab.training.checkpoints.seal = lambda *a: None
+embed_lab.training.breakdown.Watch.step = embed_lab.training.breakdown.Watch.weights = lambda *a: None
 r.Run.kept = lambda self, name, make, of: make()'''
 
 def stripped(lab):

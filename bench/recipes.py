@@ -19,7 +19,7 @@ batch_size: int = 64
 lr: float = 1e-4
 max_length: int = 128
 seed: 'Optional[int]' = None''',
-'''from embed_lab.runs import start
+'''from embed_lab.runs.record import start
 run = start(globals())''',
 '''from inventory.datasets import load_splits
 from inventory.evaluate import evaluate
@@ -85,7 +85,7 @@ def main(folder, names='nl2bash,medquad,banking77,pquad_fa,oewn', kind='static',
     for o in arms.keys() - some.split(','): arms.pop(o)
     home = Path(folder).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    from embed_lab.models import minilm
+    from embed_lab.models.base import minilm
     base = minilm if kind == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
     for name in names.split(','):
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue

@@ -14,7 +14,7 @@ def product(then):
 '''
 ways = {
     'emb: top_k': '''
-from embed_lab.search import top_k
+from embed_lab.models.search import top_k
 def run(): return top_k(queries, docs)''',
     'the bare product, 512 queries at once': '''
 def run(): product(lambda s: None)''',
@@ -39,8 +39,8 @@ run()
 print(time.perf_counter() - t, (kib('VmHWM') - before) >> 10) # not ru_maxrss, which a process started by a large one has from it'''
 
 after = '''
-from embed_lab.metrics import per_query
-from embed_lab.search import top_k
+from embed_lab.data.metrics import per_query
+from embed_lab.models.search import top_k
 names = [str(i) for i in range(len(docs))]
 qrels = {f'q{i}': {names[7*i % len(names)]: 1} for i in range(len(queries))}
 t = [time.perf_counter()]

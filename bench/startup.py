@@ -14,7 +14,7 @@ def seconds(cmd:list)->float:
     return time.perf_counter() - t
 
 def main(rounds:int=21):
-    from embed_lab.cli import app
+    from embed_lab.cli.commands import app
     home, n = Path(tempfile.mkdtemp()), len(app.registered_commands)
     (home/'peer.py').write_text(empty(n))
     (home/'plain.py').write_text(empty(n, 'rich_markup_mode=None'))

@@ -36,11 +36,11 @@ def typer_app(n:int, *args)->list: # Command
     return [sys.executable, path, *args]
 
 def help(home):
-    from embed_lab.cli import app
+    from embed_lab.cli.commands import app
     return '`--help` of an empty Typer app with as many commands', 1/1.3, paired(run(bin/'emb', '--help'), run(*typer_app(len(app.registered_commands), '--help')), 15)
 
 def ls(home):
-    from embed_lab.cli import app
+    from embed_lab.cli.commands import app
     lab = small_lab(home)
     first = next(o.parent for o in lab.glob('results/*/run.json'))
     for i in range(49): shutil.copytree(first, first.with_name(f'{first.name},seed={i}'), ignore=shutil.ignore_patterns('final', 'checkpoints', 'plots'))
@@ -48,9 +48,9 @@ def ls(home):
 
 def small_lab(home)->Path:
     "A lab on a tiny model, with one run"
-    from embed_lab.models import tiny_model
-    from embed_lab.rows import write_rows
-    from embed_lab.sample import mine_sample
+    from embed_lab.models.base import tiny_model
+    from embed_lab.data.rows import write_rows
+    from embed_lab.data.sample import mine_sample
     rows, lab = mine_sample(), home/'small'
     for k,n in dict(train=600, dev=120, gold=120).items(): write_rows(home/'data'/f'{k}.jsonl', rows[k][:n])
     tiny_model([t for o in rows['train'] for t in (o['query'], o['passage'])]).save_pretrained(str(home/'tiny'))
@@ -64,7 +64,7 @@ def reading(home):
     draw, words, path = Random(1), [f'word{i}' for i in range(20_000)], home/'rows.jsonl'
     with path.open('w') as f:
         for i in range(200_000): f.write(json.dumps(dict(query=' '.join(draw.choices(words, k=8)), passage=' '.join(draw.choices(words, k=16)), label=i % 2)) + '\n')
-    ours = 'import sys, time\nfrom pathlib import Path\nfrom embed_lab.rows import Scan, scan_blocks\nt = time.perf_counter()\nfor o in scan_blocks(Scan(Path(sys.argv[1]))): pass\nprint(time.perf_counter() - t)'
+    ours = 'import sys, time\nfrom pathlib import Path\nfrom embed_lab.data.rows import Scan, scan_blocks\nt = time.perf_counter()\nfor o in scan_blocks(Scan(Path(sys.argv[1]))): pass\nprint(time.perf_counter() - t)'
     peer = 'import sys, time, msgspec\nfrom typing import Literal\nclass Row(msgspec.Struct): query: str; passage: str; label: Literal[0, 1]\ndecode = msgspec.json.Decoder(Row).decode\nt = time.perf_counter()\nfor line in open(sys.argv[1], "rb"): decode(line)\nprint(time.perf_counter() - t)'
     return 'msgspec, typed, a line at a time', 1/1.5, timed_inside(ours, peer, 5, path)
 
@@ -78,33 +78,33 @@ def million(home): return searching(1000, 1_000_000, 3)
 
 def searching(queries, docs, rounds):
     start = f'import sys, time, torch\ng = torch.Generator().manual_seed(0)\nq, d = (torch.nn.functional.normalize(torch.randn(n, 384, generator=g)) for n in ({queries}, {docs}))\n'
-    ours = start + 'from embed_lab.search import top_k\nt = time.perf_counter()\ntop_k(q, d, k=100)\nprint(time.perf_counter() - t)'
+    ours = start + 'from embed_lab.models.search import top_k\nt = time.perf_counter()\ntop_k(q, d, k=100)\nprint(time.perf_counter() - t)'
     peer = start + 'room = torch.empty(512, len(d))\nt = time.perf_counter()\nfor i in range(0, len(q), 512): torch.mm(q[i:i+512], d.T, out=room[:len(q[i:i+512])])\nprint(time.perf_counter() - t)'
     return 'the product of the matrices alone', 1/1.5, timed_inside(ours, peer, rounds)
 
 def low()->bool:
     "Whether this machine computes in bf16"
-    from embed_lab.models import hardware
+    from embed_lab.models.base import hardware
     return hardware().precision == 'bf16'
 
 def encoding(home):
     texts = mixed(1000)
-    from embed_lab.models import load_model, minilm
-    from embed_lab.vectors import encode
+    from embed_lab.models.base import load_model, minilm
+    from embed_lab.models.vectors import encode
     from sentence_transformers import SentenceTransformer
-    from embed_lab.models import find_model
+    from embed_lab.models.base import find_model
     ours, peer = load_model(minilm), SentenceTransformer(str(find_model(minilm)), device='cpu', local_files_only=True)
     return '`SentenceTransformer.encode` with defaults', 3 if low() else 1.3, paired(lambda: encode(ours, texts, 'document'), lambda: peer.encode(texts), 2)
 
 def mixed(n:int)->list:
     "Passages of the sample, from one line to some hundred tokens, in a drawn order"
-    from embed_lab.sample import mine_sample
+    from embed_lab.data.sample import mine_sample
     texts = [*dict.fromkeys(o['passage'] for o in mine_sample()['train'])]
     return Random(0).sample(texts, min(n, len(texts)))
 
 def cache(home):
-    from embed_lab.models import load_model, minilm
-    from embed_lab.vectors import encoded
+    from embed_lab.models.base import load_model, minilm
+    from embed_lab.models.vectors import encoded
     model, texts = load_model(minilm), mixed(600)
     first, again = (wall(lambda: encoded(model, texts, 'document', home/'cache')) for _ in range(2))
     return 'the first run on the same base model', 20, (again, first, first/again)
@@ -155,8 +155,8 @@ def line(o)->str:
 head = '| path | beside | ours, s | theirs, s | times as fast | asked for |\n|---|---|---|---|---|---|'
 
 def described()->str:
-    from embed_lab.manifest import machine
-    from embed_lab.models import hardware
+    from embed_lab.runs.manifest import machine
+    from embed_lab.models.base import hardware
     from importlib.metadata import version
     import platform
     m = machine()

@@ -35,7 +35,7 @@ class Clock:
         return Timed
 
 def plain(name, train, clock):
-    from embed_lab.models import find_model, minilm
+    from embed_lab.models.base import find_model, minilm
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     from sentence_transformers.sentence_transformer.training_args import BatchSamplers
@@ -49,8 +49,8 @@ def plain(name, train, clock):
 def ours(name, train, clock):
     import embed_lab.inventory.train as t
     from embed_lab.inventory.datasets import Splits
-    from embed_lab.models import find_model, keep_memory, minilm
-    from embed_lab.runs import rehearsal
+    from embed_lab.models.base import find_model, keep_memory, minilm
+    from embed_lab.runs.record import rehearsal
     keep_memory()
     t.Trainer = clock(t.Trainer)
     few = train.select(range(4))
@@ -64,7 +64,7 @@ def one(arm, name, steps):
     print(json.dumps(dict(cpu=clock.total, wall=clock.wall, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, loss=clock.loss)))
 
 def main(names='nl2bash,medquad', steps=8, rounds=3):
-    from embed_lab.models import hardware
+    from embed_lab.models.base import hardware
     print(hardware())
     for name in names.split(','):
         got = {o: [] for o in ('plain', 'ours')}

@@ -6,9 +6,9 @@ os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
 from time import perf_counter, process_time
 import numpy as np
-from embed_lab.models import load_model, minilm, tiny_model
-from embed_lab.sample import mine_sample
-from embed_lab.vectors import encode, encoded, fingerprint
+from embed_lab.models.base import load_model, minilm, tiny_model
+from embed_lab.data.sample import mine_sample
+from embed_lab.models.vectors import encode, encoded, fingerprint
 
 def timed(f):
     "What `f` returns, wall and CPU seconds"

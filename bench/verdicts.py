@@ -10,7 +10,7 @@ recipes = dict(nl2bash=dict(lr=.01, batch_size=64), banking77=dict(lr=.01, batch
 
 def base_model(home:Path)->Path:
     "MiniLM's vocabulary and word vectors as a static model: no transformer, so a seed takes seconds"
-    from embed_lab.models import load_model, minilm
+    from embed_lab.models.base import load_model, minilm
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     model = load_model(minilm)
@@ -21,7 +21,7 @@ def base_model(home:Path)->Path:
 
 def load(path:Path): # Splits
     from embed_lab.inventory.datasets import Splits, load_splits, to_dataset
-    from embed_lab.task import is_beir, read_beir, read_corpus
+    from embed_lab.data.task import is_beir, read_beir, read_corpus
     if not is_beir(path): return load_splits(path)
     return Splits(**{k: to_dataset(v) for k,v in read_beir(path).items()}, corpus=read_corpus(path/'corpus.jsonl'))
 
@@ -29,8 +29,8 @@ def one_seed(splits, base:Path, seed:int, recipe:dict)->np.ndarray: # nDCG@10, o
     "Train with `seed`, and score every gold query"
     from embed_lab.inventory.evaluate import search
     from embed_lab.inventory.train import train
-    from embed_lab.metrics import per_query
-    from embed_lab.runs import rehearsal
+    from embed_lab.data.metrics import per_query
+    from embed_lab.runs.record import rehearsal
     run, task = rehearsal(base, seed=seed), splits.task('gold')
     hits = search(train(splits, run, loss='in-batch', evals=1, **recipe).encoder, task)
     shutil.rmtree(run.lab.path)
@@ -67,7 +67,7 @@ def planted(scores:np.ndarray, gain:float, lost:float, rng)->np.ndarray: # (seed
 
 def draws(ours:np.ndarray, theirs:np.ndarray, k:int, rng, times:int=200, queries:int|None=None, lend:bool=False)->list: # Verdicts
     "k random seeds of ours against k other seeds of theirs, on all or on some random queries; the seeds left over may lend their noise"
-    from embed_lab.verdict import seed_noise, verdict
+    from embed_lab.evaluation.verdict import seed_noise, verdict
     res, (seeds, n) = [], ours.shape
     for _ in range(times):
         ids, qs = rng.permutation(seeds), rng.choice(n, min(n, queries or n), replace=False)
@@ -77,7 +77,7 @@ def draws(ours:np.ndarray, theirs:np.ndarray, k:int, rng, times:int=200, queries
 
 def by_queries(scores:np.ndarray, k:int, rng, times:int=200)->float:
     "How often a paired t-test over queries alone calls two draws of one recipe different"
-    from embed_lab.verdict import critical
+    from embed_lab.evaluation.verdict import critical
     def one():
         ids = rng.permutation(len(scores))[:2*k]
         d = scores[ids[:k]].mean(0) - scores[ids[k:]].mean(0)
@@ -85,7 +85,7 @@ def by_queries(scores:np.ndarray, k:int, rng, times:int=200)->float:
     return np.mean([one() for _ in range(times)])
 
 def report(name:str, scores:np.ndarray, rng):
-    from embed_lab.verdict import components
+    from embed_lab.evaluation.verdict import components
     seeds, n = scores.shape
     luck, cell = components(scores)
     def share(vs, *words): return np.mean([o.word in words for o in vs])
@@ -111,7 +111,7 @@ def main(folder:str='', seeds:str='20'):
     scores = {o: all_seeds(o, home, int(seeds)) for o in recipes}
     print(f"Draws of one data set share its {seeds} seeds, so the 200 of each line are far fewer independent trials. Draws come from generator seed 0.")
     for k,v in scores.items(): report(k, v, rng)
-    from embed_lab.verdict import verdict
+    from embed_lab.evaluation.verdict import verdict
     ten, start = np.random.default_rng(1).random((10, 3, 1_000)), time.perf_counter()
     for i in range(10):
         for j in range(i): verdict(ten[i], ten[j])

@@ -1,12 +1,12 @@
 "Wrong answers that may be right: who is suspected, and what somebody decided"
 from concurrent.futures import ProcessPoolExecutor
 import pytest
-from embed_lab.audit import Audit, applied, decide, decided, in_batch, suspects
+from embed_lab.training.audit import Audit, applied, decide, decided, in_batch, suspects
 from embed_lab.lab import LabError
-from embed_lab.manifest import data_facts
-from embed_lab.mining import mine
-from embed_lab.rows import write_rows
-from embed_lab.task import check_data, read_decisions
+from embed_lab.runs.manifest import data_facts
+from embed_lab.training.mining import mine
+from embed_lab.data.rows import write_rows
+from embed_lab.data.task import check_data, read_decisions
 
 rows = [dict(query='reset my router', passage='hold the button for ten seconds', label=1),
     dict(query='router is stuck', passage='switch it off and on again', label=1),

@@ -2,8 +2,8 @@
 import random
 import pytest, torch
 from datasets import Dataset
-from embed_lab.batches import Apart, meetings
-from embed_lab.texts import normalised
+from embed_lab.training.batches import Apart, meetings
+from embed_lab.data.texts import normalised
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
 def sampler(make, rows, size=8, epoch=0, seed=3, drop_last=False):
@@ -53,7 +53,7 @@ def test_labels_and_scores_are_no_texts():
     assert [sorted(o) for o in sampler(Apart(), rows)] == [[0, 1]]
 
 def test_the_trainer_takes_it_and_keeps_no_text(tmp_path):
-    from embed_lab.models import tiny_model
+    from embed_lab.models.base import tiny_model
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     rows = mess(2)
@@ -68,8 +68,8 @@ def test_the_trainer_takes_it_and_keeps_no_text(tmp_path):
 def test_an_epoch_sees_every_row_of_few_passages(tmp_path):
     from embed_lab.inventory.datasets import Splits
     from embed_lab.inventory.train import Trainer, train
-    from embed_lab.models import tiny_model
-    from embed_lab.runs import rehearsal
+    from embed_lab.models.base import tiny_model
+    from embed_lab.runs.record import rehearsal
     rows = dict(query=[f'question {i}' for i in range(60)], passage=[f'answer {i % 6}' for i in range(60)], label=[1]*60, source=['']*60)
     tiny_model([*rows['query'], *rows['passage']]).save_pretrained(str(tmp_path))
     own, seen = Dataset.from_dict(rows), []

@@ -3,10 +3,10 @@ import gzip, random
 from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
-from embed_lab.check import check
-from embed_lab.rows import Doc, Row, Scan, line_flaws, read_rows, rules, scan_blocks, write_rows
+from embed_lab.data.check import check
+from embed_lab.data.rows import Doc, Row, Scan, line_flaws, read_rows, rules, scan_blocks, write_rows
 from embed_lab.lab import LabError
-from embed_lab.texts import Texts, jaccard, near, normalised
+from embed_lab.data.texts import Texts, jaccard, near, normalised
 
 shared = Path(__file__).resolve().parents[2]/'shared'/'data'
 needs_shared = pytest.mark.skipif(not shared.is_dir(), reason='the real data sets for development are not beside this checkout')

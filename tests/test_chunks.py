@@ -1,8 +1,8 @@
 "Batches read in chunks: the same vectors, losses and gradients, whatever the padding and the module"
 import os, random, subprocess, sys
 import pytest, torch
-from embed_lab.chunks import cuts, in_chunks
-from embed_lab.models import tiny_model, tiny_transformer
+from embed_lab.models.chunks import cuts, in_chunks
+from embed_lab.models.base import tiny_model, tiny_transformer
 from hypothesis import given, strategies as st
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
@@ -85,20 +85,20 @@ def test_training_and_encoding_use_them(tmp_path):
     from datasets import Dataset
     from embed_lab.inventory.datasets import Splits
     from embed_lab.inventory.train import train
-    from embed_lab.runs import rehearsal
-    from embed_lab.vectors import encode
+    from embed_lab.runs.record import rehearsal
+    from embed_lab.models.vectors import encode
     tiny_transformer(words).save_pretrained(str(tmp_path))
     rows = Dataset.from_dict(dict(query=[f'word{i}' for i in range(24)], passage=[f'{t} word{i}' for i,t in enumerate(texts[:24])], label=[1]*24, source=['']*24))
     with pytest.MonkeyPatch.context() as patch:
         used = []
-        patch.setattr('embed_lab.chunks.cuts', lambda lengths, tokens: used.append(len(lengths)) or cuts(lengths, tokens))
+        patch.setattr('embed_lab.models.chunks.cuts', lambda lengths, tokens: used.append(len(lengths)) or cuts(lengths, tokens))
         trained = train(Splits(rows, rows, rows), rehearsal(tmp_path), loss='in-batch', batch_size=24, lr=.001, evals=1)
         assert used.count(24) >= 2
         used.clear()
         assert encode(trained.encoder, texts, 'document').shape[0] == 48 and used
 
 def test_a_cross_encoder_reads_them_too(tmp_path):
-    from embed_lab.crossencoders import load_cross_encoder
+    from embed_lab.models.crossencoders import load_cross_encoder
     tiny_transformer(words).save_pretrained(str(tmp_path))
     model = load_cross_encoder(tmp_path).eval()
     pairs = [(texts[0], o) for o in texts[:24]]
@@ -118,5 +118,5 @@ def test_a_cross_encoder_reads_them_too(tmp_path):
 @pytest.mark.parametrize('env, waits', [({}, '1000'), (dict(GOMP_SPINCOUNT='7'), '7'), (dict(OMP_WAIT_POLICY='passive'), '0')])
 def test_threads_wait_briefly_unless_told_otherwise(env, waits):
     own = {k: v for k,v in os.environ.items() if k not in ('GOMP_SPINCOUNT', 'OMP_WAIT_POLICY')}
-    said = subprocess.run([sys.executable, '-c', 'import embed_lab.runs, torch'], env=own | env | dict(OMP_DISPLAY_ENV='verbose'), capture_output=True, text=True, check=True).stderr
+    said = subprocess.run([sys.executable, '-c', 'import embed_lab.runs.record, torch'], env=own | env | dict(OMP_DISPLAY_ENV='verbose'), capture_output=True, text=True, check=True).stderr
     assert {o.split("'")[1] for o in said.splitlines() if 'GOMP_SPINCOUNT' in o} == {waits}

@@ -98,9 +98,9 @@ def test_what_lies_outside_of_the_lab_is_refused(home, cluster, base):
 
 def test_a_corpus_is_encoded_there_as_it_is_here(home, cluster, tmp_path):
     import ray
-    from embed_lab.cluster import over
-    from embed_lab.corpus import encode_file
-    from embed_lab.models import load_model
+    from embed_lab.runs.cluster import over
+    from embed_lab.models.corpus import encode_file
+    from embed_lab.models.base import load_model
     model, texts = load_model(home/'base'), [f'text {i} of the corpus {"long "*(i % 7)}' for i in range(300)]
     here = np.array(encode_file(model, texts, 'document', tmp_path/'here.npy'))
     try:

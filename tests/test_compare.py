@@ -24,7 +24,7 @@ def lab(tmp_path):
 base = scores(-.4, 0)
 
 def made(lab, name, gain=0., seeds=(1, 2, 3), guard=None, **params):
-    from embed_lab.comparable import mock_run
+    from embed_lab.evaluation.comparable import mock_run
     return [mock_run(lab, f'{name},seed={s}', dict(tuned=scores(gain), base=base, bm25=base/2), s, None if guard is None else dict(tuned=scores(guard), base=base), **params) for s in seeds]
 
 def changed(path, **facts):
@@ -33,7 +33,7 @@ def changed(path, **facts):
     return m
 
 def compare(lab, *words, **kw):
-    from embed_lab.compare import compare
+    from embed_lab.evaluation.compare import compare
     return compare(lab, words, **kw)
 
 def refusal(lab, *words): return emb('compare', *words, cwd=lab.path, ok=2).stderr.strip()
@@ -52,7 +52,7 @@ def test_seeds_are_gathered_and_a_better_recipe_wins(lab):
     assert back.pairs[0].verdict.word == 'loss' and back.beats == {'b': ['a']}
 
 def test_words_are_those_of_verdict_after_holm(lab):
-    from embed_lab.verdict import corrected, seed_noise, verdict
+    from embed_lab.evaluation.verdict import corrected, seed_noise, verdict
     for i in range(4): made(lab, f'exp_0{i}', i/8)
     res, own = compare(lab, 'exp*'), compare(lab, 'exp*', lend=False)
     sides = [o.scores['tuned']['ndcg@10'] for o in res.recipes]
@@ -91,7 +91,7 @@ def test_one_recipe_is_held_against_its_untuned_base(lab):
     assert not res.pairs[0].verdict.warning and not res.pairs[0].differences
 
 def test_a_fixed_side_has_no_noise_and_the_test_keeps_its_promise():
-    from embed_lab.verdict import verdict
+    from embed_lab.evaluation.verdict import verdict
     def called(seeds):
         fresh = rng.normal(0, 1.8, 300) # verdicts are about queries like these, so they come anew each time
         def row(luck): return np.where((r := np.ceil(np.exp(fresh + luck + rng.normal(0, .3, 300)))) <= 10, 1/np.log2(r + 1), 0)
@@ -186,17 +186,17 @@ def test_every_format_escapes_and_marks_who_beats_whom(lab):
 
 def test_it_is_light(lab):
     made(lab, 'exp_01')
-    code = "import sys; from embed_lab.cli import app\ntry: app(['compare', 'exp*'])\nexcept SystemExit: pass\nprint(*[o for o in ('torch', 'transformers', 'papermill', 'plotly', 'pandas', 'scipy', 'nbdev', 'IPython') if o in sys.modules], file=sys.stderr)"
+    code = "import sys; from embed_lab.cli.commands import app\ntry: app(['compare', 'exp*'])\nexcept SystemExit: pass\nprint(*[o for o in ('torch', 'transformers', 'papermill', 'plotly', 'pandas', 'scipy', 'nbdev', 'IPython') if o in sys.modules], file=sys.stderr)"
     assert sh(sys.executable, '-c', code, cwd=lab.path).stderr.strip() == ''
 
 # gold is finite
 
 def _log(lab, i):
-    from embed_lab.looks import log_look
+    from embed_lab.runs.looks import log_look
     for j in range(50): log_look(lab, lab.results/'exp_01,seed=1', dict(parameters=dict(lr=i, seed=j), data={'gold.jsonl': dict(sha256='x'*400)}))
 
 def test_looks_survive_concurrent_writers(lab):
-    from embed_lab.looks import gold_hash, looks
+    from embed_lab.runs.looks import gold_hash, looks
     made(lab, 'exp_01')
     with ProcessPoolExecutor(8) as pool: list(pool.map(_log, [lab]*8, range(8)))
     lines = [json.loads(o) for o in (lab.results/'gold_log.jsonl').read_text().splitlines()]

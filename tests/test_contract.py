@@ -4,7 +4,7 @@ from time import process_time
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from conftest import sh
-from embed_lab.contract import Contract, check, contract, contracts, ordered, refuse, register
+from embed_lab.training.contract import Contract, check, contract, contracts, ordered, refuse, register
 from embed_lab.lab import LabError
 
 queries, passages = ['reset my router', 'pair a headset', 'clean the lamp', 'make some tea'], ['hold the button', 'open settings', 'use a cloth', 'boil some water']
@@ -30,7 +30,7 @@ def train(tmp_path_factory):
     "A function that trains on data as the library alone would, and says 'silent', 'warns' or 'raises', the losses or why, and how far the weights moved"
     import torch
     from datasets import Dataset
-    from embed_lab.models import tiny_model, tiny_transformer
+    from embed_lab.models.base import tiny_model, tiny_transformer
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer import losses
     from transformers import PrinterCallback
@@ -276,7 +276,7 @@ def test_every_loss_of_the_library_has_a_contract_and_takes_another_by_its_name(
     assert all(k == o.name for k,o in contracts.items())
 
 def test_the_first_of_four_names_is_the_label():
-    from embed_lab.contract import labels
+    from embed_lab.training.contract import labels
     from sentence_transformers.base.data_collator import DEFAULT_LABEL_COLUMNS
     assert labels == DEFAULT_LABEL_COLUMNS
 
@@ -295,7 +295,7 @@ def test_the_message_of_constant_labels():
     with pytest.raises(LabError) as e: refuse(check(data, 'contrastive', 32))
     assert str(e.value) == 'data/train.jsonl: contrastive loss needs labels 0 and 1, but all 4,958 rows have label 1: use recipe `in-batch`, which learns from positives alone'
 
-def test_it_needs_no_torch(): assert not sh(sys.executable, '-c', "import sys, embed_lab.contract; print(*[o for o in ('torch', 'datasets', 'sentence_transformers', 'pandas', 'pyarrow') if o in sys.modules])", cwd='/').stdout.strip()
+def test_it_needs_no_torch(): assert not sh(sys.executable, '-c', "import sys, embed_lab.training.contract; print(*[o for o in ('torch', 'datasets', 'sentence_transformers', 'pandas', 'pyarrow') if o in sys.modules])", cwd='/').stdout.strip()
 
 def test_half_a_million_rows_take_seconds():
     n = 500_000

@@ -6,9 +6,9 @@ from conftest import bin, emb, made_lab
 from embed_lab.inventory import train as t
 from embed_lab.inventory.datasets import Splits, to_dataset
 from embed_lab.lab import LabError
-from embed_lab.models import ask, tiny_model, tiny_transformer
-from embed_lab.runs import rehearsal
-from embed_lab.vectors import encode
+from embed_lab.models.base import ask, tiny_model, tiny_transformer
+from embed_lab.runs.record import rehearsal
+from embed_lab.models.vectors import encode
 from test_lab import manifest
 
 exp = 'exp_02_in_batch'

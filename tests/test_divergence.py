@@ -7,13 +7,13 @@ from conftest import emb, too_fast
 torch, st = pytest.importorskip('torch'), pytest.importorskip('sentence_transformers')
 pytestmark = pytest.mark.filterwarnings(f'ignore:.*{too_fast}')
 
-from embed_lab import breakdown as B
+from embed_lab.training import breakdown as B
 from embed_lab.inventory import train as T
 from embed_lab.inventory.datasets import Splits, load_splits
 from embed_lab.lab import LabError
-from embed_lab.models import tiny_model, weights_hash
-from embed_lab.runs import rehearsal
-from embed_lab.rows import read_rows
+from embed_lab.models.base import tiny_model, weights_hash
+from embed_lab.runs.record import rehearsal
+from embed_lab.data.rows import read_rows
 
 texts = ['reset my router', 'hold the button']
 

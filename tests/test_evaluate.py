@@ -7,14 +7,14 @@ from embed_lab.inventory.datasets import Splits, load_splits, to_dataset
 from embed_lab.inventory.evaluate import evaluate, search
 from embed_lab.inventory.preprocess import add_prompts
 from embed_lab.lab import LabError
-from embed_lab.metrics import per_query
-from embed_lab.models import load_model
-from embed_lab.rows import write_rows
-from embed_lab.runs import rehearsal
-from embed_lab.scores import Scores, ceiling, scored
-from embed_lab.search import fuse
-from embed_lab.slices import sliced, slices_of
-from embed_lab.task import Task, check_data, task_hashes, text_hash
+from embed_lab.data.metrics import per_query
+from embed_lab.models.base import load_model
+from embed_lab.data.rows import write_rows
+from embed_lab.runs.record import rehearsal
+from embed_lab.evaluation.scores import Scores, ceiling, scored
+from embed_lab.models.search import fuse
+from embed_lab.evaluation.slices import sliced, slices_of
+from embed_lab.data.task import Task, check_data, task_hashes, text_hash
 from conftest import emb
 
 class Table:
@@ -189,5 +189,5 @@ def test_slices_are_what_is_written(judged):
         if o.by == 'tag': assert o.means['base'] == pytest.approx(np.mean([x['base']['scores']['ndcg@10'] for x in lines(run) if o.name in x['tags']]))
 
 def test_imports_are_light():
-    code = "import sys, embed_lab.scores, embed_lab.slices; assert not {'torch', 'pandas', 'papermill', 'plotly', 'scipy'} & set(sys.modules)"
+    code = "import sys, embed_lab.evaluation.scores, embed_lab.evaluation.slices; assert not {'torch', 'pandas', 'papermill', 'plotly', 'scipy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

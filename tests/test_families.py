@@ -2,7 +2,7 @@
 import json, re, shutil
 from pathlib import Path
 import pytest
-from embed_lab.families import Conventions, apply, column_prompts, conventions, families, family_of, saved_pooling
+from embed_lab.models.families import Conventions, apply, column_prompts, conventions, families, family_of, saved_pooling
 from embed_lab.lab import LabError
 
 e5 = 'query: ', 'passage: '
@@ -125,7 +125,7 @@ def test_white_space():
 
 def test_given_twice(saved):
     from embed_lab.inventory.train import base_model
-    from embed_lab.runs import rehearsal
+    from embed_lab.runs.record import rehearsal
     with pytest.raises(LabError, match='keep one of the two'): base_model(rehearsal(saved('mine'), query_prompt='q: '), 32, True)
 
 def test_tuned_copy(saved):
@@ -178,7 +178,7 @@ def test_length(saved):
     assert '256 tokens' in lines(path, max_length=257)[0] and not lines(path, max_length=256)
 
 def test_minilm():
-    from embed_lab.models import minilm, packaged
+    from embed_lab.models.base import minilm, packaged
     path = packaged() or pytest.skip('the package is not installed')
     asked = conventions(minilm, path, max_length=256)
     assert (asked.query, asked.passage, asked.warnings) == ('', '', ())
@@ -224,5 +224,5 @@ def test_vectors(bare, tmp_path):
 
 def test_light():
     import subprocess, sys
-    code = "import sys, embed_lab.families; print([o for o in ('torch', 'numpy', 'sentence_transformers', 'pandas') if o in sys.modules])"
+    code = "import sys, embed_lab.models.families; print([o for o in ('torch', 'numpy', 'sentence_transformers', 'pandas') if o in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'

@@ -1,10 +1,10 @@
 "What an approximate search promises: exact scores, an honest recall, and the same answer every time"
 import sys
 import numpy as np, pytest, torch
-from embed_lab import index
-from embed_lab.index import approximate_top_k, gain, nearest_passages, share
+from embed_lab.models import index
+from embed_lab.models.index import approximate_top_k, gain, nearest_passages, share
 from embed_lab.lab import LabError
-from embed_lab.search import top_k
+from embed_lab.models.search import top_k
 from conftest import sh
 
 def made(n, dim=48, centres=150, seed=0, noise=1.):
@@ -144,5 +144,5 @@ def test_progress_ends_at_its_total(both):
     assert ('indexing', 4000, 4000) in seen and seen[-1] == ('searching', 400, 400)
 
 def test_faiss_is_imported_only_where_it_is_used(tmp_path):
-    code = 'import sys, embed_lab.index, embed_lab.vectors; print(*[o for o in ("faiss", "torch", "sentence_transformers") if o in sys.modules])'
+    code = 'import sys, embed_lab.models.index, embed_lab.models.vectors; print(*[o for o in ("faiss", "torch", "sentence_transformers") if o in sys.modules])'
     assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip() == ''

@@ -1,9 +1,9 @@
 "Weights made ready for encoding: the same vectors by another way, for every make of attention, and nothing left behind"
 import numpy as np, pytest, torch, transformers as tf
-from embed_lab import inference
-from embed_lab.inference import convolution, convolves, prepared
-from embed_lab.models import tiny_transformer
-from embed_lab.vectors import encode
+from embed_lab.models import inference
+from embed_lab.models.inference import convolution, convolves, prepared
+from embed_lab.models.base import tiny_transformer
+from embed_lab.models.vectors import encode
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
 from sentence_transformers import SentenceTransformer
 
@@ -106,14 +106,14 @@ def test_a_convolution_takes_what_a_layer_takes(shape, precision, bias):
     with torch.no_grad(): torch.testing.assert_close(convolution(layer, dtype)(x).float(), layer(x), atol=1e-5 if precision == 'fp32' else .05, rtol=1e-5 if precision == 'fp32' else .05)
 
 def test_vectors_kept_by_one_way_are_not_taken_for_those_of_the_other(monkeypatch):
-    from embed_lab.vectors import fingerprint
+    from embed_lab.models.vectors import fingerprint
     model = tiny_transformer(words)
     one = fingerprint(model, 'query')
     monkeypatch.setattr(torch.cpu, 'get_capabilities', lambda: dict(avx512_f=True, cpu_name='Intel'))
     assert not convolves('fp32', torch.cpu.get_capabilities()) and fingerprint(model, 'query') != one
 
 def test_a_cross_encoder_tells_pairs_apart_in_bf16(tmp_path, monkeypatch):
-    from embed_lab.crossencoders import load_cross_encoder, pair_scores
+    from embed_lab.models.crossencoders import load_cross_encoder, pair_scores
     tiny_transformer(words).save_pretrained(str(tmp_path))
     model = load_cross_encoder(tmp_path)
     with torch.no_grad(): model.model.classifier.weight.mul_(300), model.model.classifier.bias.fill_(6)

@@ -165,7 +165,7 @@ async def cleanup(self, restart=False):
     await asyncio.sleep(3)
     await done(self, restart)
 LocalProvisioner.cleanup = cleanup
-from embed_lab.cli import app
+from embed_lab.cli.commands import app
 app()"""
 
 def test_ctrl_c_says_no_more_than_that_where_a_dead_kernel_is_noticed_late(lab):

@@ -1,9 +1,9 @@
-"What the lesson of `embed_lab.metrics` leaves out: agreement with a peer, simulated coverage, ids and lists out of the ordinary"
+"What the lesson of `embed_lab.data.metrics` leaves out: agreement with a peer, simulated coverage, ids and lists out of the ordinary"
 import random, subprocess, sys
 from math import log2
 import numpy as np, pytest
 from embed_lab.lab import LabError
-from embed_lab.metrics import Interval, bootstrap, difference, interval, measures, per_query, summary
+from embed_lab.data.metrics import Interval, bootstrap, difference, interval, measures, per_query, summary
 
 
 def made_up(queries:int, depth:int, seed:int, grades=(1,)):
@@ -61,7 +61,7 @@ def test_queries_without_hits_score_zero_and_without_relevance_are_left_out():
 
 def test_ids_that_trec_eval_cannot_hold():
     "In a process of its own, because the fault would be a segmentation fault"
-    code = r"from embed_lab.metrics import per_query as p; q='\ud800'; " \
+    code = r"from embed_lab.data.metrics import per_query as p; q='\ud800'; " \
            r"s = p({q: {q: 1, 'a\0b': 1}, '': {'': 1}}, {q: ['a\0c', q], '': ['']}); " \
            r"assert (s[q]['recall@10'], s[q]['mrr@10'], s['']['mrr@10']) == (.5, .5, 1), s"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0
@@ -133,5 +133,5 @@ def test_intervals_are_written_alike():
 
 
 def test_import_is_light():
-    code = "import sys, embed_lab.metrics; assert not {'torch', 'pandas', 'papermill', 'plotly', 'scipy'} & set(sys.modules)"
+    code = "import sys, embed_lab.data.metrics; assert not {'torch', 'pandas', 'papermill', 'plotly', 'scipy'} & set(sys.modules)"
     assert subprocess.run([sys.executable, '-c', code]).returncode == 0

@@ -2,10 +2,10 @@
 from functools import partial
 import numpy as np, pytest
 from embed_lab.lab import LabError
-from embed_lab.mining import mine, pool
-from embed_lab.models import tiny_model
-from embed_lab.texts import normalised
-from embed_lab.vectors import encoded
+from embed_lab.training.mining import mine, pool
+from embed_lab.models.base import tiny_model
+from embed_lab.data.texts import normalised
+from embed_lab.models.vectors import encoded
 
 verbs, things = 'reset pair clean charge mount sell'.split(), 'router headset light kettle printer'.split()
 rows = [dict(query=f'{v} my {t}', passage=f'{v} the {t} so', label=1) for v in verbs for t in things]

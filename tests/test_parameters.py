@@ -28,7 +28,7 @@ seen = ', '.join(f'{o}={o}' for o in names if o not in ('seed', 'model'))
 def write(lab, name, parameters, last=f'run.finish({seen})'):
     "An experiment that trains nothing and tells what its cells see"
     from fastcore.nbio import mk_cell, new_nb, write_nb
-    cells = [mk_cell(o) for o in (parameters, 'from embed_lab.runs import start', 'run = start(globals())', last)]
+    cells = [mk_cell(o) for o in (parameters, 'from embed_lab.runs.record import start', 'run = start(globals())', last)]
     cells[0]['metadata'] = dict(tags=['parameters'])
     nb = new_nb(cells)
     nb['metadata']['kernelspec'] = dict(name='python3', display_name='python3', language='python')
@@ -105,8 +105,8 @@ def test_derived_values_are_refused_either_way(home):
 
 def test_every_experiment_can_be_told_how_to_compute(home):
     write(home, 'exp_09_machine', 'epochs: int = 1', '''import torch
-from embed_lab.models import wishes
-from embed_lab.models import hardware
+from embed_lab.models.base import wishes
+from embed_lab.models.base import hardware
 run.finish(threads=torch.get_num_threads(), precision=hardware().precision, chunk=wishes.get('chunk'))''')
     told = dict(threads=1, precision='bf16', chunk=0)
     emb('run', 'exp_09_machine', *flat(told), cwd=home, OMP_NUM_THREADS='2')

@@ -4,13 +4,13 @@ import pytest
 from dataclasses import replace
 from hypothesis import given, settings, strategies as st
 from conftest import bin, emb, sh
-from embed_lab.check import failing_leaks
+from embed_lab.data.check import failing_leaks
 from embed_lab.inventory.datasets import Splits, checked, compared, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
 from embed_lab.lab import LabError
-from embed_lab.rows import read_rows, write_rows
-from embed_lab.runs import rehearsal
-from embed_lab.texts import jaccard, normalised
+from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.runs.record import rehearsal
+from embed_lab.data.texts import jaccard, normalised
 
 # random data in which everything that can leak does
 

@@ -4,7 +4,7 @@ from itertools import product
 from pathlib import Path
 import pytest
 from conftest import bin, emb, root, sh
-from embed_lab.rows import read_rows, write_rows
+from embed_lab.data.rows import read_rows, write_rows
 
 hinge = root/'tests'/'plugin'
 heavy = 'torch', 'transformers', 'sentence_transformers', 'papermill', 'plotly', 'pandas', 'nbdev', 'datasets', 'IPython'
@@ -77,12 +77,12 @@ def test_a_plug_ins_recipe_brings_its_inventory_and_trains(hinge_lab, plugin):
     assert run['status'] == 'completed' and run['loss'] == 'Hinge' and run['lineage'] == 'exp_31_hinge' and 'inventory/hinge.py' in run['inputs']['inventory']
 
 def test_a_plug_ins_contract_is_known_with_its_recipe(plugin, tmp_path):
-    code = "from embed_lab.recipes import recipes; from embed_lab.contract import check, refuse; recipes(); refuse(check(dict(query=['a', 'b'], passage=['c', 'd']), 'hinge'))"
+    code = "from embed_lab.labs.recipes import recipes; from embed_lab.training.contract import check, refuse; recipes(); refuse(check(dict(query=['a', 'b'], passage=['c', 'd']), 'hinge'))"
     assert 'LabError: data/train.jsonl: hinge loss needs a passage known to be wrong' in sh(sys.executable, '-c', code, cwd=tmp_path, ok=1, **plugin).stderr
 
 # packages that will not do: one line each, and everyone else works on
 
-entry = 'from embed_lab.recipes import folder_recipes\nfrom pathlib import Path\ndef recipes(): return folder_recipes(Path(__file__).parent)\n'
+entry = 'from embed_lab.labs.recipes import folder_recipes\nfrom pathlib import Path\ndef recipes(): return folder_recipes(Path(__file__).parent)\n'
 
 def nb(*cells, **recipe):
     cells = [dict(cell_type='code', id=f'{i:08}', metadata={}, outputs=[], execution_count=None, source=o) for i,o in enumerate(cells)]
@@ -203,7 +203,7 @@ def test_a_lab_begins_with_two_experiments_and_the_core_of_the_inventory(lab):
 
 # our own recipes
 
-from embed_lab.recipes import core, module, recipes
+from embed_lab.labs.recipes import core, module, recipes
 ours = [o for o in recipes().values() if o.package == 'embed-lab']
 
 def test_every_notebook_of_ours_is_a_recipe():
@@ -212,7 +212,7 @@ def test_every_notebook_of_ours_is_a_recipe():
 @pytest.mark.parametrize('recipe', ours, ids=lambda o: o.name)
 def test_our_recipes_name_what_they_use(recipe):
     import re
-    from embed_lab.contract import contracts
+    from embed_lab.training.contract import contracts
     there = {module(o) for o in (*core(), *recipe.inventory)}
     for o in (recipe.notebook, *recipe.inventory): assert {*re.findall(r'embed_lab\.inventory\.(\w+)', o.read_text())} <= there, o.name
     assert recipe.needs and {*recipe.losses} <= {*contracts}
@@ -224,7 +224,7 @@ def test_our_recipes_bring_their_inventory(recipe, lab):
 
 @pytest.mark.parametrize('args', [[], ['--for', 'data']])
 def test_recipes_are_listed_without_torch(args, made):
-    code = f"import sys; from embed_lab.cli import app\ntry: app(['recipes', *{args!r}])\nexcept SystemExit as e: assert not e.code\nprint('loaded', *[o for o in {heavy!r} if o in sys.modules])"
+    code = f"import sys; from embed_lab.cli.commands import app\ntry: app(['recipes', *{args!r}])\nexcept SystemExit as e: assert not e.code\nprint('loaded', *[o for o in {heavy!r} if o in sys.modules])"
     assert sh(sys.executable, '-c', code, cwd=made).stdout.strip().endswith('loaded')
 
 # the chooser and the contract say the same
@@ -241,8 +241,8 @@ grid = [dict(zip(('labels', 'scores', 'negatives', 'n', 'texts'), o)) for o in p
     ('none', 'two', 'grades', 'shares', 'cosines', 'high', 'constant', 'some'), ('none', 'one', 'several', 'ragged', 'half'), (1, 2, 7, 100), ('apart', 'few', 'one_query', 'one_passage', 'same'))]
 
 def test_no_recipe_that_is_called_fitting_is_refused():
-    from embed_lab.choose import asking, facts_of, fit
-    from embed_lab.contract import check, contract, refuse
+    from embed_lab.labs.choose import asking, facts_of, fit
+    from embed_lab.training.contract import check, contract, refuse
     from embed_lab.inventory.datasets import to_dataset
     from embed_lab.inventory.train import training_rows
     from embed_lab.lab import LabError

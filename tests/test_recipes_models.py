@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from conftest import emb, sh
 from embed_lab.lab import LabError
-from embed_lab.rows import read_rows
+from embed_lab.data.rows import read_rows
 from test_lab import manifest
 from test_resume import checkpoints, write
 
 @pytest.fixture(scope='module')
 def bert(tmp_path_factory, data):
     "A transformer made on the spot"
-    from embed_lab.models import tiny_transformer
+    from embed_lab.models.base import tiny_transformer
     path = tmp_path_factory.mktemp('bert')
     tiny_transformer([t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]).save_pretrained(str(path))
     return path
@@ -94,7 +94,7 @@ def test_static_trains_a_table_and_goes_on_with_it(lab, tmp_path):
 def asked(bert, data):
     "(splits, a run on the transformer)"
     from embed_lab.inventory.datasets import load_splits
-    from embed_lab.runs import rehearsal
+    from embed_lab.runs.record import rehearsal
     return load_splits(data), rehearsal(bert)
 
 def test_a_table_from_scratch_knows_train_alone_and_any_character(asked):
@@ -136,7 +136,7 @@ def test_tokens_that_are_spelt_otherwise_get_the_vectors_they_have_in_a_text(kin
 
 def test_what_no_table_can_be_made_of_is_refused(asked, base, bert):
     from embed_lab.inventory.static import static_model, vocabulary
-    from embed_lab.runs import rehearsal
+    from embed_lab.runs.record import rehearsal
     from transformers import CanineTokenizer
     splits, run = asked
     with pytest.raises(LabError, match="write 'base' or 'scratch'"): static_model(splits, run, 'Base')
@@ -195,5 +195,5 @@ def test_attention_is_found_and_merged_in_models_of_several_makes():
 
 def test_without_attention_there_is_nothing_to_adapt(base):
     from embed_lab.inventory.lora import adapted
-    from embed_lab.runs import rehearsal
+    from embed_lab.runs.record import rehearsal
     with pytest.raises(LabError, match='static one and has no attention'): adapted(rehearsal(base), 64, 4)

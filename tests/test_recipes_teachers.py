@@ -17,8 +17,8 @@ def lines(run): return [json.loads(o) for o in (run/'eval'/'per_query.jsonl').re
 def made(tmp_path_factory):
     "A lab whose base model is made of words, with a little transformer beside it, and a finished rerank run"
     import numpy as np
-    from embed_lab.models import tiny_model, tiny_transformer
-    from embed_lab.rows import write_rows
+    from embed_lab.models.base import tiny_model, tiny_transformer
+    from embed_lab.data.rows import write_rows
     home = tmp_path_factory.mktemp('teachers')
     rows = [dict(query=f'{d} my {said}', passage=f'{d} {t}', label=1) for d in deeds for t,said in things.items()]
     np.random.default_rng(0).shuffle(rows)
@@ -100,7 +100,7 @@ def test_a_cross_encoder_teaches_a_table_of_words(made):
     assert 'teacher' in emb('compare', run.name, behind, cwd=made, ok=None).stdout
 
 def test_an_encoder_teaches_the_first_layer_of_a_transformer_under_papermill(lab):
-    from embed_lab.models import load_model
+    from embed_lab.models.base import load_model
     run = lab/'results'/'exp_07_distil'
     args = '-p', 'model', 'bert', '-p', 'teacher', 'words', '-p', 'layers', 1, '-p', 'loss', 'margin-mse', '-p', 'max_length', 32, '-p', 'lr', .001
     sh(bin/'papermill', 'experiments/exp_07_distil.ipynb', run/'exp_07_distil.ipynb', *args, cwd=lab)

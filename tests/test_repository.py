@@ -10,7 +10,8 @@ heavy = 'torch', 'transformers', 'sentence_transformers', 'papermill', 'plotly',
 
 def test_export_and_clean_change_nothing(tmp_path):
     copy = tmp_path/'copy'
-    shutil.copytree(root, copy, ignore=shutil.ignore_patterns('.venv', '.git', '__pycache__', '*.egg-info', 'data', 'results', 'embed_lab_demo'))
+    own = shutil.ignore_patterns('.venv', '.git', '__pycache__', '*.egg-info')
+    shutil.copytree(root, copy, ignore=lambda at, names: {*own(at, names), *({'data', 'results', 'embed_lab_demo'} if at == str(root) else ())})
     for o in ([bin/'nbdev-export'], [bin/'nbdev-clean']): sh(*o, cwd=copy)
     for o in [*notebooks, *modules, root/'pyproject.toml']:
         assert (copy/o.relative_to(root)).read_bytes() == o.read_bytes(), f'{o.relative_to(root)}: run nbdev-export and nbdev-clean, and commit both'
@@ -24,19 +25,19 @@ def test_every_public_name_is_importable_from_outside(tmp_path):
     sh(sys.executable, '-c', code, cwd=tmp_path)
 
 def test_the_toolkit_never_imports_the_inventory():
-    for o in (root/'embed_lab').glob('*.py'):
-        if o.name == '_modidx.py': continue
+    for o in (root/'embed_lab').rglob('*.py'):
+        if o.name == '_modidx.py' or 'inventory' in o.parts: continue
         for node in ast.walk(ast.parse(o.read_text())):
             names = [a.name for a in getattr(node, 'names', [])] if isinstance(node, (ast.Import, ast.ImportFrom)) else []
             assert not any('inventory' in n.split('.') for n in names + [getattr(node, 'module', None) or '']), f'{o.name}:{node.lineno}'
 
-@pytest.mark.parametrize('module', ['cli', 'lab', 'rows', 'sample', 'notebooks', 'manifest', 'runs', 'execute', 'recipes', 'choose', 'scaffold', 'models'])
+@pytest.mark.parametrize('module', ['cli.commands', 'lab', 'data.rows', 'data.sample', 'notebooks', 'runs.manifest', 'runs.record', 'runs.execute', 'labs.recipes', 'labs.choose', 'labs.scaffold', 'models.base'])
 def test_what_starts_commands_is_light(module, tmp_path):
     code = f"import sys, embed_lab.{module}; print(*[o for o in {heavy!r} if o in sys.modules])"
     assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip() == ''
 
 def test_help_imports_nothing_heavy(tmp_path):
-    code = f"import sys; from embed_lab.cli import app\ntry: app(['--help'])\nexcept SystemExit: pass\nprint('loaded', *[o for o in {heavy!r} if o in sys.modules])"
+    code = f"import sys; from embed_lab.cli.commands import app\ntry: app(['--help'])\nexcept SystemExit: pass\nprint('loaded', *[o for o in {heavy!r} if o in sys.modules])"
     assert sh(sys.executable, '-c', code, cwd=tmp_path).stdout.strip().endswith('loaded')
 
 @pytest.mark.parametrize('nb', sorted((root/'nbs'/'experiments').glob('*.ipynb')), ids=lambda o: o.stem)

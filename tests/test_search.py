@@ -1,9 +1,9 @@
 "What `top_k` promises of any vectors: the ranking of exact arithmetic, ties in the order of the corpus, whatever the memory"
 from math import fsum
 import numpy as np, pytest, torch
-from embed_lab import search
+from embed_lab.models import search
 from embed_lab.lab import LabError
-from embed_lab.search import fuse, top_k
+from embed_lab.models.search import fuse, top_k
 
 from hypothesis import given, settings, strategies as st
 

@@ -4,12 +4,12 @@ from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import numpy as np, pytest
-from embed_lab import split as module
-from embed_lab.check import leaks_between
+from embed_lab.data import split as module
+from embed_lab.data.check import leaks_between
 from embed_lab.lab import LabError
-from embed_lab.leaks import Nearness, table_of
-from embed_lab.rows import read_rows, write_rows
-from embed_lab.split import judged_up_to, split_rows, splits, write_split
+from embed_lab.data.leaks import Nearness, table_of
+from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.split import judged_up_to, split_rows, splits, write_split
 from conftest import root
 
 from hypothesis import HealthCheck, event, given, settings, strategies as st
@@ -200,7 +200,7 @@ def test_a_row_split_of_articles_is_mended(tmp_path):
 
 @pytest.mark.skipif(not real.is_dir(), reason='the shared data sets are not on this machine')
 def test_a_faq_is_refused_as_open_and_splits_as_fixed(tmp_path):
-    from embed_lab.task import read_beir
+    from embed_lab.data.task import read_beir
     write_rows(tmp_path/'all.jsonl', [o for v in read_beir(real/'banking77').values() for o in v])
     with pytest.raises(LabError, match='passages answer .* rows, as many as .* write `corpus = fixed` in settings.ini'): split_rows(tmp_path/'all.jsonl')
     split = split_rows(tmp_path/'all.jsonl', corpus='fixed')

@@ -100,7 +100,7 @@ def test_a_study_leaves_out_what_failed_and_names_its_extra(shared, monkeypatch)
     said = json.loads(emb('sweep', exp, '-g', 'lr=-1,.1', '-p', 'epochs', 2, '--trials', 4, '--json', cwd=shared, ok=1).stdout)
     found = {o['parameters']['lr']: o['status'] for o in said}
     assert found.keys() == {-1, .1} and found[-1] == 'failed' and found[.1] in ('completed', 'up to date')
-    from embed_lab import study
+    from embed_lab.runs import study
     from embed_lab.lab import LabError
     monkeypatch.setitem(__import__('sys').modules, 'optuna', None)
     with pytest.raises(LabError, match=r"embed-lab\[optuna\]"): study.axis('lr', ['1..2'])

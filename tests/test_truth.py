@@ -2,7 +2,7 @@
 import json, os, re, signal, subprocess, time
 import psutil, pytest
 from conftest import bin, emb, sh
-from embed_lab.results import alive
+from embed_lab.runs.results import alive
 from test_lab import content, manifest
 
 exp = 'exp_02_in_batch'
@@ -139,7 +139,7 @@ def test_a_reused_process_id_and_a_silent_host_are_not_believed(lab):
     assert status(born=me.create_time() - 3600) == 'killed'
 
 def test_the_heartbeat_goes_on_while_nothing_is_recorded(lab):
-    code = '''import json, time, embed_lab.runs as r
+    code = '''import json, time, embed_lab.runs.record as r
 r.pulse = .2
 run = r.start({}, 'exp_02_in_batch')
 first = json.loads((run.path/'run.json').read_text())['heartbeat']

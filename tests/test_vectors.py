@@ -2,10 +2,10 @@
 import os, shutil, subprocess, sys
 from copy import deepcopy
 import numpy as np, pytest, torch
-from embed_lab import vectors
+from embed_lab.models import vectors
 from embed_lab.lab import LabError
-from embed_lab.models import tiny_model
-from embed_lab.vectors import encode, encoded, fingerprint, prune
+from embed_lab.models.base import tiny_model
+from embed_lab.models.vectors import encode, encoded, fingerprint, prune
 from conftest import root, sh
 
 texts = [f'{verb} the {thing}' for verb in ('reset', 'pair', 'clean', 'charge') for thing in ('router', 'headset', 'light', 'kettle', 'printer')]
@@ -202,7 +202,7 @@ crowd = '''
 import sys
 from pathlib import Path
 import numpy as np
-from embed_lab import vectors
+from embed_lab.models import vectors
 def encode(model, texts, *rest): return np.array([np.frombuffer(vectors.text_key(t), np.uint8) for t in texts], dtype=np.float32)
 vectors.encode, vectors.fingerprint, vectors.shard, vectors.room = encode, lambda *o: 'one model', 32, 20_000
 words, rng = [f'word{i}' for i in range(300)], np.random.default_rng(int(sys.argv[2]))
@@ -266,7 +266,7 @@ def _workers():
     return [o.pid for o in psutil.Process().children() if 'spawn_main' in ' '.join(o.cmdline())]
 
 def test_precision_is_in_the_key_and_moves_vectors_a_little(model, tmp_path):
-    from embed_lab.models import ask
+    from embed_lab.models.base import ask
     want, key = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
     try:
         ask(dict(precision='bf16'))

@@ -4,7 +4,7 @@ from pathlib import Path
 import papermill as pm
 import pytest
 from conftest import bin, emb
-from embed_lab.engine import SocketManager
+from embed_lab.runs.engine import SocketManager
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 from test_lab import manifest
 from test_sweep import wait_for
@@ -92,7 +92,7 @@ def test_a_forked_run_gives_what_a_started_one_does(lab):
     assert [o['outcome'] for o in warm] == [cold['outcome']]*2
 
 def test_where_forking_fails_it_is_said_and_the_kernel_is_started(tmp_path, monkeypatch, capfd):
-    from embed_lab import engine
+    from embed_lab.runs import engine
     from embed_lab.lab import LabError
     def no(*_): raise LabError('kernels cannot be forked: there is no room')
     monkeypatch.setattr(engine, 'forked', no)
@@ -101,13 +101,13 @@ def test_where_forking_fails_it_is_said_and_the_kernel_is_started(tmp_path, monk
 
 def test_a_server_that_cannot_import_says_so(tmp_path):
     from embed_lab.lab import LabError
-    from embed_lab.warm import Server
+    from embed_lab.runs.warm import Server
     (tmp_path/'papermill.py').write_text("raise ImportError('papermill is broken')")
     with pytest.raises(LabError, match='kernels cannot be forked: ImportError: papermill is broken'): Server(dict(os.environ, PYTHONPATH=str(tmp_path))).ready()
 
 asking = textwrap.dedent('''
     import os, sys, time
-    from embed_lab.warm import forked, servers
+    from embed_lab.runs.warm import forked, servers
     said = open(sys.argv[1], 'w')
     nothing = open(os.devnull)
     p = forked('kernel', ['-f', sys.argv[1] + '.json', '--IPKernelApp.log_level=50'], dict(os.environ), os.getcwd(), [nothing.fileno(), 1, 2])

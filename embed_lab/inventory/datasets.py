@@ -16,12 +16,12 @@ from typing import Protocol
 from fastcore.basics import patch
 from pyarrow import ArrowInvalid, ArrowTypeError
 from datasets import Dataset
-from ..audit import applied, decided
-from ..check import failing_leaks
+from ..training.audit import applied, decided
+from ..data.check import failing_leaks
 from ..lab import LabError
-from ..rows import read_rows
-from ..runs import Run
-from ..task import Task, present, read_corpus, read_decisions, read_qrels, retrieval_task
+from ..data.rows import read_rows
+from ..runs.record import Run
+from ..data.task import Task, present, read_corpus, read_decisions, read_qrels, retrieval_task
 
 # %% ../../nbs/inventory/00_datasets.ipynb #bee6b4f6
 @dataclass(frozen=True, repr=False)

@@ -15,13 +15,13 @@ from .datasets import Splits
 from .plotting import styled, tints
 from .train import Encoder, base_model
 from ..lab import LabError
-from ..metrics import bootstrap, per_query
-from ..rows import write_json
-from ..runs import Run
-from ..scores import html_rows, plain, written
-from ..search import top_k
-from ..task import Task
-from ..vectors import encoded, unit
+from ..data.metrics import bootstrap, per_query
+from ..data.rows import write_json
+from ..runs.record import Run
+from ..evaluation.scores import html_rows, plain, written
+from ..models.search import top_k
+from ..data.task import Task
+from ..models.vectors import encoded, unit
 from fastcore.basics import patch
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #95a96789

@@ -8,15 +8,15 @@ __all__ = ['scale', 'Teacher', 'load_teacher', 'graded', 'taught', 'TimesCosine'
 # %% ../../nbs/inventory/09_distil.ipynb #55a407f1
 from dataclasses import dataclass
 from datasets import Dataset
-from ..crossencoders import kind, load_cross_encoder, pair_scores, rerank
-from ..examples import positives
+from ..models.crossencoders import kind, load_cross_encoder, pair_scores, rerank
+from ..training.examples import positives
 from .datasets import Splits
 from .evaluate import search
 from .train import base_model
 from ..lab import LabError, shown
-from ..models import find_model, load_model, weights_hash
-from ..runs import Run
-from ..vectors import encoded, unit
+from ..models.base import find_model, load_model, weights_hash
+from ..runs.record import Run
+from ..models.vectors import encoded, unit
 from sentence_transformers.util import pairwise_cos_sim
 import torch
 

@@ -12,13 +12,13 @@ from typing import Protocol
 import bm25s, numpy as np
 from .datasets import Splits, unprompted
 from .train import Encoder, base_model
-from ..rows import write_json, write_rows
-from ..runs import Run
-from ..scores import Scores, ceiling, query_lines, scored
-from ..search import fuse, top_k
-from ..slices import sliced
-from ..task import Task, text_hash
-from ..vectors import encoded, steady, unit
+from ..data.rows import write_json, write_rows
+from ..runs.record import Run
+from ..evaluation.scores import Scores, ceiling, query_lines, scored
+from ..models.search import fuse, top_k
+from ..evaluation.slices import sliced
+from ..data.task import Task, text_hash
+from ..models.vectors import encoded, steady, unit
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
 from sentence_transformers.util import pairwise_cos_sim
 from sklearn.metrics import average_precision_score, roc_auc_score

@@ -7,12 +7,12 @@ __all__ = ['attention_layers', 'adapted', 'trainable', 'merge', 'rebase', 'train
 
 # %% ../../nbs/inventory/08_lora.ipynb #480cefa0
 import json, re, shutil, torch
-from ..checkpoints import flaw, seal
+from ..training.checkpoints import flaw, seal
 from .datasets import Splits
 from .train import Trained, base_model, save, train
 from ..lab import LabError, need
-from ..rows import write_json
-from ..runs import Run
+from ..data.rows import write_json
+from ..runs.record import Run
 from sentence_transformers import SentenceTransformer
 
 # %% ../../nbs/inventory/08_lora.ipynb #c27da007

@@ -10,16 +10,16 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from ..audit import Audit, in_batch, suspects as suspicious
-from ..crossencoders import kind, load_cross_encoder, pair_scores
+from ..training.audit import Audit, in_batch, suspects as suspicious
+from ..models.crossencoders import kind, load_cross_encoder, pair_scores
 from .datasets import Splits, map_texts, to_dataset, unprompted
 from .train import Encoder, base_model
 from ..lab import LabError
-from ..mining import Mined, mine
-from ..models import find_model, load_model, weights_hash
-from ..runs import Run
-from ..texts import normalised
-from ..vectors import encoded
+from ..training.mining import Mined, mine
+from ..models.base import find_model, load_model, weights_hash
+from ..runs.record import Run
+from ..data.texts import normalised
+from ..models.vectors import encoded
 
 # %% ../../nbs/inventory/05_negatives.ipynb #279bbfea
 def mining_model(
@@ -38,7 +38,7 @@ def mining_model(
 def judging(
     run:Run,       # Notes who judged, and is told how far it is
     judge:str|None # A folder or hub id
-)->Callable|None:  # What `embed_lab.audit.suspects` takes; raises `LabError` for a model that cannot judge
+)->Callable|None:  # What `embed_lab.training.audit.suspects` takes; raises `LabError` for a model that cannot judge
     "The cross-encoder whose word is heard on what was mined"
     if judge is None: return
     path = find_model(judge, run.lab.path)

@@ -8,8 +8,8 @@ __all__ = ['colours', 'tints', 'styled', 'stamped', 'keep', 'curve', 'loss_figur
 # %% ../../nbs/inventory/04_plotting.ipynb #b9045855
 from textwrap import wrap
 import plotly.graph_objects as go
-from ..runs import Run
-from ..scores import Scores, shown_as, written
+from ..runs.record import Run
+from ..evaluation.scores import Scores, shown_as, written
 from plotly.subplots import make_subplots
 
 # %% ../../nbs/inventory/04_plotting.ipynb #c64d1513

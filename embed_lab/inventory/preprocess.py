@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from .datasets import Splits, compared, map_texts
 from ..lab import LabError, open_lab
-from ..leaks import Nearness, at_odds, leak_rules, repeats, table_of, together, touched
+from ..data.leaks import Nearness, at_odds, leak_rules, repeats, table_of, together, touched
 
 # %% ../../nbs/inventory/01_preprocess.ipynb #3c45731b
 def preprocess(

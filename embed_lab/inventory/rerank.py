@@ -17,23 +17,23 @@ from statistics import fmean, median
 from time import perf_counter
 import msgspec, numpy as np, torch
 from datasets import Dataset
-from ..breakdown import Watch
-from ..checkpoints import resume_point
-from ..chunks import in_chunks
-from ..crossencoders import kind, load_cross_encoder, pair_scores, rerank
-from ..estimate import Reading, probe, probing
-from ..examples import judged
+from ..training.breakdown import Watch
+from ..training.checkpoints import resume_point
+from ..models.chunks import in_chunks
+from ..models.crossencoders import kind, load_cross_encoder, pair_scores, rerank
+from ..training.estimate import Reading, probe, probing
+from ..training.examples import judged
 from .datasets import Splits, unprompted
 from .evaluate import conclude, judge_guard, search, search_both
 from .train import Encoder, Progress, Trained, arguments, base_model, base_reading, history, no_examples, save
 from ..lab import LabError, shown
-from ..metrics import Interval, difference, per_query
-from ..models import find_model, hardware, load_model, weights_hash, wishes
-from ..rows import write_atomic
-from ..runs import Run
-from ..scores import Scores
-from ..task import Task
-from ..vectors import encode
+from ..data.metrics import Interval, difference, per_query
+from ..models.base import find_model, hardware, load_model, weights_hash, wishes
+from ..data.rows import write_atomic
+from ..runs.record import Run
+from ..evaluation.scores import Scores
+from ..data.task import Task
+from ..models.vectors import encode
 from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.cross_encoder.losses import BinaryCrossEntropyLoss

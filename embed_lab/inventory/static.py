@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from .datasets import Splits
 from .train import base_model, no_examples
 from ..lab import LabError
-from ..runs import Run
-from ..vectors import fingerprint, remembered, steady, text_key
+from ..runs.record import Run
+from ..models.vectors import fingerprint, remembered, steady, text_key
 from pathlib import Path
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import StaticEmbedding

@@ -18,23 +18,23 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 import msgspec, numpy as np, torch
 from datasets import Dataset
-from ..batches import Apart
-from ..breakdown import Watch, broken
-from ..checkpoints import resume_point, seal
-from ..chunks import in_chunks, tokens_kept
-from ..contract import check, contract, fitting_batch, ordered, refuse
-from ..devices import Sharing, Silent, enough, first, gathering, meet, together, world
-from ..families import apply, column_prompts, conventions
-from ..estimate import Reading, probe, probing
-from ..examples import judged, positives
+from ..training.batches import Apart
+from ..training.breakdown import Watch, broken
+from ..training.checkpoints import resume_point, seal
+from ..models.chunks import in_chunks, tokens_kept
+from ..training.contract import check, contract, fitting_batch, ordered, refuse
+from ..training.devices import Sharing, Silent, enough, first, gathering, meet, together, world
+from ..models.families import apply, column_prompts, conventions
+from ..training.estimate import Reading, probe, probing
+from ..training.examples import judged, positives
 from .datasets import Splits
-from ..inference import prepared
+from ..models.inference import prepared
 from ..lab import LabError, shown
-from ..models import arithmetic, hardware, load_model, wishes
+from ..models.base import arithmetic, hardware, load_model, wishes
 from ..notebooks import nearest
-from ..rows import write_rows
-from ..runs import Run
-from ..vectors import encode, unkept
+from ..data.rows import write_rows
+from ..runs.record import Run
+from ..models.vectors import encode, unkept
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.sentence_transformer import losses as st_losses
 from sentence_transformers.sentence_transformer.evaluation import BaseEvaluator, InformationRetrievalEvaluator
