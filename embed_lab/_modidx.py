@@ -909,6 +909,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'embed_lab.lab': { 'embed_lab.lab.Lab': ('lab.html#lab', 'embed_lab/lab.py'),
                                'embed_lab.lab.LabError': ('lab.html#laberror', 'embed_lab/lab.py'),
                                'embed_lab.lab.LabError._render_traceback_': ('lab.html#laberror._render_traceback_', 'embed_lab/lab.py'),
+                               'embed_lab.lab.count': ('lab.html#count', 'embed_lab/lab.py'),
                                'embed_lab.lab.export_inventory': ('lab.html#export_inventory', 'embed_lab/lab.py'),
                                'embed_lab.lab.find_lab': ('lab.html#find_lab', 'embed_lab/lab.py'),
                                'embed_lab.lab.installed': ('lab.html#installed', 'embed_lab/lab.py'),
