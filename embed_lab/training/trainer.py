@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['contract_of', 'LabTrainer', 'LabCrossEncoderTrainer']
 
-# %% ../../nbs/training/11_trainer.ipynb #3f8f546f
+# %% ../../nbs/training/11_trainer.ipynb #c89ec57b
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -27,7 +27,7 @@ from .breakdown import Watch
 from .checkpoints import resume_point, seal
 from .contract import Contract, check, contracts, fitting_batch, ordered, refuse
 from .dev import DevEvaluator, DevReranking
-from .devices import Sharing, Silent, enough, first, gathering, meet, together, world
+from .devices import Sharing, Silent, enough, first, meet, refuse_unshareable, together, world
 from .estimate import Reading, probe, probing
 from .weights import base_model, without_examples
 installed('sentence_transformers')
@@ -38,7 +38,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.base.training_args import BaseTrainingArguments
 from transformers import PrinterCallback, TrainerCallback
 
-# %% ../../nbs/training/11_trainer.ipynb #59024f6e
+# %% ../../nbs/training/11_trainer.ipynb #2b62a17a
 def _inner(loss):
     "The loss within those that only wrap another one, such as `MatryoshkaLoss`"
     while isinstance(getattr(loss, 'loss', None), torch.nn.Module): loss = loss.loss
@@ -48,7 +48,7 @@ def contract_of(
     loss:torch.nn.Module # A loss, or one wrapped around it
 )->Contract|None:        # None for a loss that nobody has registered
     "The contract of a loss, by the name of its class or of one that it inherits from"
-    known = {o.library: o for o in reversed(contracts.values())}
+    known = {o.class_name: o for o in reversed(contracts.values())}
     return next((known[o.__name__] for o in type(_inner(loss)).__mro__ if o.__name__ in known), None)
 
 # %% ../../nbs/training/11_trainer.ipynb #d03cf039
@@ -295,7 +295,7 @@ def _estimate(self:_LabTraining):
     asked = self._asked
     with _at_speed(self.model): probe(self.run, make, asked['train_dataset'], asked['args'].per_device_train_batch_size, self.looks, self.readings())
 
-# %% ../../nbs/training/11_trainer.ipynb #c49e20d2
+# %% ../../nbs/training/11_trainer.ipynb #36ce0c53
 class LabTrainer(_LabTraining, SentenceTransformerTrainer):
     "A `SentenceTransformerTrainer` that looks at dev, resumes, stops in time and leaves a record; `run`, `splits` and `looks` besides all that the library's takes"
     def fit_rows(self, rows:Dataset, loss:torch.nn.Module, batch_size:int)->tuple: # (rows, rows a step)
@@ -303,7 +303,7 @@ class LabTrainer(_LabTraining, SentenceTransformerTrainer):
         n = wishes.get('devices') or 1
         if n > 1:
             enough(n, hardware().device, batch_size)
-            gathering(type(_inner(loss)))
+            refuse_unshareable(_inner(loss), contract_of(loss))
         return _fitted(rows, loss, batch_size, self.run)
 
     def make_evaluator(self)->DevEvaluator: return DevEvaluator(self.splits.task('dev'), self.run.eval)
