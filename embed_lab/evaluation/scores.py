@@ -58,6 +58,12 @@ class Scores:
         "Unjudged documents among the first ten"
         return blind_spots(self.unjudged)
 
+# %% ../../nbs/evaluation/00_scores.ipynb #3bd92a90
+@patch
+def table(self:Scores)->dict: # What a system is called → what a measure is called → `Interval`
+    "Means with intervals, under the names that people read"
+    return {written.get(s, s): {title: means[m] for m,title in shown_as.items() if m in means} for s,means in self.means.items()}
+
 # %% ../../nbs/evaluation/00_scores.ipynb #bd052203
 def ceiling(
     task:Task # With judgements

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['contract_of', 'LabTrainer', 'LabCrossEncoderTrainer']
 
-# %% ../../nbs/training/11_trainer.ipynb #c89ec57b
+# %% ../../nbs/training/11_trainer.ipynb #7ee04218
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +29,7 @@ from .contract import Contract, check, contracts, fitting_batch, ordered, refuse
 from .dev import DevEvaluator, DevReranking
 from .devices import Sharing, Silent, enough, first, meet, refuse_unshareable, together, world
 from .estimate import Reading, probe, probing
-from .weights import base_model, without_examples
+from .weights import base_model, rebase_adapters, without_examples
 installed('sentence_transformers')
 import torch
 from datasets import Dataset
@@ -250,7 +250,7 @@ def _shared_steps(self:_LabTraining, n, key, last):
     self.state = part.state
     return out
 
-# %% ../../nbs/training/11_trainer.ipynb #6e125eaf
+# %% ../../nbs/training/11_trainer.ipynb #cb51cb96
 @patch
 def train(self:_LabTraining,
     resume_from_checkpoint:str|bool|None=None, # A checkpoint; None: the newest sealed one of a run that was cut short
@@ -264,6 +264,7 @@ def train(self:_LabTraining,
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
     if probing() and n == 1: self._estimate()
     self._first_look()
+    rebase_adapters(run)
     last = resume_from_checkpoint or resume_point(run, key)
     last = str(last) if isinstance(last, Path) else last
     return self._shared_steps(n, key, last) if n > 1 else self._steps(run, key, last, **kw)

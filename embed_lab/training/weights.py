@@ -42,7 +42,7 @@ def base_model(
     model.similarity_fn_name = 'cosine'
     return apply(model, found)
 
-# %% ../../nbs/training/09_weights.ipynb #d0cf4769
+# %% ../../nbs/training/09_weights.ipynb #87abac44
 @dataclass(frozen=True)
 class NamedModel:
     "A model that a run names by folder or hub id"
@@ -56,6 +56,13 @@ class NamedModel:
     ): # A `CrossEncoder` for a cross-encoder, else a `SentenceTransformer`
         "Load it from safetensors alone"
         return load_cross_encoder(self.path) if self.kind == 'cross-encoder' else load_model(self.path, max_seq_length=max_length)
+
+    def start_reranker(self,
+        max_length:int, # Tokens of query and passage together that are read
+        seed:int        # Of a new head, where this is not a cross-encoder yet
+    ): # A `CrossEncoder`; raises `LabError` for a model that cannot read two texts together
+        "A cross-encoder to train, with dropout on attention weights off as for `base_model`"
+        return load_cross_encoder(self.path, None, max_length, seed, attention_probs_dropout_prob=0., attention_dropout=0.)
 
 def named_model(
     run:Run,       # Whose lab a relative folder is looked for in
