@@ -28,7 +28,7 @@ from .evaluate import conclude, judge_guard, search, search_both
 from .train import Encoder, Progress, Trained, arguments, base_model, base_reading, history, no_examples, save
 from ..lab import LabError, shown
 from ..data.metrics import Interval, difference, per_query
-from ..models.base import find_model, hardware, load_model, weights_hash, wishes
+from ..models.base import find_model, hardware, load_model, overrides, weights_hash
 from ..data.rows import write_atomic
 from ..runs.record import Run
 from ..evaluation.scores import Scores
@@ -165,7 +165,7 @@ def train_reranker(
     top:int=50               # Hits that will be read again; dev reads twenty of them at most
 )->Reranker:                 # Raises `LabError` where the data will not do, or training breaks down
     "Train a cross-encoder and save the best checkpoint in `final/`"
-    if (wishes.get('devices') or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
+    if (overrides.devices or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
     hw, rows, dev = hardware(), labelled_pairs(splits.rows('train')), splits.task('dev')
     right, stages = sum(rows['label']), {k: run.manifest['stages'][k] for k in ('first stage', 'second stage')}
     uses = dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads())

@@ -30,7 +30,7 @@ from ..training.examples import judged, positives
 from .datasets import Splits
 from ..models.inference import prepared
 from ..lab import LabError, shown
-from ..models.base import arithmetic, hardware, load_model, wishes
+from ..models.base import arithmetic, hardware, load_model, overrides
 from ..notebooks import nearest
 from ..data.rows import write_rows
 from ..runs.record import Run
@@ -181,7 +181,7 @@ def base_model(
     prompted:bool=False # Whether the texts have prompts already, from `add_prompts`
 ):                     # A `SentenceTransformer`, ready to be trained
     "The base model with what training asks of it, used as its family is meant to be"
-    given, dropout = tuple(run.params.get(o) for o in ('query_prompt', 'passage_prompt')), wishes.get('attention_dropout') or 0.
+    given, dropout = tuple(run.params.get(o) for o in ('query_prompt', 'passage_prompt')), overrides.attention_dropout or 0.
     if prompted and any(given): raise LabError("query_prompt and passage_prompt are set, and `add_prompts` in preprocess has put prompts before the texts already; keep one of the two")
     asked = conventions(run.params.get('model', run.base), run.base, ('', '') if prompted else given, max_length)
     for o in () if prompted else asked.warnings: run.warn(o)
@@ -266,7 +266,7 @@ def fitted(
 )->tuple:           # (the columns that the loss reads, rows a step, devices); raises `LabError` where they do not fit
     "Rows and batches as the loss and the devices can take them"
     for o in refuse(check(rows, loss, batch_size), 'data/train.jsonl'): run.warn(str(o))
-    n, reads = wishes.get('devices') or 1, ordered(rows, loss)
+    n, reads = overrides.devices or 1, ordered(rows, loss)
     if n > 1: enough(n, hardware().device, batch_size), gathering(losses[loss])
     if n > 1 and probing(): raise LabError(f'steps are timed on one device, and {n} are asked for; leave out `devices`')
     most = fitting_batch(rows, loss, batch_size)
