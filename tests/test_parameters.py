@@ -105,9 +105,9 @@ def test_derived_values_are_refused_either_way(home):
 
 def test_every_experiment_can_be_told_how_to_compute(home):
     write(home, 'exp_09_machine', 'epochs: int = 1', '''import torch
-from embed_lab.models.base import wishes
+from embed_lab.models.base import overrides
 from embed_lab.models.base import hardware
-run.finish(threads=torch.get_num_threads(), precision=hardware().precision, chunk=wishes.get('chunk'))''')
+run.finish(threads=torch.get_num_threads(), precision=hardware().precision, chunk=overrides.chunk)''')
     told = dict(threads=1, precision='bf16', chunk=0)
     emb('run', 'exp_09_machine', *flat(told), cwd=home, OMP_NUM_THREADS='2')
     run = json.loads((home/'results'/'exp_09_machine,chunk=0,precision=bf16,threads=1'/'run.json').read_text())

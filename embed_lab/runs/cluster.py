@@ -11,7 +11,7 @@ import io, json, os, shutil, signal, socket, subprocess, sys, tarfile, tempfile,
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 import numpy as np
@@ -321,10 +321,11 @@ def _shares(texts, size): # Where the texts of each share are, the longest first
 _models = {} # Of a worker: what it was last sent
 
 def _part(ref, texts, kind, batch_size, told):
-    from embed_lab.models.base import ask
+    from embed_lab.models.base import set_overrides
     from embed_lab.models.vectors import encode
     if ref[0] not in _models:
-        _models.clear(), ask(told)
+        _models.clear()
+        set_overrides(told)
         model = need('ray', 'ray').get(ref[0])
         _models[ref[0]] = model.to('cuda') if need('torch').cuda.is_available() else model
     return encode(_models[ref[0]], texts, kind, batch_size)
@@ -338,10 +339,10 @@ def over(
     size:int=1024                # Texts that one is given at a time
 )->Iterator[Callable]:           # As `several` gives it, for `encode_file`; raises `LabError` where there is no cluster
     "What encodes on a cluster"
-    from embed_lab.models.base import wishes
+    from embed_lab.models.base import overrides
     reach(address), capacity(wanted)
     ray = need('ray', 'ray')
-    ref, told = ray.put(deepcopy(model).cpu()), wishes | dict(threads=max(1, wanted.cpus))
+    ref, told = ray.put(deepcopy(model).cpu()), asdict(overrides) | dict(threads=max(1, wanted.cpus))
     one = ray.remote(num_cpus=wanted.cpus, num_gpus=wanted.gpus, max_retries=tries)(_part)
     def make(texts, kind, batch_size):
         jobs = [(at, one.remote([ref], [texts[i] for i in at], kind, batch_size, told)) for at in _shares(texts, size)]

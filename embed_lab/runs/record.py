@@ -301,7 +301,7 @@ def start(
     experiment:str|None=None  # Name of the notebook, needed only where nothing else tells it
 )->Run:                       # Raises `LabError` before anything is written when something does not fit
     "Begin a run, or go on with one: check, find the base model, write the manifest"
-    from embed_lab.models.base import ask, find_model
+    from embed_lab.models.base import find_model, set_overrides
     lab = open_lab()
     exported = export_inventory(lab)
     name, path, given = place(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
@@ -310,7 +310,7 @@ def start(
     check_data(lab.data)
     params = resolved(lab, nb, names, changed)
     names.update({k: v for k,v in params.items() if names.get(k) is not None}) # a plain papermill leaves '[1, 2]' and 'false' as text
-    ask(params)
+    set_overrides(params)
     base = find_model(params['model'], lab.path)
     facts, diff = _facts(lab, nb, params, base, changed, exported)
     run = Run(lab, path, facts, base)

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['base_model', 'NamedModel', 'named_model', 'without_examples', 'save_model', 'rebase_adapters']
 
-# %% ../../nbs/training/09_weights.ipynb #80cae28a
+# %% ../../nbs/training/09_weights.ipynb #167fef41
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from ..data.rows import write_json, write_rows
 from ..lab import LabError, shown
-from ..models.base import find_model, load_model, weights_hash, wishes
+from ..models.base import find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import kind, load_cross_encoder
 from ..models.families import apply, conventions
 from ..runs.record import Run
 from .breakdown import broken
 from .checkpoints import flaw, seal
 
-# %% ../../nbs/training/09_weights.ipynb #7e38f856
+# %% ../../nbs/training/09_weights.ipynb #ede1ee68
 def _conventions(run, max_length, prompted):
     "How the family of a run's base model is meant to be used; records the prompts and warns where the model differs"
     given = run.params.get('query_prompt'), run.params.get('passage_prompt')
@@ -35,7 +35,7 @@ def base_model(
     prompted:bool=False    # Whether the texts already have prompts, from `add_prompts`
 )->'SentenceTransformer':  # In float32 on this machine's device; raises `LabError` for weights with NaN, or prompts given twice
     "A run's base model, ready to be trained, used as its family is meant to be"
-    found, dropout = _conventions(run, max_length, prompted), wishes.get('attention_dropout') or 0.
+    found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout, attention_dropout=dropout)
     if bad := broken(model):
         raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, or name one that was saved before its training broke down")
