@@ -208,8 +208,9 @@ A lab for fine-tuning text-embedding models for retrieval, made with Embed Lab {
 |---|---|---|
 {table}
 
-- `data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`. An optional `guard.jsonl`, with questions of another kind, is scored beside gold.
-- `nbs/` is the inventory: notebooks that are yours to edit. They are exported to `inventory/`, which nobody edits.
+- `data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`.
+  An optional `guard.jsonl`, with questions of another kind, is scored beside gold.
+- `nbs/` is the inventory: notebooks that are yours to edit. They are exported to `inventory/`, which is never edited itself.
 - `experiments/` is the research log. Copy an experiment with `emb new` rather than edit an old one.
 - `results/` has a folder for each run.
 - `settings.ini` maps all this and names the base model.
@@ -224,11 +225,15 @@ def agents_text(
     nbs, lib, experiments, data = (os.path.relpath(o, lab.path) for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
     return f"""# Working in this lab
 
-- The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it. Edit the notebook, then run `nbdev-export`.
-- `{experiments}/` is append-only. Do not edit an experiment that has run; make a new one: `emb new exp_10_mine --from {first}`.
-- Gold is finite: every look at it makes it worth less. Choose models, parameters and checkpoints by dev (`emb sweep` ranks by dev), and let gold judge only the one that you chose.
+- The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it.
+  Edit the notebook, then run `nbdev-export`.
+- `{experiments}/` is append-only. Do not edit an experiment that has run; make a new one:
+  `emb new exp_10_mine --from {first}`.
+- Gold is finite: every look at it makes it worth less. Choose models, parameters and checkpoints by dev
+  (`emb sweep` ranks by dev), and let gold judge only the one that you chose.
 - Do not edit `{data}/gold.jsonl` or anything in `results/`, and do not train on gold or dev.
-- In an experiment, the cell tagged `parameters` holds plain typed assignments; the rest calls the inventory and defines no function.
+- In an experiment, the cell tagged `parameters` holds plain typed assignments;
+  the rest calls the inventory and defines no function.
 
 How to test a change:
 
@@ -237,7 +242,8 @@ How to test a change:
     emb check                        # the data is sound
     emb run {first} -p epochs 1
 
-`emb --help` lists the commands, and `emb COMMAND --help` shows an example of each. Exit codes: 0 done, 1 the answer is no, 2 it could not be answered.
+`emb --help` lists the commands, and `emb COMMAND --help` shows an example of each.
+Exit codes: 0 done, 1 the answer is no, 2 it could not be answered.
 """
 
 # %% ../../nbs/labs/01_scaffold.ipynb #e5b8247a
