@@ -6,7 +6,8 @@
 __all__ = ['nbdev_table', 'toolkit_table', 'gitignore', 'gitattributes', 'first_recipes', 'settings_text', 'new_project',
            'nbdev_ready', 'tool_tables', 'pyproject_text', 'sample_files', 'beir_files', 'own_files', 'planned_lab',
            'import_name', 'inside', 'readme_text', 'agents_text', 'taken', 'recipe_inventory', 'data_content',
-           'lab_files', 'write_new', 'exported', 'Made', 'made', 'init_lab', 'derived', 'new_experiment']
+           'lab_files', 'write_new', 'exported', 'Made', 'made', 'init_lab', 'first_experiment', 'derived',
+           'new_experiment']
 
 # %% ../../nbs/labs/01_scaffold.ipynb #24096cc1
 import os, re
@@ -374,6 +375,14 @@ def init_lab(
     kept = [*(k for k in files if k not in new), *(o for o in present(lab.data).values() if o not in new)]
     if old and not project: kept.append(toml)
     return made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [])
+
+# %% ../../nbs/labs/01_scaffold.ipynb #472fbf1c
+def first_experiment(
+    lab:Lab # With experiments
+)->str:     # The name of one
+    "Where to begin in a lab"
+    names = sorted(o.stem for o in lab.experiments.glob('*.ipynb'))
+    return next((o for o in names if o.endswith('in_batch')), names[0])
 
 # %% ../../nbs/labs/01_scaffold.ipynb #15dd3401
 def derived(
