@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from html import escape
 from pathlib import Path
 import msgspec
-from ..lab import Lab, LabError, export_inventory, open_lab, read_lab, shown
+from ..lab import Lab, LabError, export_inventory, made_with, open_lab, read_lab, shown
 from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
 from ..notebooks import convert, overrides, read_notebook, read_parameters, sensible, ways
@@ -281,7 +281,8 @@ def _attempts(path, facts):
 def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
     facts = dict(schema=1, experiment=notebook.stem, status='running', start=now(), process=process_facts(), overrides=overrides,
-        inputs=inputs(lab, notebook, params, base), environment=environment(), hardware=machine(), git=git, exported=[shown(o) for o in exported],
+        inputs=inputs(lab, notebook, params, base), environment=environment(), lab=made_with(lab.path), hardware=machine(), git=git,
+        exported=[shown(o) for o in exported],
         lineage=read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from'), reproduces=os.environ.get('EMB_REPRODUCES'), kernel=os.environ.get('EMB_KERNEL', 'started'))
     return facts, diff
 
