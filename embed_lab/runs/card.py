@@ -9,7 +9,7 @@ __all__ = ['holds', 'marks', 'judged', 'section', 'placed', 'write_card']
 from pathlib import Path
 import msgspec
 from ..data.rows import write_atomic
-from ..evaluation.scores import written
+from ..data.metrics import written
 
 # %% ../../nbs/runs/03_card.ipynb #b420c710
 def _code(value): return f"`{str(value)}`" if '`' not in str(value) else f"`` {value} ``"
