@@ -66,3 +66,23 @@ def test_what_points_back_is_found(known, line): assert [*faults('embed_lab.runs
 @pytest.mark.parametrize('line', ['from .record import start', 'from ..data.rows import read_rows', "serve = 'from embed_lab.runs.warm import serve; serve()'", "group = 'embed_lab.recipes'",
     'def f():\n    "As `embed_lab.evaluation.scores` says"', 'import os # embed_lab.labs.recipes'])
 def test_what_is_in_order_is_let_be(known, line): assert not [*faults('embed_lab.runs.warm', line, known)]
+
+# what processes are told
+
+def texts(module):
+    "(line, text) of every string that is not only a description, and of every keyword"
+    tree = ast.parse(source(module, root).read_text(encoding='utf-8'))
+    mute = set(docstrings(tree))
+    for o in ast.walk(tree):
+        if isinstance(o, ast.Constant) and isinstance(o.value, str) and id(o) not in mute: yield o.lineno, o.value
+        if isinstance(o, ast.keyword) and o.arg: yield o.value.lineno, o.arg
+
+def test_variables_are_named_in_one_place(known):
+    found = [f'{k}:{line}' for k in known if k != 'embed_lab.lab' for line,text in texts(k) if 'EMB_' in text]
+    assert not found, f"read and write these with `variables` and `Variables` of embed_lab.lab: {', '.join(found)}"
+
+def test_every_variable_is_known_by_its_field():
+    from embed_lab.lab import Variables, variables
+    some = Variables(run='a', hardware='cpu fp32', elsewhere='1')
+    assert some.environ() == dict(EMB_RUN='a', EMB_HARDWARE='cpu fp32', EMB_ELSEWHERE='1') and variables(some.environ()) == some
+    assert variables(dict(EMB_RUN='', PATH='/')) == Variables() and Variables().environ() == {}

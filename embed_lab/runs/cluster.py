@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..lab import Lab, LabError, need, plain, shown
+from ..lab import Lab, LabError, Variables, need, plain, shown, variables
 from .looks import log_look
 from .manifest import environment, git_facts
 from .results import hold, now, read_run, set_aside
@@ -117,8 +117,10 @@ def left(
 
 # %% ../../nbs/runs/10_cluster.ipynb #dcd74229
 def _begun(home, experiment, given, told, said): # A run's process
-    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', json.dumps([str(home), experiment, given])], cwd=home,
-        env=os.environ | told | dict(EMB_ELSEWHERE='1'), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+    words = json.dumps([str(home), experiment, given])
+    env = os.environ | told | Variables(elsewhere='1').environ()
+    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', words], cwd=home, env=env,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
 
 @contextmanager
 def _ending(process, seconds=30): # Within this it may go on, and after it no more
@@ -226,7 +228,8 @@ class Fleet:
         data = packed(lab.path, parts(lab, [o.plan for o in some]))
         self.key, self.data, self.toolkit = f'{ray.get_runtime_context().get_job_id()}_{sha256(data).hexdigest()[:12]}', ray.put(data), environment()['toolkit']
         self.git, self.diff = git_facts(lab)
-        self.told = dict(OMP_NUM_THREADS=str(max(1, wanted.cpus))) | ({} if wanted.gpus else dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or _cpu()))
+        self.told = dict(OMP_NUM_THREADS=str(max(1, wanted.cpus)))
+        if not wanted.gpus: self.told |= Variables(hardware=variables().hardware or _cpu()).environ()
 
 # %% ../../nbs/runs/10_cluster.ipynb #e9395372
 def _at_home(content, path): # An executed notebook, as if it had been executed here

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 import msgspec
-from ..lab import Lab, LabError, export_inventory, installed, shown
+from ..lab import Lab, LabError, Variables, export_inventory, installed, shown
 from ..notebooks import nearest, overrides
 from .manifest import differences, environment, inputs, machine, scrubbed
 from .results import hold, now, read_run, run_name, seconds_since, set_aside, settle
@@ -122,7 +122,8 @@ def pinned(
 )->dict:          # Environment variables
     "What the kernel is told so that it computes as before"
     hw = (run or {}).get('hardware', {})
-    return dict(EMB_HARDWARE=f"{hw['device']} {hw['precision']}", OMP_NUM_THREADS=str(hw['threads'])) if hw.get('device') else {}
+    if not hw.get('device'): return {}
+    return Variables(hardware=f"{hw['device']} {hw['precision']}").environ() | dict(OMP_NUM_THREADS=str(hw['threads']))
 
 # %% ../../nbs/runs/07_execute.ipynb #eebaa0bb
 def _not_the_dead(record): # For `logging`
@@ -143,7 +144,8 @@ def _papermill(plan, told, warm):
     from nbclient.exceptions import DeadKernelError
     _quiet()
     out = plan.path/plan.notebook.name
-    told |= dict(EMB_RUN=str(plan.path), EMB_EXPERIMENT=plan.notebook.stem, EMB_GIVEN=msgspec.json.encode(plan.given).decode())
+    given = msgspec.json.encode(plan.given).decode()
+    told |= Variables(run=str(plan.path), experiment=plan.notebook.stem, given=given).environ()
     try:
         with _whole_notebooks(plan.path), _environ(PYDEVD_DISABLE_FILE_VALIDATION='1', **told):
             pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, **dict(engine_name='warm') if warm else dict(kernel_manager_class=SocketManager),
@@ -238,14 +240,14 @@ def execute(
     with hold(plan.path):
         if plan.done and not anew: return read_run(plan.path)
         old = _prepare(plan, anew)
-        told = pinned(old or repeats) | (dict(EMB_REPRODUCES=repeats['name']) if repeats else {})
+        told = pinned(old or repeats) | Variables(reproduces=repeats['name'] if repeats else '').environ()
         with watching(plan.path, show): status,error = _papermill(plan, told, warm)
         return _judged(plan, _conclude(plan, old, status, error))
 
 # %% ../../nbs/runs/07_execute.ipynb #ba2de73c
 def _probed(plan, show):
     "What the first steps of a training said of the rest"
-    with watching(plan.path, show): status,error = _papermill(plan, dict(EMB_ESTIMATE='1'), False)
+    with watching(plan.path, show): status,error = _papermill(plan, Variables(estimate='1').environ(), False)
     if status == 'interrupted': raise KeyboardInterrupt
     try: return msgspec.json.decode((plan.path/'estimate.json').read_bytes())
     except FileNotFoundError: raise LabError(f"{plan.notebook.stem} cannot be estimated: {error.removeprefix('LabError: ') or 'it trains nothing with the inventory, so there are no steps to time'}") from None

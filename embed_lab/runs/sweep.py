@@ -15,7 +15,7 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 from .execute import Plan, execute, plan
-from ..lab import Lab, LabError, plain, read_lab, shown
+from ..lab import Lab, LabError, Variables, plain, read_lab, shown, variables
 from .results import read_run
 from ..data.rows import hashed_once, opened
 from .warm import Forked, forked, imports_of, possible, warmed
@@ -130,10 +130,11 @@ def child():
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=follow, daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background jobs ignore it
-    warm = bool(os.environ.get('EMB_WARM'))
+    told = variables()
     try:
         p = plan(read_lab(Path(lab)), name, given)
-        run = execute(p, anew='EMB_ELSEWHERE' in os.environ and bool(read_run(p.path) and p.changed), warm=warm) # begun on a machine of another kind, it cannot go on
+        other = bool(told.elsewhere and read_run(p.path) and p.changed) # begun on a machine of another kind, it cannot be resumed
+        run = execute(p, anew=other, warm=bool(told.warm))
     except (LabError, OSError) as e: print(plain(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
     else: os._exit(dict(completed=0, interrupted=130).get(run['status'], 1))
@@ -189,7 +190,7 @@ def share(
     from embed_lab.models.base import hardware
     if possible(): warmed(os.environ | threads(jobs), _modules(lab)) # imports while this process does too
     hw = hardware()
-    return dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or f'{hw.device} {hw.precision}') | threads(jobs)
+    return Variables(hardware=variables().hardware or f'{hw.device} {hw.precision}').environ() | threads(jobs)
 
 # %% ../../nbs/runs/08_sweep.ipynb #d60c7bb7
 class Here:

@@ -15,7 +15,7 @@ from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from fastcore.basics import patch
-from ..lab import Lab, LabError, find_lab, read_lab
+from ..lab import Lab, LabError, Variables, find_lab, read_lab, variable_prefix, variables
 
 # %% ../../nbs/runs/05_warm.ipynb #428553fa
 def possible()->bool: return sys.platform == 'linux' # Whether processes can be forked here
@@ -29,7 +29,7 @@ def own(
     env:dict # Of a process to be
 )->dict:     # Without what a run, a kernel and papermill are told
     "The part of an environment that imports may depend on"
-    return {k: v for k,v in env.items() if not k.startswith(('EMB_', 'JPY_', 'PYDEVD_'))}
+    return {k: v for k,v in env.items() if not k.startswith((variable_prefix, 'JPY_', 'PYDEVD_'))}
 
 def signature(
     env:dict # An environment
@@ -80,7 +80,7 @@ def _settled(asked, fds): # What a process has of its own
     for i,fd in enumerate(fds): os.dup2(fd, i), os.close(fd)
     for o,how in ((signal.SIGINT, signal.default_int_handler), (signal.SIGCHLD, signal.SIG_DFL)): signal.signal(o, how)
     os.environ.clear()
-    os.environ.update(asked['env'] | dict(JPY_PARENT_PID=str(os.getppid()), EMB_KERNEL='forked'))
+    os.environ.update(asked['env'] | dict(JPY_PARENT_PID=str(os.getppid())) | Variables(kernel='forked').environ())
     os.chdir(asked['cwd'])
     random.seed(), np.random.seed()
 
@@ -288,7 +288,7 @@ def warmed(
     modules:Iterable=() # As `imports_of` names them
 )->Server|None:         # None where the parent's serves
     "The server for an environment; it may still be importing"
-    inherited = env.get('EMB_WARM', '').split(' ')[0]
+    inherited = variables(env).warm.split(' ')[0]
     return None if inherited == signature(env) else servers.serving(env, modules)
 
 # %% ../../nbs/runs/05_warm.ipynb #8c870b83
@@ -302,9 +302,10 @@ def forked(
 )->Forked:              # Raises `LabError` where no server comes up
     "A process with the imports done"
     server = warmed(env, modules)
-    path = server.ready() if server else env['EMB_WARM'].split(' ', 1)[1]
+    path = server.ready() if server else variables(env).warm.split(' ', 1)[1]
     conn = socket.socket(socket.AF_UNIX)
-    request = dict(main=main, argv=argv, env=env | dict(EMB_WARM=f'{signature(env)} {path}'), cwd=cwd)
+    its_env = env | Variables(warm=f'{signature(env)} {path}').environ()
+    request = dict(main=main, argv=argv, env=its_env, cwd=cwd)
     try:
         conn.connect(path)
         socket.send_fds(conn, [json.dumps(request).encode() + b'\n'], fds)

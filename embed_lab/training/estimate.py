@@ -7,12 +7,13 @@ __all__ = ['free_memory', 'largest_batch', 'timed', 'Reading', 'longest', 'Probe
            'stages', 'troubles']
 
 # %% ../../nbs/training/08_estimate.ipynb #e44841aa
-import os, sys, time
+import sys, time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
+from ..lab import variables
 from ..runs.record import folder_bytes, peak_memory
 from ..runs.results import seconds_since
 from ..data.rows import write_json
@@ -112,7 +113,7 @@ class Probed(Exception):
 
 def probing()->bool: # Whether `emb run --estimate` runs this notebook
     "Is an estimate all that is wanted?"
-    return bool(os.environ.get('EMB_ESTIMATE'))
+    return bool(variables().estimate)
 
 def _read(run, readings): # Stage → seconds
     res = {}
