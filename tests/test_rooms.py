@@ -1,5 +1,5 @@
 "Rooms stand in an order, and nothing points back: not by an import, not by a lazy one, not by a name in a string"
-import ast, os, re
+import ast, re
 from pathlib import Path
 import pytest
 
@@ -86,3 +86,19 @@ def test_every_variable_is_known_by_its_field():
     some = Variables(run='a', hardware='cpu fp32', elsewhere='1')
     assert some.environ() == dict(EMB_RUN='a', EMB_HARDWARE='cpu fp32', EMB_ELSEWHERE='1') and variables(some.environ()) == some
     assert variables(dict(EMB_RUN='', PATH='/')) == Variables() and Variables().environ() == {}
+
+# what a run's files are called
+
+def test_names_of_a_runs_files_stand_in_one_place(known):
+    "Files by their names, also within patterns; folders, whose names are words, where they are joined to a path"
+    from embed_lab.runs.results import RunFiles
+    named = {v for k,v in vars(RunFiles).items() if not k.startswith('_')}
+    files = {Path(o).name for o in named if '.' in o} - {'README.md'}  # the card's name is that of many files
+    folders = {o for o in named if '.' not in o}
+    def spelt(tree):
+        mute = set(docstrings(tree))
+        for o in ast.walk(tree):
+            if isinstance(o, ast.Constant) and isinstance(o.value, str) and id(o) not in mute and ' ' not in o.value and any(k in o.value for k in files): yield o.lineno
+            if isinstance(o, ast.BinOp) and isinstance(o.op, ast.Div) and isinstance(o.right, ast.Constant) and str(o.right.value).split('/')[0] in folders: yield o.lineno
+    found = [f'{k}:{line}' for k in known if k != 'embed_lab.runs.results' for line in spelt(ast.parse(source(k, root).read_text(encoding='utf-8')))]
+    assert not found, f"take the name from embed_lab.runs.results.RunFiles: {', '.join(found)}"

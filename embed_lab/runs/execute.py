@@ -17,7 +17,7 @@ import msgspec
 from ..lab import Lab, LabError, Variables, export_inventory, installed, shown
 from ..notebooks import nearest, overrides
 from .manifest import differences, environment, inputs, machine, scrubbed
-from .results import hold, now, read_run, run_name, seconds_since, set_aside, settle
+from .results import RunFiles, hold, now, read_run, run_name, seconds_since, set_aside, settle
 from ..data.rows import write_atomic, write_json
 from .record import refuse_other, resolved
 from ..data.task import check_data
@@ -180,7 +180,7 @@ def _conclude(plan, old, status, error):
     if status == 'completed': run.pop('error', None) # its kernel has ended, so `read_run` took it for killed
     new = run | _ending(run, status, error)
     if status == 'failed': new['error'] += _full(plan.path, new['error'])
-    if new != run: write_json(plan.path/'run.json', scrubbed(new))
+    if new != run: write_json(plan.path/RunFiles.manifest, scrubbed(new))
     return settle(plan.path) if new['status'] == 'killed' else new
 
 # %% ../../nbs/runs/07_execute.ipynb #c7436af0
@@ -188,7 +188,7 @@ def _prepare(plan, anew):
     "Make room for a run, or leave what it can go on from; returns the manifest it goes on from"
     old = read_run(plan.path, held=True)
     if old and old['status'] == 'killed': settle(plan.path)
-    begun = any((plan.path/'checkpoints').glob('checkpoint-*')) or any((plan.path/'stages').glob('*'))
+    begun = any((plan.path/RunFiles.checkpoints).glob('checkpoint-*')) or any((plan.path/RunFiles.stages).glob('*'))
     goes_on = old and old['status'] != 'completed' and begun and not anew
     if goes_on: refuse_other(plan.path, plan.changed)
     else: set_aside(plan.lab, plan.path)
@@ -225,7 +225,7 @@ def _judged(plan, run):
     said = kept_estimate(plan.lab, plan.inputs)
     if said and run['status'] == 'completed' and not run.get('attempts'):
         run['estimate'] = compared(said, run['used'] | dict(seconds=seconds_since(run['start']) - seconds_since(run['end'])))
-        write_json(plan.path/'run.json', scrubbed(run))
+        write_json(plan.path/RunFiles.manifest, scrubbed(run))
     return run
 
 # %% ../../nbs/runs/07_execute.ipynb #6a96eee9
@@ -249,7 +249,7 @@ def _probed(plan, show):
     "What the first steps of a training said of the rest"
     with watching(plan.path, show): status,error = _papermill(plan, Variables(estimate='1').environ(), False)
     if status == 'interrupted': raise KeyboardInterrupt
-    try: return msgspec.json.decode((plan.path/'estimate.json').read_bytes())
+    try: return msgspec.json.decode((plan.path/RunFiles.estimate).read_bytes())
     except FileNotFoundError: raise LabError(f"{plan.notebook.stem} cannot be estimated: {error.removeprefix('LabError: ') or 'it trains nothing with the inventory, so there are no steps to time'}") from None
 
 # %% ../../nbs/runs/07_execute.ipynb #10f659eb

@@ -17,7 +17,7 @@ from ..lab import Lab, LabError, export_inventory, open_lab, read_lab, shown, va
 from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
 from ..notebooks import convert, overrides, read_notebook, read_parameters, sensible, ways
-from .results import hold, now, process_facts, read_run, set_aside
+from .results import RunFiles, hold, now, process_facts, read_run, set_aside
 from ..data.rows import file_hash, write_atomic, write_json
 from ..data.task import check_data
 from fastcore.basics import patch
@@ -52,7 +52,8 @@ class Run:
     ):
         self.lab, self.path, self.manifest, self.base, self._beat = lab, path, manifest, base, 0.
         self._bar, self._lock, self.held = Bar(), threading.Lock(), ExitStack()
-        self.final, self.checkpoints, self.eval, self.plots = (path/o for o in ('final', 'checkpoints', 'eval', 'plots'))
+        self.final, self.checkpoints = path/RunFiles.final, path/RunFiles.checkpoints
+        self.eval, self.plots = path/RunFiles.evaluation, path/RunFiles.plots
 
     @property
     def name(self)->str: return self.path.name
@@ -72,7 +73,7 @@ def record(self:Run, **facts):
     if self.manifest['status'] != 'running': self.held.close()
 
 @patch
-def _write(self:Run): write_json(self.path/'run.json', scrubbed(self.manifest))
+def _write(self:Run): write_json(self.path/RunFiles.manifest, scrubbed(self.manifest))
 
 @patch
 def progress(self:Run, stage:str, done:int, total:int, note:str=''):
@@ -120,7 +121,7 @@ def kept(self:Run,
     of:object      # What the result hangs on besides the run's inputs
 )->object:         # The result, as JSON gives it back: tuples are lists
     "A stage's result, from before the run was cut short if it was and had come that far"
-    file, key = self.path/'stages'/f'{name}.json', hashlib.sha256(msgspec.json.encode(of)).hexdigest()
+    file, key = self.path/RunFiles.stages/f'{name}.json', hashlib.sha256(msgspec.json.encode(of)).hexdigest()
     if self.resumed and file.exists() and (old := msgspec.json.decode(file.read_bytes()))['key'] == key: return old['value']
     value = msgspec.json.encode(make())
     write_atomic(file, b'{"key":"%s","value":%s}' % (key.encode(), value))
@@ -174,7 +175,7 @@ def outcome(
 )->dict:      # {'weights', 'metrics'}, None where there are none
     "Hashes of the model and of its scores"
     from embed_lab.models.base import weights_hash
-    final, scores = path/'final', path/'eval'/'gold_metrics.json'
+    final, scores = path/RunFiles.final, path/RunFiles.gold_metrics
     return dict(weights=weights_hash(final) if any(final.rglob('*.safetensors')) else None, metrics=file_hash(scores) if scores.exists() else None)
 
 # %% ../../nbs/runs/04_record.ipynb #35c439f7
@@ -182,7 +183,7 @@ def outcome(
 def finish(self:Run, **headline):
     "The run is complete; `headline` is what a list of runs shows of it"
     from embed_lab.runs.card import write_card
-    shutil.rmtree(self.path/'stages', ignore_errors=True)
+    shutil.rmtree(self.path/RunFiles.stages, ignore_errors=True)
     log_look(self.lab, self.path, self.manifest['inputs'])
     write_card(self.path, self.manifest)
     status = 'running' if variables().run else 'completed'
@@ -197,7 +198,7 @@ pulse = 10 # Seconds between heartbeats while nothing else is recorded
 def beat(self:Run):
     "Say that the process lives, unless it just said something"
     with self._lock:
-        if self.manifest['status'] != 'running' or time.monotonic() - self._beat < pulse or not (self.path/'run.json').exists(): return
+        if self.manifest['status'] != 'running' or time.monotonic() - self._beat < pulse or not (self.path/RunFiles.manifest).exists(): return
         self.manifest['heartbeat'], self._beat = now(), time.monotonic()
         self._write()
 
@@ -346,6 +347,6 @@ def start(
     run = Run(lab, path, facts, base)
     run.held = _claimed(lab, path, nb, facts, scratch=given is None)
     run.record()
-    if diff: write_atomic(path/'dirty.patch.gz', gzip.compress(diff, mtime=0))
+    if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
     watch(run)
     return run

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from .execute import Plan, execute, plan
 from ..lab import Lab, LabError, Variables, plain, read_lab, shown, variables
-from .results import read_run
+from .results import RunFiles, read_run
 from ..data.rows import hashed_once, opened
 from .warm import Forked, forked, imports_of, possible, warmed
 
@@ -250,7 +250,7 @@ def dev_score(
     path:Path    # A run's folder
 )->float|None:   # None before there is a checkpoint, and for an experiment that trains nothing
     "nDCG@10 on dev of the checkpoint that is kept, or would be now"
-    file = path/'history.jsonl'
+    file = path/RunFiles.history
     found = [o['dev'] for o in map(json.loads, file.read_text().splitlines()) if 'dev' in o and o['step']] if file.exists() else []
     return max(found, default=None)
 

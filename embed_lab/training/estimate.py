@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from ..lab import variables
 from ..runs.record import folder_bytes, peak_memory
-from ..runs.results import seconds_since
+from ..runs.results import RunFiles, seconds_since
 from ..data.rows import write_json
 
 # %% ../../nbs/training/08_estimate.ipynb #bfc3f28d
@@ -137,7 +137,7 @@ def probe(
     took = timed(make(rows, batch_size), 12, save=True)
     each, checkpoint = took['steps'][1:] or took['steps'], folder_bytes(run.checkpoints)
     seconds = {'before training': before, 'training': took['total'] * sum(each)/len(each), 'checkpoints': evals * took['save']} | _read(run, readings)
-    write_json(run.path/'estimate.json', dict(seconds=seconds, steps=took['total'], timed=len(each), memory=peak_memory(), free_memory=free_memory(),
+    write_json(run.path/RunFiles.estimate, dict(seconds=seconds, steps=took['total'], timed=len(each), memory=peak_memory(), free_memory=free_memory(),
         disk=min(evals, 2) * checkpoint + sum(o.stat().st_size for o in run.checkpoints.rglob('*.safetensors')), checkpoint=checkpoint,
         batch_size=batch_size, largest_batch=largest_batch(peaks, free_memory(), len(rows)) if len(peaks) > 1 else None))
     raise Probed('the estimate is made')
