@@ -42,7 +42,10 @@ def _there(folder, pattern):
     return [*getattr(read_lab(path), folder).glob(pattern)] if path else []
 
 def _experiments(): return sorted(o.stem for o in _there('experiments', '*.ipynb'))
-def _runs(): return sorted(o.parent.name for o in _there('results', '*/run.json'))
+
+def _runs():
+    from embed_lab.runs.results import RunFiles
+    return sorted(o.parent.name for o in _there('results', f'*/{RunFiles.manifest}'))
 
 def _recipes():
     from embed_lab.labs.recipes import recipes
