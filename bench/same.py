@@ -5,10 +5,11 @@
 Each checkout makes a lab on the head of the sample with its own `emb`, in its own processes, and runs every recipe on one thread in
 float32. Compared are the weights, the training history, the scores, the scores of every query and the verdicts of `emb compare`.
 With --keep a second call leaves alone what was run already from the same sources. About five minutes a checkout on two quiet cores."""
-import argparse, json, os, re, shutil, subprocess, sys, tempfile, time, tomllib
+import json, os, re, shutil, subprocess, sys, tempfile, time, tomllib
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
+from arguments import known, parser
 
 short = dict(epochs='2', batch_size='32', max_length='64')
 recipes = { # in the order of running: distil learns from the re-ranker
@@ -151,13 +152,13 @@ def judged(compared:dict)->dict: # Recipe or pair → its scores or verdict
     return scores | {f"{names.get(o['ours'], o['ours'])} v {names.get(o['theirs'], o['theirs'])}": settled(o['verdict']) for o in compared['pairs']}
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p = parser(__doc__)
     p.add_argument('before', type=Path)
     p.add_argument('after', type=Path)
     p.add_argument('--keep', type=Path, help='a folder for the two labs; a temporary one unless named')
-    p.add_argument('--recipe', action='append', choices=[*recipes], help='one recipe, repeatable; all when none is named')
+    p.add_argument('--recipe', action='append', type=known(recipes, 'recipe'), help='repeatable; all when none is named')
     p.add_argument('--minilm', action='store_true', help='all six layers of MiniLM rather than two')
-    args = p.parse_args()
+    args = p.parse_intermixed_args()
     home = (args.keep or Path(tempfile.mkdtemp(prefix='same_'))).resolve()
     base = base_model(home/('minilm' if args.minilm else 'base'), None if args.minilm else 2)
     some = [o for o in recipes if o in (args.recipe or recipes) or o == 'rerank' and 'distil' in (args.recipe or ())]

@@ -4,11 +4,12 @@
 
 One checkout gives one column, two give before and after. Nothing of the package is imported, so any checkout will do, the flat
 layout from before the rooms included."""
-import argparse, ast, json, re
+import ast, json, re
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from arguments import parser
 
 rooms = '', 'data', 'models', 'runs', 'training', 'evaluation', 'delivery', 'labs', 'cli' # in the order of the stream; '' is the root
 flat = dict(data='rows task sample texts leaks check report split metrics',               # where modules of the flat layout belong
@@ -233,11 +234,11 @@ def table(columns:dict)->str: # Heading → figures
     return '\n'.join('  '.join([r[0].ljust(widths[0]), *(o.rjust(w) for o,w in zip(r[1:], widths[1:]))]).rstrip() for r in rows)
 
 def main():
-    p = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    p = parser(__doc__)
     p.add_argument('checkout', nargs='*', type=Path, help='one folder, or two: before and after; this checkout when none is named')
     p.add_argument('--json', action='store_true', help='the figures as JSON')
     p.add_argument('--names', action='store_true', help='also list what was counted, of the last checkout')
-    args = p.parse_args()
+    args = p.parse_intermixed_args()
     roots = args.checkout or [Path(__file__).resolve().parent.parent]
     if len(roots) > 2: p.error('one checkout, or two: before and after')
     for o in roots:
