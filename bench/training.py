@@ -54,7 +54,7 @@ def ours(name, train, clock):
     from embed_lab.models.base import find_model, keep_memory, minilm
     from embed_lab.runs.record import rehearsal
     keep_memory()
-    t.Trainer = clock(t.Trainer)
+    t.LabTrainer = clock(t.LabTrainer)
     few = train.select(range(4))
     t.train(Splits(train, few, few), rehearsal(find_model(minilm), seed=1), loss='in-batch', epochs=1, batch_size=batch, lr=1e-4, max_length=lengths.get(name, 128), evals=1)
 
