@@ -3,7 +3,7 @@ import gc, logging, sys, warnings
 from time import process_time
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from conftest import sh
+from support import sh
 from embed_lab.training.contract import Contract, check, contract, contracts, ordered, refuse, register
 from embed_lab.lab import LabError
 

@@ -1,10 +1,8 @@
 "A disk that is full or may not be written to is said in a line, and costs nothing that was there"
 import os, shutil, signal, subprocess, time
 import pytest
-from conftest import bin, exp
+from support import bin, content, exp, manifest, whole_run_path as name
 from fastcore.nbio import mk_cell, read_nb, write_nb
-from test_lab import content, manifest
-from test_resume import name
 
 def mounting(script, lab):
     "Run a script in a place where it may mount, in the lab; the mounts are gone when it ends"

@@ -3,11 +3,8 @@ import json, os, shutil, signal, subprocess
 from types import SimpleNamespace
 from unittest.mock import patch
 import pytest
-from conftest import bin, emb, exp, made_lab, whole_run
+from support import bin, content, emb, exp, made_lab, manifest, wait_for, whole_run
 from fastcore.nbio import mk_cell, read_nb, write_nb
-from test_lab import content, manifest
-from test_recipes_models import bert # noqa: F401, a fixture
-from test_sweep import wait_for
 
 def test_it_leaves_nothing_and_changes_nothing(whole, tmp_path):
     lab = shutil.copytree(whole, tmp_path/'lab')

@@ -2,7 +2,7 @@
 import json, os, re, shutil, signal, subprocess, sys, time, tomllib
 from pathlib import Path
 import msgspec, pytest
-from conftest import bin, emb, root, sh, too_fast
+from support import bin, content, emb, files, manifest, root, sh, too_fast
 
 made = '''.gitattributes .gitignore AGENTS.md README.md settings.ini pyproject.toml
 data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl data/guard.jsonl
@@ -10,10 +10,6 @@ experiments/exp_01_baseline.ipynb experiments/exp_02_in_batch.ipynb
 inventory/__init__.py inventory/_modidx.py inventory/datasets.py inventory/preprocess.py inventory/train.py inventory/evaluate.py inventory/plotting.py
 nbs/00_datasets.ipynb nbs/01_preprocess.ipynb nbs/02_train.ipynb nbs/03_evaluate.ipynb nbs/04_plotting.ipynb
 results/.gitkeep results/exp_01_baseline/.gitkeep results/exp_02_in_batch/.gitkeep'''.split()
-
-def files(folder): return sorted(str(o.relative_to(folder)) for o in folder.rglob('*') if o.is_file() and '__pycache__' not in o.parts)
-def content(folder): return {o: (folder/o).read_bytes() for o in files(folder)}
-def manifest(run): return json.loads((run/'run.json').read_text())
 
 # the sample, and init
 

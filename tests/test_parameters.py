@@ -2,7 +2,7 @@
 import ast, json, re
 from typing import Any, Literal, Optional, Union
 import pytest
-from conftest import bin, emb, sh
+from support import bin, emb, sh
 from hypothesis import example, given, settings, strategies as st
 from embed_lab.lab import LabError
 from embed_lab.notebooks import Parameter, convert

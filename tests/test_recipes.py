@@ -3,7 +3,7 @@ import json, os, shutil, sys
 from itertools import product
 from pathlib import Path
 import pytest
-from conftest import bin, emb, root, sh
+from support import bin, emb, root, sh
 from embed_lab.data.rows import read_rows, write_rows
 
 hinge = root/'tests'/'plugin'

@@ -1,8 +1,7 @@
 "Recipes with a second model: a cross-encoder behind a search, and a teacher behind a student"
 import json, shutil
 import pytest
-from conftest import bin, emb, sh
-from test_lab import manifest
+from support import bin, emb, manifest, sh
 
 things = dict(router='wifi', headset='earphones', light='lamp', kettle='boiler', camera='picture', thermostat='heat', doorbell='ding')
 deeds = 'reset pair clean repair open charge mount unlock move sell lend paint lift drop buy store carry hide sort test name wrap cut heat'.split()

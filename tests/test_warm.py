@@ -3,11 +3,9 @@ import json, os, signal, subprocess, sys, textwrap
 from pathlib import Path
 import papermill as pm
 import pytest
-from conftest import bin, emb
+from support import bin, emb, manifest, wait_for
 from embed_lab.runs.engine import SocketManager
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
-from test_lab import manifest
-from test_sweep import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='processes are forked on Linux alone')
 exp = 'exp_02_in_batch'
