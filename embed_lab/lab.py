@@ -15,7 +15,7 @@ from pathlib import Path
 
 # %% ../nbs/00_lab.ipynb #0513fc64
 class LabError(Exception):
-    "Something its reader can mend: the message names the thing, the place and the next step"
+    "A mistake its reader can fix: the message names the thing, the place and the next step"
     def _render_traceback_(self)->list: # Lines that IPython shows instead of a stack
         return [f"{type(self).__name__}: {self}"]
 
@@ -41,7 +41,7 @@ def installed(
     module:str,      # What will be imported, such as `plotly.graph_objects`
     extra:str='lab'  # The extra of this package that brings it
 ):                   # Raises `LabError` when it is not there
-    "Refuse to go on without a package, naming the extra that brings it"
+    "Refuse to continue without a package, naming the extra that brings it"
     from importlib.util import find_spec
     name = module.split('.')[0]
     if find_spec(name) is None: raise LabError(f"`{name}` is not installed: pip install 'embed-lab[{extra}]'")
@@ -57,7 +57,8 @@ def need(
     return importlib.import_module(module)
 
 # %% ../nbs/00_lab.ipynb #1f15e904
-if not os.environ.keys() & {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}: os.environ['GOMP_SPINCOUNT'] = '1000' # turns of a thread that waits, before it sleeps
+if not os.environ.keys() & {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'}:
+    os.environ['GOMP_SPINCOUNT'] = '1000' # turns of a thread that waits, before it sleeps
 
 # %% ../nbs/00_lab.ipynb #508432cd
 variable_prefix = 'EMB_'
@@ -113,11 +114,13 @@ def read_lab(
     path = Path(path).resolve()
     try: cfg = Config(path, 'settings.ini', interpolation=None)
     except (Error, UnicodeDecodeError) as e:
-        raise LabError(f"{path/'settings.ini'}: not readable as settings ({str(e).splitlines()[0]}); compare it with a fresh `emb init`") from None
+        why = str(e).splitlines()[0]
+        raise LabError(f"{path/'settings.ini'}: not readable as settings ({why}); compare it with a fresh `emb init`") from None
     got = {k: cfg.get(k, v) for k,v in settings.items()}
-    if got['corpus'] not in ('open', 'fixed'): raise LabError(f"{path/'settings.ini'}: corpus = {got['corpus']}; write `open` or `fixed`")
+    if got['corpus'] not in ('open', 'fixed'):
+        raise LabError(f"{path/'settings.ini'}: corpus = {got['corpus']}; write `open` or `fixed`")
     try: seed = int(got.pop('seed'))
-    except ValueError: raise LabError(f"{path/'settings.ini'}: seed is no whole number; write `seed = 42`") from None
+    except ValueError: raise LabError(f"{path/'settings.ini'}: seed is not a whole number; write `seed = 42`") from None
     dirs = {k: path/got.pop(k) for k in ('inventory', 'nbs', 'data', 'experiments', 'results')}
     return Lab(path, **dirs, seed=seed, **got)
 
@@ -133,7 +136,7 @@ def find_lab(
 def shown(
     path:str|Path  # A file or folder
 )->str:            # Relative to the lab around it, if there is one
-    "A path as it stands in messages"
+    "A path as messages give it"
     path = Path(path).resolve()
     root = find_lab(path.parent)
     return str(path.relative_to(root)) if root else str(path)
@@ -181,7 +184,8 @@ def open_lab(
 )->Lab:                       # Raises `LabError` outside any lab, and in one that this toolkit does not serve
     "The lab around `start`, with its folder put first on the import path"
     path = find_lab(start)
-    if path is None: raise LabError(f"no settings.ini in {Path(start or Path.cwd()).resolve()} or above: make a lab with `emb init`, or change into one")
+    here = Path(start or Path.cwd()).resolve()
+    if path is None: raise LabError(f"no settings.ini in {here} or above: make a lab with `emb init`, or change into one")
     refuse_foreign_toolkit(made_with(path))
     lab = read_lab(path)
     if str(lab.path) in sys.path: sys.path.remove(str(lab.path))

@@ -18,7 +18,7 @@ from .lab import LabError, shown
 def read_notebook(
     path:str|Path  # An .ipynb file
 )->dict:           # Its JSON, with each cell's source joined to one text
-    "A notebook as plain JSON; raises `LabError` when it is none"
+    "A notebook as plain JSON; raises `LabError` when the file is not one"
     path = Path(path)
     try: nb = json.loads(path.read_bytes()) # papermill writes `-p lr nan` as NaN, which strict JSON forbids
     except FileNotFoundError: raise LabError(f"{shown(path)}: no such notebook") from None
@@ -32,7 +32,8 @@ def code_hash(
 )->str:            # 'sha256:…' over its code cells
     "Identity of a notebook's code, blind to prose, outputs and parameters"
     tags = {'parameters', 'injected-parameters'}
-    code = [c['source'] for c in read_notebook(path)['cells'] if c['cell_type'] == 'code' and not tags & set(c['metadata'].get('tags', []))]
+    cells = [c for c in read_notebook(path)['cells'] if c['cell_type'] == 'code']
+    code = [c['source'] for c in cells if not tags & set(c['metadata'].get('tags', []))]
     return 'sha256:' + hashlib.sha256(msgspec.json.encode(code)).hexdigest()
 
 # %% ../nbs/01_notebooks.ipynb #a7feba5c
@@ -46,7 +47,8 @@ class Parameter:
     kind:str        # The type as it is written, such as `str | None`
 
 # %% ../nbs/01_notebooks.ipynb #7b967e52
-_types = dict(int=int, float=float, str=str, bool=bool, list=list, dict=dict, List=list, Dict=dict, Any=Any, Literal=Literal, Optional=Optional, Union=Union)
+_types = dict(int=int, float=float, str=str, bool=bool, list=list, dict=dict, List=list, Dict=dict,
+    Any=Any, Literal=Literal, Optional=Optional, Union=Union)
 
 def _type(node):
     match node:
@@ -78,7 +80,7 @@ def _fit(kind, value):
     if base is float and type(value) is int: value = float(value)
     if base not in _plain or type(value) is not base: raise ValueError
     if base is float and not math.isfinite(value) or base is int and not -2**63 <= value < 2**63: raise ValueError
-    if base is str: value.encode() # half of a surrogate pair is no text
+    if base is str: value.encode() # half of a surrogate pair is not text
     if base is list: return [_fit(args[0] if args else Any, o) for o in value]
     if base is dict: return {_fit(str, k): _fit(args[1] if args else Any, v) for k,v in value.items()}
     return value
@@ -88,7 +90,9 @@ def _annotated(node, where):
     text = isinstance(node, ast.Constant) and isinstance(node.value, str)
     hint = node.value if text else ast.unparse(node)
     try: return _type(node), hint
-    except Exception: raise LabError(f"{where}: `{hint}` is no type known here; use {', '.join(_types)}, and str for the keys of a dict") from None
+    except Exception:
+        known = ', '.join(_types)
+        raise LabError(f"{where}: `{hint}` is not a type known here; use {known}, and str for the keys of a dict") from None
 
 def _parameter(node, comment, where):
     target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else getattr(node, 'target', None)
@@ -96,11 +100,16 @@ def _parameter(node, comment, where):
         raise LabError(f"{where}: write one `name: type = value` a line, and move everything else below the parameters cell")
     name = target.id
     try: default = ast.literal_eval(node.value)
-    except (ValueError, TypeError): raise LabError(f"{where}: `{name}` is computed, so it would not follow an override; move the line below the parameters cell, or write a plain value") from None
-    kind, hint = (type(default), type(default).__name__) if isinstance(node, ast.Assign) else _annotated(node.annotation, where)
-    if kind is type(None): raise LabError(f"{where}: None does not say what else `{name}` may be; write `{name}: int | None = None`")
+    except (ValueError, TypeError):
+        raise LabError(f"{where}: `{name}` is computed, so it would not follow an override; "
+            "move the line below the parameters cell, or write a plain value") from None
+    plain = isinstance(node, ast.Assign)
+    kind, hint = (type(default), type(default).__name__) if plain else _annotated(node.annotation, where)
+    if kind is type(None):
+        raise LabError(f"{where}: None does not say what else `{name}` may be; write `{name}: int | None = None`")
     try: return Parameter(name, kind, _fit(kind, default), comment, hint)
-    except (ValueError, OverflowError): raise LabError(f"{where}: `{name}` is {hint}, and its default {default!r} is not; mend one of the two") from None
+    except (ValueError, OverflowError):
+        raise LabError(f"{where}: `{name}` is {hint}, and its default {default!r} is not; correct one of the two") from None
 
 # %% ../nbs/01_notebooks.ipynb #b0d46a8e
 def read_parameters(
@@ -110,16 +119,21 @@ def read_parameters(
     path, res = Path(path), {}
     cells = [(c['source'], c['metadata'].get('tags', [])) for c in read_notebook(path)['cells']]
     cell = next((o for o,tags in cells if 'parameters' in tags), None)
-    if cell is None: raise LabError(f"{shown(path)}: no cell is tagged `parameters`; tag the first code cell (nbdev-clean removes the tag unless `allowed_cell_metadata_keys = [\"tags\"]`)")
-    if any('injected-parameters' in tags for _,tags in cells): raise LabError(f"{shown(path)}: carries the overrides of an earlier run; delete the cell tagged `injected-parameters`")
+    if cell is None:
+        raise LabError(f"{shown(path)}: no cell is tagged `parameters`; tag the first code cell "
+            '(nbdev-clean removes the tag unless `allowed_cell_metadata_keys = ["tags"]`)')
+    if any('injected-parameters' in tags for _,tags in cells):
+        raise LabError(f"{shown(path)}: has the overrides of an earlier run; delete the cell tagged `injected-parameters`")
     try: nodes = ast.parse(cell).body
-    except (SyntaxError, ValueError) as e: raise LabError(f"{shown(path)}: the parameters cell does not parse ({e})") from None
-    said = {t.start[0]: t.string.lstrip('# ') for t in tokenize.generate_tokens(io.StringIO(cell).readline) if t.type == tokenize.COMMENT}
+    except (SyntaxError, ValueError) as e:
+        raise LabError(f"{shown(path)}: the parameters cell does not parse ({e})") from None
+    tokens = tokenize.generate_tokens(io.StringIO(cell).readline)
+    comments = {t.start[0]: t.string.lstrip('# ') for t in tokens if t.type == tokenize.COMMENT}
     for o in nodes:
         if isinstance(o, ast.ImportFrom) and o.module in ('typing', '__future__'): continue
         where = f"{shown(path)}, parameters line {o.lineno}"
-        p = _parameter(o, said.get(o.end_lineno) or said.get(o.lineno, ''), where)
-        if p.name in res: raise LabError(f"{where}: `{p.name}` stands there twice; keep one")
+        p = _parameter(o, comments.get(o.end_lineno) or comments.get(o.lineno, ''), where)
+        if p.name in res: raise LabError(f"{where}: `{p.name}` is assigned twice; keep one")
         res[p.name] = p
     return res
 
@@ -159,9 +173,11 @@ def nearest(
 def _way(name, kind, hint, help): return Parameter(name, Optional[kind], None, help, hint)
 
 ways = {o.name: o for o in (
-    _way('precision', Literal['fp32', 'bf16'], "'fp32' | 'bf16' | None", 'of products, in training and encoding; None: whatever is faster here'),
+    _way('precision', Literal['fp32', 'bf16'], "'fp32' | 'bf16' | None",
+        'of products, in training and encoding; None: whatever is faster here'),
     _way('threads', int, 'int | None', 'of torch; None: as many as there are cores'),
-    _way('chunk', int, 'int | None', 'tokens a CPU reads at once, texts of about one length; 0: whole batches, padded; None: 512'),
+    _way('chunk', int, 'int | None',
+        'tokens a CPU reads at once, texts of about one length; 0: whole batches, padded; None: 512'),
     _way('devices', int, 'int | None', 'that share each batch in training; None: one'),
     _way('attention_dropout', float, 'float | None', 'in training, which forces slow attention on a CPU; None: none'))}
 
@@ -172,7 +188,8 @@ def sensible(
     least = dict(threads=1, chunk=0, devices=1, attention_dropout=0)
     for k in least.keys() & values.keys():
         if values[k] is not None and (values[k] < least[k] or k == 'attention_dropout' and values[k] >= 1):
-            raise LabError(f"{k} is {values[k]}; give {least[k]} or more{', and less than 1' if k == 'attention_dropout' else ''}, or leave it out")
+            below = ', and less than 1' if k == 'attention_dropout' else ''
+            raise LabError(f"{k} is {values[k]}; give {least[k]} or more{below}, or leave it out")
     return values
 
 # %% ../nbs/01_notebooks.ipynb #a9f0ca08

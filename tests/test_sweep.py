@@ -40,7 +40,7 @@ def test_the_best_by_dev_comes_first(shared):
     best = max(means, key=means.get)
     assert f'{means[best]:.3f}' in out and f'lr={best}' in out and f'lr={min(means, key=means.get)}' not in out
 
-@pytest.mark.parametrize('args, said', [(['-g', 'lr'], 'is no axis of a grid'), (['-g', 'lr=.1,high'], 'in the point lr=high'), (['-g', 'speed=1,2'], 'no parameter `speed`'),
+@pytest.mark.parametrize('args, said', [(['-g', 'lr'], 'is not an axis of a grid'), (['-g', 'lr=.1,high'], 'in the point lr=high'), (['-g', 'speed=1,2'], 'no parameter `speed`'),
     (['-g', 'lr=1', '-p', 'lr', '2'], 'leave out one of the two'), (['--points', 'none.jsonl'], 'none.jsonl'), (['-g', 'lr=1', '--jobs', '0'], 'ask for 1 or more'), (['-g', 'seed=1', '--seeds', '2'], 'say the same')])
 def test_what_will_not_do_is_said_before_anything_runs(shared, args, said):
     before = sorted((shared/'results').iterdir())

@@ -9,6 +9,7 @@ __all__ = ['holds', 'marks', 'judged', 'section', 'placed', 'write_card']
 from pathlib import Path
 import msgspec
 from ..data.rows import write_atomic
+from ..lab import count
 from .results import RunFiles
 from ..data.metrics import written
 
@@ -28,15 +29,18 @@ def judged(
 )->str:             # A sentence
     "Whether the tuned model is better than its base, in words"
     g, n = metrics['gain']['ndcg@10'], metrics['queries']
-    word = 'better than' if g['low'] > 0 else 'worse than' if g['high'] < 0 else 'not told apart from'
-    return f"On {what} this model is {word} its base on these queries: nDCG@10 {g['mean']:+.3f}, 95 % interval [{g['low']:+.3f}, {g['high']:+.3f}] over {n:,} queries, one seed. The noise between seeds is not in that interval."
+    word = 'better than' if g['low'] > 0 else 'worse than' if g['high'] < 0 else 'not distinguishable from'
+    interval = f"95 % interval [{g['low']:+.3f}, {g['high']:+.3f}] over {count(n, 'query', 'queries')}, one seed"
+    return (f"On {what} this model is {word} its base on these queries: nDCG@10 {g['mean']:+.3f}, {interval}. "
+        "The noise between seeds is not in that interval.")
 
 # %% ../../nbs/runs/03_card.ipynb #f55a5b78
 def _scores(systems): # System → measure → `mean`, `low` and `high`
     "Scores of every system, with intervals"
     names = {'ndcg@10': 'nDCG@10', 'mrr@10': 'MRR@10', 'recall@10': 'recall@10'}
     def score(o): return f"{o['mean']:.3f} [{o['low']:.3f}, {o['high']:.3f}]"
-    return _table(['system', *names.values()], [[written.get(k, k), *(score(o[m]) for m in names)] for k,o in systems.items()])
+    rows = [[written.get(k, k), *(score(o[m]) for m in names)] for k,o in systems.items()]
+    return _table(['system', *names.values()], rows)
 
 # %% ../../nbs/runs/03_card.ipynb #9b83558c
 holds = dict(open='for passages it has never seen, as long as they are of the kind that gold was searched in',
@@ -45,7 +49,10 @@ holds = dict(open='for passages it has never seen, as long as they are of the ki
 def _good(metrics, guard, corpus, leaks):
     "What a model is good for, as far as it was measured"
     allowed = ''.join(f'\n> **Allowed leak:** {o}. The scores are too high by an unknown amount.\n' for o in leaks)
-    return f"""**Intended use.** Retrieval: ranking passages by similarity to a query. The scores below were measured on {metrics['queries']:,} queries against {metrics['documents']:,} documents and hold {holds[corpus]}. Other languages, domains and tasks were not measured.
+    size = f"{count(metrics['queries'], 'query', 'queries')} against {count(metrics['documents'], 'document')}"
+    rest = 'Other languages, domains and tasks were not measured.'
+    use = f"The scores below were measured on {size} and hold {holds[corpus]}."
+    return f"""**Intended use.** Retrieval: ranking passages by similarity to a query. {use} {rest}
 
 {judged(metrics)}
 
@@ -59,8 +66,9 @@ Means over gold's queries with 95 % intervals."""
 def _recipe(run):
     "What a model was trained with, in a line"
     hw, git, packages = run['hardware'], run.get('git'), run['environment']['packages']
+    commit = f"commit {_code(git['commit'][:10])}{' with uncommitted edits' if git['dirty'] else ''}" if git else ''
     made = [f"experiment {_code(run['experiment'])}", f"loss {_code(run['loss'])}" if run.get('loss') else '',
-        f"commit {_code(git['commit'][:10])}{' with uncommitted edits' if git['dirty'] else ''}" if git else '', f"{hw.get('device', '')} {hw.get('precision', '')}".strip(),
+        commit, f"{hw.get('device', '')} {hw.get('precision', '')}".strip(),
         *(f'{k} {v}' for k,v in packages.items() if k in ('embed-lab', 'sentence-transformers', 'torch'))]
     return ', '.join(filter(None, made))
 
@@ -68,9 +76,10 @@ def _recipe(run):
 def _made(run):
     "What went into a model"
     i = run['inputs']
-    def told(v): return Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v # where it lies is nobody's business
+    def told(v): return Path(v).name if isinstance(v, str) and Path(v).is_absolute() else v # where it lies is private
     params = _table(['parameter', 'value'], [[k, _code(told(v))] for k,v in i['parameters'].items()])
-    data = _table(['file', 'rows', 'sha256'], [[_code(k), f"{v['lines']:,}", _code(v['sha256'].removeprefix('sha256:'))] for k,v in i['data'].items()])
+    files = [[_code(k), f"{v['lines']:,}", _code(v['sha256'].removeprefix('sha256:'))] for k,v in i['data'].items()]
+    data = _table(['file', 'rows', 'sha256'], files)
     return f"""**Recipe:** {_recipe(run)}.
 
 {params}

@@ -16,7 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..lab import Lab, LabError, Variables, need, plain, shown, variables
+from ..lab import Lab, LabError, Variables, count, need, plain, shown, variables
 from .looks import log_look
 from .manifest import environment, git_facts
 from .results import RunFiles, hold, now, read_run, set_aside
@@ -28,14 +28,17 @@ from ..data.task import present
 def parts(
     lab:Lab,   # The lab
     plans:list # `Plan`s
-)->list:       # Files of the lab; raises `LabError` for one that lies outside
+)->list:       # Files of the lab; raises `LabError` for one that is outside
     "What runs read"
-    folders = {Path(lab.path/v) for p in plans for v in p.inputs['parameters'].values() if isinstance(v, str) and v and (lab.path/v).is_dir()}
+    values = {v for p in plans for v in p.inputs['parameters'].values() if isinstance(v, str) and v}
+    folders = {Path(lab.path/v) for v in values if (lab.path/v).is_dir()}
     for o in folders | {lab.data, lab.inventory, lab.nbs}:
-        if not o.resolve().is_relative_to(lab.path.resolve()): raise LabError(f'{shown(o)} lies outside of the lab, where other machines have no part of it; move it into the lab, or run without --ray')
-    found = [lab.path/'settings.ini', lab.path/'pyproject.toml', *lab.nbs.glob('*.ipynb'), *lab.inventory.rglob('*.py'), *{p.notebook for p in plans}, *present(lab.data).values(),
-        *(f for o in folders if any((o/k).is_file() for k in ('modules.json', 'config.json')) for f in o.rglob('*') if f.is_file())]
-    return sorted({o for o in found if o.is_file()})
+        if o.resolve().is_relative_to(lab.path.resolve()): continue
+        raise LabError(f'{shown(o)} is outside the lab, so other machines do not have it; move it into the lab, or run without --ray')
+    models = [o for o in folders if any((o/k).is_file() for k in ('modules.json', 'config.json'))]
+    found = {lab.path/'settings.ini', lab.path/'pyproject.toml', *lab.nbs.glob('*.ipynb'), *lab.inventory.rglob('*.py')}
+    found |= {*present(lab.data).values(), *(p.notebook for p in plans), *(f for o in models for f in o.rglob('*'))}
+    return sorted(o for o in found if o.is_file())
 
 # %% ../../nbs/runs/10_cluster.ipynb #e7679376
 def packed(
@@ -70,7 +73,8 @@ def there(
     with FileLock(f'{folder}.lock'):
         if not folder.exists():
             part = Path(tempfile.mkdtemp(prefix=f'{folder.name}_'))
-            unpacked(data(), part), part.rename(folder)
+            unpacked(data(), part)
+            part.rename(folder)
     return folder
 
 def tidied(
@@ -78,7 +82,8 @@ def tidied(
 ):
     "Delete a lab from this machine"
     folder = _place(key)
-    shutil.rmtree(folder, ignore_errors=True), Path(f'{folder}.lock').unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    Path(f'{folder}.lock').unlink(missing_ok=True)
 
 # %% ../../nbs/runs/10_cluster.ipynb #97b2b90e
 def fresh(
@@ -86,14 +91,20 @@ def fresh(
     sent:dict   # Name → what it was like when it was handed over; brought up to date
 )->Iterator:    # (name, content); content is None for what is gone
     "What is new in a run's folder"
-    def whole(o): return o.parts[0] != RunFiles.checkpoints or len(o.parts) < 3 or (path/o.parts[0]/o.parts[1]/RunFiles.seal).exists()
-    files = [r for o in sorted(path.rglob('*')) if o.is_file() and whole(r := o.relative_to(path)) and not o.name.startswith('.')]
-    for o in sorted(files, key=lambda o: (o.name in (RunFiles.seal, RunFiles.manifest), o)): # what says that others are whole comes after them
+    def whole(o):
+        if o.parts[0] != RunFiles.checkpoints or len(o.parts) < 3: return True
+        return (path/o.parts[0]/o.parts[1]/RunFiles.seal).exists()
+    found = [o.relative_to(path) for o in sorted(path.rglob('*')) if o.is_file() and not o.name.startswith('.')]
+    files = [o for o in found if whole(o)]
+    last = RunFiles.seal, RunFiles.manifest # they say that others are whole, and come after them
+    for o in sorted(files, key=lambda o: (o.name in last, o)):
         with suppress(FileNotFoundError):
             at = (path/o).stat()
             if sent.get(str(o)) != (like := (at.st_mtime_ns, at.st_size)): yield str(o), (path/o).read_bytes()
             sent[str(o)] = like
-    for o in sent.keys() - set(map(str, files)): sent.pop(o), (yield o, None)
+    for o in sent.keys() - set(map(str, files)):
+        sent.pop(o)
+        yield o, None
 
 # %% ../../nbs/runs/10_cluster.ipynb #e11a1674
 def _followed(process, path): # What is new, every second until the process has ended
@@ -106,7 +117,7 @@ def _followed(process, path): # What is new, every second until the process has 
 def left(
     path:Path,     # A run's folder
     seconds:int=60 # To wait
-):                 # Raises `LabError` where somebody still writes there after that
+):                 # Raises `LabError` where another process still writes there after that
     "Make room, once whoever wrote there has ended"
     for i in range(2*seconds, -1, -1):
         try: hold(path).close()
@@ -119,11 +130,12 @@ def left(
 def _begun(home, experiment, given, told, said): # A run's process
     words = json.dumps([str(home), experiment, given])
     env = os.environ | told | Variables(elsewhere='1').environ()
-    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', words], cwd=home, env=env,
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+    command = [sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', words]
+    return subprocess.Popen(command, cwd=home, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
+        start_new_session=True)
 
 @contextmanager
-def _ending(process, seconds=30): # Within this it may go on, and after it no more
+def _ending(process, seconds=30): # While this lasts the process may run; afterwards it is ended
     try: yield process
     finally:
         process.stdin.close()
@@ -143,7 +155,8 @@ def work(
 )->Iterator:          # (name, content) as `fresh` gives it; at last (None, (exit code, what it said))
     "One run, on a worker"
     if environment()['toolkit'] != toolkit:
-        yield None, (2, f'{socket.gethostname()} has another embed_lab than this machine; install the same one on all machines of the cluster')
+        why = 'has another embed_lab than this machine; install the same one on all machines of the cluster'
+        yield None, (2, f'{socket.gethostname()} {why}')
         return
     home = there(key, lambda: need('ray', 'ray').get(lab[0]))
     left(path := home/'results'/name)
@@ -158,12 +171,17 @@ def work(
 
 # %% ../../nbs/runs/10_cluster.ipynb #203d3b36
 def _refuse(address, seconds): # Where no cluster can be
-    if '://' in address: raise LabError(f'{plain(address)}: run `emb` on a machine of the cluster, with --ray auto; from outside of it results cannot come back while they are made')
-    if address != 'auto':
-        host, _, port = address.rpartition(':')
-        if not (host and port.isdigit()): raise LabError(f'{plain(address)} is no address of a cluster; write host:port, as `ray start --head` says it, or auto')
-        try: socket.create_connection((host, int(port)), seconds).close()
-        except OSError as e: raise LabError(f'no Ray cluster answers at {plain(address)} ({e.strerror or e}); start one with `ray start --head`, or name another') from None
+    if '://' in address:
+        raise LabError(f'{plain(address)}: run `emb` on a machine of the cluster, with --ray auto; '
+            'from outside, results cannot come back while they are made')
+    if address == 'auto': return
+    host, _, port = address.rpartition(':')
+    if not (host and port.isdigit()):
+        raise LabError(f'{plain(address)} is not an address of a cluster; write host:port, as `ray start --head` gives it, or auto')
+    try: socket.create_connection((host, int(port)), seconds).close()
+    except OSError as e:
+        raise LabError(f'no Ray cluster answers at {plain(address)} ({e.strerror or e}); '
+            'start one with `ray start --head`, or name another') from None
 
 # %% ../../nbs/runs/10_cluster.ipynb #e8d17157
 def reach(
@@ -173,10 +191,13 @@ def reach(
     "Be part of a cluster"
     _refuse(address, seconds)
     if (ray := need('ray', 'ray')).is_initialized(): return
-    need('ray._private.worker', 'ray')._worker_logs_enabled = False # it prints a node's last words to stdout, which is ours, and has no setting against it
+    # Ray prints a node's last words to stdout, which is ours, and has no setting against it
+    need('ray._private.worker', 'ray')._worker_logs_enabled = False
     try: ray.init(address=address, log_to_driver=False, logging_level='ERROR', namespace='embed_lab')
     except (ConnectionError, ValueError, RuntimeError) as e:
-        raise LabError(f'no Ray cluster can be joined at {plain(address)} ({plain(str(e)).split(". ")[0][:150]}); start one with `ray start --head`, and run `emb` on one of its machines') from None
+        why = plain(str(e)).split('. ')[0][:150]
+        raise LabError(f'no Ray cluster can be joined at {plain(address)} ({why}); '
+            'start one with `ray start --head`, and run `emb` on one of its machines') from None
 
 # %% ../../nbs/runs/10_cluster.ipynb #bd026229
 @dataclass(frozen=True)
@@ -186,10 +207,11 @@ class Wanted:
     gpus:int=0 # GPUs
 
     def __post_init__(self):
-        if min(o := (self.cpus, self.gpus)) < 0 or not any(o): raise LabError('a run needs a CPU or a GPU at least; ask for one of either')
+        both = self.cpus, self.gpus
+        if min(both) < 0 or not any(both): raise LabError('a run needs at least a CPU or a GPU; ask for one of either')
 
     @property
-    def words(self)->str: return f"{self.cpus} CPU{'s'*(self.cpus != 1)}" + (f" and {self.gpus} GPU{'s'*(self.gpus != 1)}" if self.gpus else '')
+    def words(self)->str: return count(self.cpus, 'CPU') + (f" and {count(self.gpus, 'GPU')}" if self.gpus else '')
 
 def fitting(
     has:dict,     # What a machine has, in Ray's words
@@ -201,8 +223,9 @@ def fitting(
 # %% ../../nbs/runs/10_cluster.ipynb #32e65eda
 def _room(some, wanted): # How many runs fit on all machines
     if n := sum(fitting(o, wanted) for o in some): return n
-    most = ', '.join(f"{int(o.get('CPU', 0))} CPUs and {int(o.get('GPU', 0))} GPUs" for o in some)
-    raise LabError(f'no machine of the cluster has {wanted.words}, which each run is to have; there are {most}: ask for less with --cpus and --gpus')
+    most = ', '.join(f"{count(int(o.get('CPU', 0)), 'CPU')} and {count(int(o.get('GPU', 0)), 'GPU')}" for o in some)
+    raise LabError(f'no machine of the cluster has {wanted.words}, which each run needs; '
+        f'the machines have {most}: ask for less with --cpus and --gpus')
 
 def capacity(
     wanted:Wanted # Of each
@@ -226,7 +249,8 @@ class Fleet:
         ray = need('ray', 'ray')
         self.lab, self.wanted, self.room, self.live = lab, wanted, capacity(wanted), {}
         data = packed(lab.path, parts(lab, [o.plan for o in some]))
-        self.key, self.data, self.toolkit = f'{ray.get_runtime_context().get_job_id()}_{sha256(data).hexdigest()[:12]}', ray.put(data), environment()['toolkit']
+        self.key = f'{ray.get_runtime_context().get_job_id()}_{sha256(data).hexdigest()[:12]}'
+        self.data, self.toolkit = ray.put(data), environment()['toolkit']
         self.git, self.diff = git_facts(lab)
         self.told = dict(OMP_NUM_THREADS=str(max(1, wanted.cpus)))
         if not wanted.gpus: self.told |= Variables(hardware=variables().hardware or _cpu()).environ()
@@ -235,7 +259,9 @@ class Fleet:
 def _at_home(content, path): # An executed notebook, as if it had been executed here
     nb = json.loads(content)
     meta = nb['metadata'].get('papermill', {})
-    if 'output_path' in meta: meta |= dict(output_path=str(path/f"{Path(meta['output_path']).name}"), input_path=str(path.parent.parent/'experiments'/Path(meta['input_path']).name))
+    if 'output_path' in meta:
+        source = path.parent.parent/'experiments'/Path(meta['input_path']).name
+        meta |= dict(output_path=str(path/Path(meta['output_path']).name), input_path=str(source))
     return json.dumps(nb, indent=1, ensure_ascii=False).encode()
 
 @patch
@@ -254,17 +280,20 @@ def _write(self:Fleet, path, name, content):
 
 # %% ../../nbs/runs/10_cluster.ipynb #78da6467
 @patch
-def _ready(self:Fleet, path, inputs): # What a run cannot go on from is set aside
+def _ready(self:Fleet, path, inputs): # What a run cannot resume from is set aside
     old = read_run(path, held=True)
-    if not (old and old['status'] != 'completed' and old['inputs'] == inputs and any(path.glob(f'{RunFiles.checkpoints}/*/{RunFiles.seal}'))): set_aside(self.lab, path)
+    begun = old and old['status'] != 'completed' and old['inputs'] == inputs
+    if not (begun and any(path.glob(f'{RunFiles.checkpoints}/*/{RunFiles.seal}'))): set_aside(self.lab, path)
     path.mkdir(parents=True, exist_ok=True)
 
 @patch
 def _once(self:Fleet, point):
     ray, path = need('ray', 'ray'), point.plan.path
-    begun = packed(self.lab.results, [o for o in sorted(path.rglob('*')) if o.is_file()]) if (path/RunFiles.manifest).exists() else None
+    files = [o for o in sorted(path.rglob('*')) if o.is_file()]
+    begun = packed(self.lab.results, files) if (path/RunFiles.manifest).exists() else None
     task = ray.remote(num_cpus=self.wanted.cpus, num_gpus=self.wanted.gpus, max_retries=0)(work)
-    self.live[path] = gen = task.remote(self.key, [self.data], point.plan.notebook.stem, point.plan.given, path.name, begun, self.toolkit, self.told)
+    run = point.plan.notebook.stem, point.plan.given, path.name
+    self.live[path] = gen = task.remote(self.key, [self.data], *run, begun, self.toolkit, self.told)
     try:
         for ref in gen:
             name, content = ray.get(ref)
@@ -280,7 +309,8 @@ tries = 4 # How often a run is handed out before its workers are given up on
 @patch
 def _ended(self:Fleet, path, status, error, code):
     run = read_run(path, held=True)
-    if run and run['status'] in ('running', 'killed'): write_json(path/RunFiles.manifest, run | dict(status=status, error=error, end=now()))
+    if run and run['status'] in ('running', 'killed'):
+        write_json(path/RunFiles.manifest, run | dict(status=status, error=error, end=now()))
     return code, error
 
 @patch
@@ -314,7 +344,8 @@ def close(self:Fleet):
     "Leave nothing behind"
     ray = need('ray', 'ray')
     near = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
-    left = [ray.remote(num_cpus=0)(tidied).options(scheduling_strategy=near(o['NodeID'], soft=False)).remote(self.key) for o in ray.nodes() if o['Alive']]
+    nodes = [near(o['NodeID'], soft=False) for o in ray.nodes() if o['Alive']]
+    left = [ray.remote(num_cpus=0)(tidied).options(scheduling_strategy=o).remote(self.key) for o in nodes]
     ray.wait(left, num_returns=len(left), timeout=20)
 
 # %% ../../nbs/runs/10_cluster.ipynb #08093d46
@@ -344,7 +375,8 @@ def over(
 )->Iterator[Callable]:           # As `several` gives it, for `encode_file`; raises `LabError` where there is no cluster
     "What encodes on a cluster"
     from embed_lab.models.base import overrides
-    reach(address), capacity(wanted)
+    reach(address)
+    capacity(wanted)
     ray = need('ray', 'ray')
     ref, told = ray.put(deepcopy(model).cpu()), asdict(overrides) | dict(threads=max(1, wanted.cpus))
     one = ray.remote(num_cpus=wanted.cpus, num_gpus=wanted.gpus, max_retries=tries)(_part)
@@ -353,7 +385,12 @@ def over(
         vecs = np.empty((len(texts), model.get_embedding_dimension()), np.float32)
         try:
             for at,o in jobs: vecs[at] = ray.get(o)
-        except ray.exceptions.RayTaskError as e: raise e.cause if isinstance(e.cause, LabError) else LabError(f'a worker could not encode: {plain(str(e.cause))}') from None
-        except ray.exceptions.RayError as e: raise LabError(f"the cluster's workers were lost {tries} times ({plain(str(e)).split('. ')[0][:150]}); lower batch_size, or ask for more with `wanted`") from None
+        except ray.exceptions.RayTaskError as e:
+            if isinstance(e.cause, LabError): raise e.cause from None
+            raise LabError(f'a worker could not encode: {plain(str(e.cause))}') from None
+        except ray.exceptions.RayError as e:
+            why = plain(str(e)).split('. ')[0][:150]
+            raise LabError(f"the cluster's workers were lost {tries} times ({why}); "
+                'lower batch_size, or ask for more with `wanted`') from None
         return vecs
     yield make

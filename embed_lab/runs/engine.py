@@ -22,7 +22,8 @@ class SocketManager(AsyncKernelManager):
     async def _async_pre_start_kernel(self, **kw):
         if self.folder is None and os.name == 'posix' and len(os.fsencode(gettempdir())) < 70:
             self.folder = TemporaryDirectory(prefix='embed_lab_')
-            self.connection_file, self.transport, self.ip = f'{self.folder.name}/kernel.json', 'ipc', f'{self.folder.name}/kernel'
+            self.transport, self.ip = 'ipc', f'{self.folder.name}/kernel'
+            self.connection_file = f'{self.folder.name}/kernel.json'
         return await super()._async_pre_start_kernel(**kw)
 
     async def _async_cleanup_resources(self, restart=False):
@@ -35,7 +36,8 @@ class SocketManager(AsyncKernelManager):
 class WarmProvisioner(LocalProvisioner):
     "Forks a kernel where jupyter_client would start one"
     async def launch_kernel(self, cmd, **kw):
-        if not possible() or cmd[:3] != [sys.executable, '-m', 'ipykernel_launcher']: return await super().launch_kernel(cmd, **kw)
+        ours = cmd[:3] == [sys.executable, '-m', 'ipykernel_launcher']
+        if not possible() or not ours: return await super().launch_kernel(cmd, **kw)
         try: self.process = await asyncio.to_thread(self._forked, cmd[3:], kw)
         except LabError as e:
             print(f'emb: {e}; starting one', file=sys.stderr)
@@ -52,7 +54,8 @@ class WarmManager(SocketManager):
     "One whose kernels are forked"
     async def _async_pre_start_kernel(self, **kw):
         self.kernel_id = self.kernel_id or kw.pop('kernel_id', None) or os.urandom(16).hex()
-        if self.provisioner is None: self.provisioner = WarmProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
+        if self.provisioner is None:
+            self.provisioner = WarmProvisioner(kernel_id=self.kernel_id, kernel_spec=self.kernel_spec, parent=self)
         return await super()._async_pre_start_kernel(**kw)
 
     pre_start_kernel = _async_pre_start_kernel

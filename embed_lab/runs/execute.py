@@ -28,7 +28,7 @@ def find_experiment(
     lab:Lab,   # Whose experiments
     name:str   # 'exp_01_baseline', with or without folder and suffix
 )->Path:       # The notebook; raises `LabError` with the nearest name when there is none
-    "The experiment that is meant"
+    "The notebook of an experiment"
     stem = Path(name).name.removesuffix('.ipynb')
     known = sorted(o.stem for o in lab.experiments.glob('*.ipynb'))
     if stem not in known: raise LabError(f"no experiment `{stem}` in {shown(lab.experiments)}/; {nearest(stem, known)}")
@@ -72,7 +72,8 @@ def plan(
     check_data(lab.data)
     params = resolved(lab, notebook, given, given)
     facts = inputs(lab, notebook, params, find_model(params['model'], lab.path))
-    return Plan(lab, notebook, given, msgspec.json.decode(msgspec.json.encode(facts)), path or lab.results/run_name(notebook.stem, scrubbed(given)), exported)
+    facts = msgspec.json.decode(msgspec.json.encode(facts)) # as the manifest will give them back
+    return Plan(lab, notebook, given, facts, path or lab.results/run_name(notebook.stem, scrubbed(given)), exported)
 
 # %% ../../nbs/runs/07_execute.ipynb #befc0230
 @contextmanager
@@ -105,7 +106,7 @@ def _whole_notebooks(folder):
         def write(self, buf, path): write_atomic(path, buf.encode())
     papermill_io.register(str(folder), Whole())
     try: yield
-    finally: papermill_io._handlers.pop(0) # there is no word for it
+    finally: papermill_io._handlers.pop(0) # papermill has no call for it
 
 # %% ../../nbs/runs/07_execute.ipynb #ce39581b
 @contextmanager
@@ -120,7 +121,7 @@ def _environ(**more):
 def pinned(
     run:dict|None # The manifest of what is resumed or repeated
 )->dict:          # Environment variables
-    "What the kernel is told so that it computes as before"
+    "What makes a kernel compute as before"
     hw = (run or {}).get('hardware', {})
     if not hw.get('device'): return {}
     return Variables(hardware=f"{hw['device']} {hw['precision']}").environ() | dict(OMP_NUM_THREADS=str(hw['threads']))
@@ -131,9 +132,9 @@ def _not_the_dead(record): # For `logging`
     return not (record.exc_info and isinstance(record.exc_info[1], DeadKernelError))
 
 def _quiet():
-    "Keep from the terminal what is wrong, or no news"
+    "Keep wrong and stale messages from the terminal"
     import logging
-    logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters, and the rest is said by the manifest
+    logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters; the manifest has the rest
     logging.getLogger('asyncio').addFilter(_not_the_dead)
 
 # %% ../../nbs/runs/07_execute.ipynb #5b042a58
@@ -146,11 +147,13 @@ def _papermill(plan, told, warm):
     out = plan.path/plan.notebook.name
     given = msgspec.json.encode(plan.given).decode()
     told |= Variables(run=str(plan.path), experiment=plan.notebook.stem, given=given).environ()
+    kernels = dict(engine_name='warm') if warm else dict(kernel_manager_class=SocketManager)
+    quiet = dict(progress_bar=False, extra_arguments=['--IPKernelApp.log_level=50'])
     try:
         with _whole_notebooks(plan.path), _environ(PYDEVD_DISABLE_FILE_VALIDATION='1', **told):
-            pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path), progress_bar=False, **dict(engine_name='warm') if warm else dict(kernel_manager_class=SocketManager),
-                start_timeout=300, # on a machine that does much else at the same time
-                extra_arguments=['--IPKernelApp.log_level=50'])
+            pm.execute_notebook(str(plan.notebook), str(out), parameters=plan.given, cwd=str(plan.lab.path),
+                start_timeout=300, # seconds, on a machine that does much else at the same time
+                **kernels, **quiet)
     except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}'
     except DeadKernelError: return 'killed', 'the kernel died; the usual cause is memory: lower batch_size or max_length'
     except KeyboardInterrupt: return 'interrupted', 'stopped by Ctrl-C'
@@ -161,16 +164,18 @@ def _refused(plan, run, error):
     "The error of a notebook that began no run; clears away what papermill wrote"
     if run is None: (plan.path/plan.notebook.name).unlink(missing_ok=True)
     if not any(plan.path.iterdir()): plan.path.rmdir()
-    return LabError(error.removeprefix('LabError: ') if error else f"{shown(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
+    if error: return LabError(error.removeprefix('LabError: '))
+    return LabError(f"{shown(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
 
 def _ending(run, status, error):
-    "What stopped a kernel, for the manifest; nothing where the kernel has said it itself"
+    "What stopped a kernel, for the manifest; nothing where the kernel has recorded it itself"
     if run['status'] not in ('running', 'killed') and (status != 'failed' or run.get('error')): return {}
     return dict(status=status, end=now()) | (dict(error=error) if error else {})
 
 # %% ../../nbs/runs/07_execute.ipynb #a04ac137
 def _full(path, error): # Some libraries only say that they wrote less than they wanted
-    return f'; there is no space left on the disk of {shown(path)}: free some, and run it again' if 'space' not in error.lower() and shutil.disk_usage(path).free < 1 << 23 else ''
+    if 'space' in error.lower() or shutil.disk_usage(path).free >= 1 << 23: return ''
+    return f'; there is no space left on the disk of {shown(path)}: free some, and run it again'
 
 def _conclude(plan, old, status, error):
     "What the manifest says after papermill has returned"
@@ -185,15 +190,15 @@ def _conclude(plan, old, status, error):
 
 # %% ../../nbs/runs/07_execute.ipynb #c7436af0
 def _prepare(plan, anew):
-    "Make room for a run, or leave what it can go on from; returns the manifest it goes on from"
+    "Make room for a run, or leave what it can resume from; returns the manifest of the run that it resumes"
     old = read_run(plan.path, held=True)
     if old and old['status'] == 'killed': settle(plan.path)
     begun = any((plan.path/RunFiles.checkpoints).glob('checkpoint-*')) or any((plan.path/RunFiles.stages).glob('*'))
-    goes_on = old and old['status'] != 'completed' and begun and not anew
-    if goes_on: refuse_other(plan.path, plan.changed)
+    resumes = old and old['status'] != 'completed' and begun and not anew
+    if resumes: refuse_other(plan.path, plan.changed)
     else: set_aside(plan.lab, plan.path)
     plan.path.mkdir(parents=True, exist_ok=True)
-    return old if goes_on else None
+    return old if resumes else None
 
 # %% ../../nbs/runs/07_execute.ipynb #a8d01425
 def estimate_file(
@@ -231,11 +236,11 @@ def _judged(plan, run):
 # %% ../../nbs/runs/07_execute.ipynb #6a96eee9
 def execute(
     plan:Plan,               # What to run
-    anew:bool=False,         # Neither be content with a finished run nor go on with one that was cut short
+    anew:bool=False,         # Neither accept a finished run nor resume one that was cut short
     show:Callable|None=None, # Called with (stage, done, total) as it advances
     repeats:dict|None=None,  # The manifest of the run that this one reproduces
     warm:bool=False          # Fork its kernel where that is possible; pays from the second run of a process on
-)->dict:                     # The run's manifest; raises `LabError` when the notebook refused to start, or somebody else writes this run
+)->dict:                     # The manifest; raises `LabError` when the notebook refused to start, or another process writes this run
     "Run a plan into its folder, unless that very run is there already"
     with hold(plan.path):
         if plan.done and not anew: return read_run(plan.path)
@@ -246,11 +251,13 @@ def execute(
 
 # %% ../../nbs/runs/07_execute.ipynb #ba2de73c
 def _probed(plan, show):
-    "What the first steps of a training said of the rest"
+    "What the first steps of a training say about the rest"
     with watching(plan.path, show): status,error = _papermill(plan, Variables(estimate='1').environ(), False)
     if status == 'interrupted': raise KeyboardInterrupt
     try: return msgspec.json.decode((plan.path/RunFiles.estimate).read_bytes())
-    except FileNotFoundError: raise LabError(f"{plan.notebook.stem} cannot be estimated: {error.removeprefix('LabError: ') or 'it trains nothing with the inventory, so there are no steps to time'}") from None
+    except FileNotFoundError:
+        why = error.removeprefix('LabError: ') or 'it trains nothing with the inventory, so there are no steps to time'
+        raise LabError(f"{plan.notebook.stem} cannot be estimated: {why}") from None
 
 # %% ../../nbs/runs/07_execute.ipynb #10f659eb
 def estimate(

@@ -10,7 +10,7 @@ import hashlib, os
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec
-from ..lab import Lab
+from ..lab import Lab, count
 from .results import RunFiles, now
 
 # %% ../../nbs/runs/02_looks.ipynb #68a3f1b8
@@ -54,7 +54,7 @@ class Looks:
     def __repr__(self)->str:
         name = f"gold {self.gold.removeprefix('sha256:')[:8]}"
         if not self.times: return f'{name}: no look at it has been logged'
-        return f"{name} seen {self.times:,} time{'s'*(self.times > 1)} by {self.recipes:,} recipe{'s'*(self.recipes > 1)}"
+        return f"{name} seen {count(self.times, 'time')} by {count(self.recipes, 'recipe')}"
 
 # %% ../../nbs/runs/02_looks.ipynb #21a87e6c
 class _Look(msgspec.Struct):

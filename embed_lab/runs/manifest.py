@@ -12,7 +12,7 @@ import hashlib, os, re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 import msgspec
-from ..lab import Lab, shown
+from ..lab import Lab, count, shown
 from ..notebooks import code_hash
 from ..data.rows import file_hash, opened
 from ..data.task import present
@@ -60,18 +60,20 @@ def inputs(
     from embed_lab.models.base import weights_hash
     code = {shown(o): file_hash(o) for o in sorted(lab.inventory.glob('*.py')) if not o.name.startswith('_')}
     models = _models(lab, params)
-    return dict(notebook=code_hash(notebook), parameters=scrubbed(params), inventory=code, data=data_facts(lab.data), corpus=lab.corpus,
-        base_model=base and weights_hash(base)) | (dict(models=models) if models else {})
+    facts = dict(notebook=code_hash(notebook), parameters=scrubbed(params), inventory=code, data=data_facts(lab.data),
+        corpus=lab.corpus, base_model=base and weights_hash(base))
+    return facts | (dict(models=models) if models else {})
 
 # %% ../../nbs/runs/00_manifest.ipynb #b6631ce4
-packages = ('embed-lab', 'torch', 'sentence-transformers', 'transformers', 'accelerate', 'datasets', 'tokenizers', 'safetensors',
-    'numpy', 'bm25s', 'pytrec-eval-terrier', 'papermill', 'ipykernel', 'nbdev', 'plotly')
+packages = ('embed-lab', 'torch', 'sentence-transformers', 'transformers', 'accelerate', 'datasets', 'tokenizers',
+    'safetensors', 'numpy', 'bm25s', 'pytrec-eval-terrier', 'papermill', 'ipykernel', 'nbdev', 'plotly')
 
 def _toolkit():
     "A hash over the toolkit's modules"
     from importlib.util import find_spec
     home = Path(find_spec('embed_lab').origin).parent
-    files = [o for o in sorted(home.rglob('*.py')) if not o.name.startswith('_') and 'inventory' not in o.relative_to(home).parts]
+    known = [o for o in sorted(home.rglob('*.py')) if not o.name.startswith('_')]
+    files = [o for o in known if 'inventory' not in o.relative_to(home).parts]
     code = ''.join(f'{o.relative_to(home).as_posix()} {file_hash(o)}\n' for o in files)
     return 'sha256:' + hashlib.sha256(code.encode()).hexdigest()
 
@@ -83,7 +85,9 @@ def environment()->dict: # {'python', 'platform', 'packages', 'toolkit'}
     def of(p):
         try: return version(p)
         except PackageNotFoundError: return None
-    return dict(python=platform.python_version(), platform=platform.platform(), packages={p: v for p in packages if (v := of(p))}, toolkit=_toolkit())
+    versions = {p: of(p) for p in packages}
+    return dict(python=platform.python_version(), platform=platform.platform(),
+        packages={p: v for p,v in versions.items() if v}, toolkit=_toolkit())
 
 def machine()->dict: # {'machine', 'cpu', 'cpus'}
     "The hardware, as far as it can be told without torch; training adds device, precision and threads"
@@ -101,21 +105,23 @@ def _edited(lab):
     "The diff of a lab's code since its last commit, and which files git does not know"
     outside = [f":(exclude){o.relative_to(lab.path)}" for o in (lab.data, lab.results) if o.is_relative_to(lab.path)]
     diff = _git(lab, 'diff', '--no-ext-diff', '--no-textconv', '--binary', 'HEAD', '--', '.', *outside).stdout
-    new = _git(lab, 'ls-files', '--others', '--exclude-standard', '-z', '--', '.', *outside).stdout.decode(errors='replace').split('\0')
-    return scrubbed(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape'), sorted(filter(None, new))
+    new = _git(lab, 'ls-files', '--others', '--exclude-standard', '-z', '--', '.', *outside).stdout
+    names = new.decode(errors='replace').split('\0')
+    return scrubbed(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape'), sorted(filter(None, names))
 
 # %% ../../nbs/runs/00_manifest.ipynb #fd82be3d
 def git_facts(
     lab:Lab  # The lab, in a repository or not
 )->tuple:    # ({'commit', 'branch', 'remote', 'dirty', 'untracked'} or None, the diff)
-    "Where the lab's history stood, and what was edited since; None without git or before the first commit"
+    "The commit of a lab, and what was edited since; None without git or before the first commit"
     try: head = _git(lab, 'rev-parse', 'HEAD', '--abbrev-ref', 'HEAD')
     except FileNotFoundError: return None, b''
     if head.returncode: return None, b''
     commit,branch = head.stdout.decode().split()
     diff,new = _edited(lab)
     remote = scrubbed(_git(lab, 'remote', 'get-url', 'origin').stdout.decode().strip())
-    return dict(commit=commit, branch=branch, remote=remote or None, dirty='sha256:'+hashlib.sha256(diff).hexdigest() if diff else None, untracked=new), diff
+    dirty = 'sha256:' + hashlib.sha256(diff).hexdigest() if diff else None
+    return dict(commit=commit, branch=branch, remote=remote or None, dirty=dirty, untracked=new), diff
 
 # %% ../../nbs/runs/00_manifest.ipynb #6a373784
 causes = 'data', 'code', 'environment', 'hardware', 'seed'
@@ -132,23 +138,29 @@ def _was(k, a, b): return f"{k} was {a}, now {b}"
 # %% ../../nbs/runs/00_manifest.ipynb #aef44142
 def _data_changes(i, j):
     "In the files, the promise about the corpus, and the weights of the models"
-    def rows(k, a, b): return _moved(f'data/{k}', a, b) + (f" ({a['lines']:,} rows, now {b['lines']:,})" if a and b and a['lines'] != b['lines'] else '')
+    def rows(k, a, b):
+        counted = a and b and a['lines'] != b['lines']
+        return _moved(f'data/{k}', a, b) + (f" ({count(a['lines'], 'row')}, now {b['lines']:,})" if counted else '')
     def other(k, a, b): return _was(k, a, b) if k == 'corpus' else _moved(f'{k} weight file', a, b)
-    def others(o): return {'corpus': o['corpus'], "the base model's": o['base_model']} | {f"{k}'s": v for k,v in o.get('models', {}).items()}
+    def others(o):
+        more = {f"{k}'s": v for k,v in o.get('models', {}).items()}
+        return {'corpus': o['corpus'], "the base model's": o['base_model']} | more
     return [*_changed(i['data'], j['data'], rows), *_changed(others(i), others(j), other)]
 
 def _code_changes(old, new):
     "In notebook, inventory and toolkit, and in every parameter but the seed"
-    def sources(o): return {'the notebook': o['inputs']['notebook'], **o['inputs']['inventory'], 'the toolkit': o['environment']['toolkit']}
+    def sources(o):
+        return {'the notebook': o['inputs']['notebook'], **o['inputs']['inventory'], 'the toolkit': o['environment']['toolkit']}
     def params(o): return o['inputs']['parameters'] | dict(seed=0)
-    return [*_changed(sources(old), sources(new), _moved), *_changed(params(old), params(new), lambda *o: f'parameter {_was(*o)}')]
+    given = _changed(params(old), params(new), lambda *o: f'parameter {_was(*o)}')
+    return [*_changed(sources(old), sources(new), _moved), *given]
 
 # %% ../../nbs/runs/00_manifest.ipynb #8d9d3652
 def differences(
     old:dict,  # A manifest
     new:dict   # Another, or the parts of one that are known before a run
 )->list:       # (cause, what in words), in the order of `causes`
-    "What two runs were not the same in"
+    "What differs between two runs"
     both = old['hardware'].keys() & new['hardware'].keys() - {'reason', 'cpus'}
     versions = [dict(python=o['environment']['python']) | o['environment']['packages'] for o in (old, new)]
     hardware = [{k: o['hardware'][k] for k in both} for o in (old, new)]
@@ -184,18 +196,18 @@ class Inputs(msgspec.Struct, omit_defaults=True):
 class Process(msgspec.Struct):
     "The process that writes, or wrote, the run"
     pid: int
-    born: said(float, 'Seconds since 1970; tells a reused pid')
+    born: said(float, 'Seconds since 1970; distinguishes a reused pid')
     host: str
 
 class Environment(msgspec.Struct):
-    "What it stood on"
+    "The software it ran on"
     python: str
     platform: str
     packages: said(dict[str, str], 'Name → version')
     toolkit: said(str, "sha256 over the toolkit's modules")
 
 class Git(msgspec.Struct):
-    "Where the lab's history stood"
+    "The state of the lab's git repository"
     commit: str
     branch: str
     remote: said(str | None, 'Without credentials')
@@ -228,7 +240,7 @@ class Attempt(msgspec.Struct):
 
 # %% ../../nbs/runs/00_manifest.ipynb #73a26f30
 class Outcome(msgspec.Struct):
-    "What came of it, as hashes"
+    "The result, as hashes"
     weights: said(str | None, 'Over the safetensors of `final/`')
     metrics: said(str | None, 'Of `eval/gold_metrics.json`')
 
@@ -238,7 +250,7 @@ class Used(msgspec.Struct):
     disk: said(int, 'Of all files in its folder when it was finished, in bytes')
 
 class Off(msgspec.Struct):
-    "An estimate beside what came"
+    "An estimate beside the actual value"
     estimated: said(int, 'Seconds or bytes')
     was: int
     off: said(float, 'Their ratio less one')
@@ -275,8 +287,8 @@ class Manifest(Begun, omit_defaults=True):
     warnings: said(list[str], 'What may have done harm') = []
     stages: said(dict[str, Any], 'What the stages of a recipe say of themselves, by name') = {}
     progress: Progress | None = None
-    kernel: said(Literal['started', 'forked'], 'Forked from a process with the imports done, or started as ever') = 'started'
-    resumed: said(str | None, 'The checkpoint that training went on from') = None
+    kernel: said(Literal['started', 'forked'], 'Forked from a process with the imports done, or started as usual') = 'started'
+    resumed: said(str | None, 'The checkpoint that training resumed from') = None
     torn: said(list[str], 'Checkpoints that were damaged and set aside, and how') = []
     attempts: said(list[Attempt], 'Earlier starts of this run') = []
     end: str | None = None
@@ -286,7 +298,7 @@ class Manifest(Begun, omit_defaults=True):
     used: said(Used | None, 'By a completed run') = None
     estimate: said(Estimate | None, 'Where one was made before') = None
     reproduces: said(str | None, 'The run that this one repeats') = None
-    reproduction: said(dict[str, Any] | None, 'What came of repeating it') = None
+    reproduction: said(dict[str, Any] | None, 'The verdict on repeating it') = None
 
 def schema()->dict: # JSON Schema, draft 2020-12
     "The schema of `run.json`"

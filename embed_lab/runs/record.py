@@ -13,7 +13,7 @@ from contextlib import ExitStack, suppress
 from html import escape
 from pathlib import Path
 import msgspec
-from ..lab import Lab, LabError, export_inventory, made_with, open_lab, read_lab, shown, variables
+from ..lab import Lab, LabError, count, export_inventory, made_with, open_lab, read_lab, shown, variables
 from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
 from ..notebooks import convert, overrides, read_notebook, read_parameters, sensible, ways
@@ -27,7 +27,9 @@ class Bar:
     "A progress bar under a notebook's cell, which leaves one line in the saved notebook"
     def __init__(self): self.text, self.part, self.cell, self.handle = '', 0., None, None
     def __repr__(self): return self.text
-    def _repr_html_(self): return f'<progress max="1" value="{self.part:.3f}" style="width:20em;vertical-align:middle"></progress> {escape(self.text)}'
+    def _repr_html_(self):
+        style = 'width:20em;vertical-align:middle'
+        return f'<progress max="1" value="{self.part:.3f}" style="{style}"></progress> {escape(self.text)}'
 
     def show(self,
         text:str,   # What is done, and how far
@@ -38,8 +40,8 @@ class Bar:
         ip = get_ipython()
         if not hasattr(ip, 'kernel'): return
         self.text, self.part = text, part
-        if self.cell != ip.execution_count: self.cell, self.handle = ip.execution_count, display.display(self, display_id=True)
-        else: self.handle.update(self)
+        if self.cell == ip.execution_count: return self.handle.update(self)
+        self.cell, self.handle = ip.execution_count, display.display(self, display_id=True)
 
 # %% ../../nbs/runs/04_record.ipynb #25d9dac9
 class Run:
@@ -77,7 +79,7 @@ def _write(self:Run): write_json(self.path/RunFiles.manifest, scrubbed(self.mani
 
 @patch
 def progress(self:Run, stage:str, done:int, total:int, note:str=''):
-    "Say how far a long stage is, in the manifest and under the cell; at most once a second"
+    "Report how far a long stage is, in the manifest and under the cell; at most once a second"
     if time.monotonic() - self._beat < 1 and 0 < done < total: return
     self.record(progress=dict(stage=stage, done=done, total=total))
     self._bar.show(f'{stage} {done:,} of {total:,}' + (f', {note}' if note else ''), done/total)
@@ -86,12 +88,13 @@ def progress(self:Run, stage:str, done:int, total:int, note:str=''):
 def rehearsal(
     base:str|Path,  # Folder of the base model
     **params        # What an experiment's parameters would be
-)->Run:             # In a temporary folder, on `results` of nobody
-    "A run for trying things out: recorded, but nowhere that matters"
+)->Run:             # In a temporary folder
+    "A run for trying things out: recorded, but in no lab"
     home = Path(tempfile.mkdtemp()).resolve()
     (home/'settings.ini').write_text('[DEFAULT]\n')
-    run = Run(read_lab(home), home/'results'/'scratch'/'rehearsal', dict(schema=1, experiment='rehearsal', status='running', start=now(),
-        process=process_facts(), overrides=params, inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine()), Path(base))
+    facts = dict(schema=1, experiment='rehearsal', status='running', start=now(), process=process_facts(), overrides=params,
+        inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine())
+    run = Run(read_lab(home), home/'results'/'scratch'/'rehearsal', facts, Path(base))
     run.record()
     return run
 
@@ -100,7 +103,7 @@ def rehearsal(
 def warn(self:Run,
     text:str # One line: what, where, and the way out
 ):
-    "Say what may do harm, once"
+    "Warn of what may do harm, once"
     if text in (had := self.manifest.get('warnings', [])): return
     self.record(warnings=[*had, text])
     warnings.warn(text, stacklevel=2)
@@ -118,9 +121,9 @@ def resumed(self:Run)->bool: return bool(self.manifest.get('attempts')) # Whethe
 def kept(self:Run,
     name:str,      # Of the stage, fit for a file name
     make:Callable, # Computes its result, which must survive JSON
-    of:object      # What the result hangs on besides the run's inputs
+    of:object      # What the result depends on besides the run's inputs
 )->object:         # The result, as JSON gives it back: tuples are lists
-    "A stage's result, from before the run was cut short if it was and had come that far"
+    "A stage's result, taken from before the run was cut short where there is one"
     file, key = self.path/RunFiles.stages/f'{name}.json', hashlib.sha256(msgspec.json.encode(of)).hexdigest()
     if self.resumed and file.exists() and (old := msgspec.json.decode(file.read_bytes()))['key'] == key: return old['value']
     value = msgspec.json.encode(make())
@@ -132,12 +135,16 @@ def code_facts(
     git:dict|None # As `git_facts` gave it
 )->str:           # In words
     "Where the code of a run can be found again"
-    if not git: return 'no git here: the hashes in run.json tell this code from another, but nothing brings it back'
-    return f"commit {git['commit'][:10]}" + (', edited since: see dirty.patch.gz' if git['dirty'] else '') + (f", {len(git['untracked'])} files unknown to git" if git['untracked'] else '')
+    if not git: return 'no git here: the hashes in run.json distinguish this code from other code, but cannot bring it back'
+    edited = f', edited since: see {RunFiles.patch}' if git['dirty'] else ''
+    unknown = f", {count(len(git['untracked']), 'file')} unknown to git" if git['untracked'] else ''
+    return f"commit {git['commit'][:10]}{edited}{unknown}"
 
 # %% ../../nbs/runs/04_record.ipynb #2bee2e5b
 @patch(as_prop=True)
-def leaks(self:Run)->list: return self.manifest.get('leaks', []) # What train or dev gives away, in words, where that was allowed
+def leaks(self:Run)->list: # Of text
+    "What train or dev gives away, where that was allowed"
+    return self.manifest.get('leaks', [])
 
 @patch
 def __repr__(self:Run)->str:
@@ -146,11 +153,13 @@ def __repr__(self:Run)->str:
 @patch
 def _repr_html_(self:Run)->str:
     m,i = self.manifest, self.manifest['inputs']
-    facts = dict(run=shown(self.path), status=m['status'], **i['parameters'],
-        data=', '.join(f"{k} {v['lines']:,}" for k,v in i['data'].items()), code=code_facts(m.get('git')), started=m['start'], exported=', '.join(m['exported']))
+    data = ', '.join(f"{k} {v['lines']:,}" for k,v in i['data'].items())
+    facts = dict(run=shown(self.path), status=m['status'], **i['parameters'], data=data, code=code_facts(m.get('git')),
+        started=m['start'], exported=', '.join(m['exported']))
     if self.leaks: facts['leaks allowed'] = '; '.join(self.leaks)
-    rows = ''.join(f'<tr><th style="text-align:left">{escape(k)}</th><td style="text-align:left">{escape(str(v))}</td></tr>' for k,v in facts.items() if v != '')
-    return f'<table>{rows}</table>'
+    left = 'style="text-align:left"'
+    def row(k, v): return f'<tr><th {left}>{escape(k)}</th><td {left}>{escape(str(v))}</td></tr>'
+    return f"<table>{''.join(row(k, v) for k,v in facts.items() if v != '')}</table>"
 
 # %% ../../nbs/runs/04_record.ipynb #03a23a9e
 def peak_memory()->int: # Bytes; of the GPU where there is one in use
@@ -176,7 +185,8 @@ def outcome(
     "Hashes of the model and of its scores"
     from embed_lab.models.base import weights_hash
     final, scores = path/RunFiles.final, path/RunFiles.gold_metrics
-    return dict(weights=weights_hash(final) if any(final.rglob('*.safetensors')) else None, metrics=file_hash(scores) if scores.exists() else None)
+    weights = weights_hash(final) if any(final.rglob('*.safetensors')) else None
+    return dict(weights=weights, metrics=file_hash(scores) if scores.exists() else None)
 
 # %% ../../nbs/runs/04_record.ipynb #35c439f7
 @patch
@@ -198,7 +208,8 @@ pulse = 10 # Seconds between heartbeats while nothing else is recorded
 def beat(self:Run):
     "Say that the process lives, unless it just said something"
     with self._lock:
-        if self.manifest['status'] != 'running' or time.monotonic() - self._beat < pulse or not (self.path/RunFiles.manifest).exists(): return
+        just_spoke = time.monotonic() - self._beat < pulse
+        if self.manifest['status'] != 'running' or just_spoke or not (self.path/RunFiles.manifest).exists(): return
         self.manifest['heartbeat'], self._beat = now(), time.monotonic()
         self._write()
 
@@ -274,7 +285,8 @@ def place(
         meta = read_notebook(out)['metadata']['papermill']
         return Path(meta['input_path']).stem, out.parent, meta['parameters']
     name = experiment or Path(os.environ.get('JPY_SESSION_NAME', '')).stem
-    if not name: raise LabError("this kernel does not say which notebook it runs; name it: start(globals(), 'exp_01_baseline')")
+    if not name:
+        raise LabError("this kernel does not say which notebook it runs; name it: start(globals(), 'exp_01_baseline')")
     return name, lab.results/'scratch'/name, None
 
 # %% ../../nbs/runs/04_record.ipynb #9e39fb6a
@@ -295,13 +307,14 @@ def refuse_other(
     path:Path,    # A run that was cut short
     changed:list  # As `differences` gives it
 ):                # Raises `LabError` naming the first change
-    "Only the run that was begun is gone on with"
+    "Refuse to resume a run as another one"
     if not changed: return
     more = f" (and {len(changed)-1} more)" if len(changed) > 1 else ''
-    raise LabError(f"{shown(path)} was cut short and cannot go on, for {changed[0][1]}{more}; put that back, or begin anew with `--restart`, which moves the old run aside")
+    raise LabError(f"{shown(path)} was cut short and cannot be resumed, because {changed[0][1]}{more}; "
+        "put that back, or start again with `--restart`, which moves the old run aside")
 
 def _attempts(path, facts):
-    "Earlier starts of a run that its parent has found fit to go on"
+    "Earlier starts of a run that its parent has found fit to resume"
     old = read_run(path, held=True)
     if old is None: return []
     refuse_other(path, differences(old, facts))
@@ -312,8 +325,8 @@ def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
     facts = dict(schema=1, experiment=notebook.stem, status='running', start=now(), process=process_facts(), overrides=overrides,
-        inputs=inputs(lab, notebook, params, base), environment=environment(), lab=made_with(lab.path), hardware=machine(), git=git,
-        exported=[shown(o) for o in exported], lineage=lineage, reproduces=told.reproduces or None, kernel=told.kernel or 'started')
+        inputs=inputs(lab, notebook, params, base), environment=environment(), lab=made_with(lab.path), hardware=machine(),
+        git=git, lineage=lineage, exported=[shown(o) for o in exported], reproduces=told.reproduces or None, kernel=told.kernel or 'started')
     return facts, diff
 
 def _claimed(lab, path, notebook, facts, scratch):
@@ -331,7 +344,7 @@ def start(
     names:dict,               # The notebook's `globals()`, for its parameters
     experiment:str|None=None  # Name of the notebook, needed only where nothing else tells it
 )->Run:                       # Raises `LabError` before anything is written when something does not fit
-    "Begin a run, or go on with one: check, find the base model, write the manifest"
+    "Begin a run, or resume one: check, find the base model, write the manifest"
     from embed_lab.models.base import find_model, set_overrides
     lab = open_lab()
     exported = export_inventory(lab)
@@ -340,7 +353,8 @@ def start(
     changed = overrides(nb, given or {})
     check_data(lab.data)
     params = resolved(lab, nb, names, changed)
-    names.update({k: v for k,v in params.items() if names.get(k) is not None}) # a plain papermill leaves '[1, 2]' and 'false' as text
+    read = {k: v for k,v in params.items() if names.get(k) is not None}
+    names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text
     set_overrides(params)
     base = find_model(params['model'], lab.path)
     facts, diff = _facts(lab, nb, params, base, changed, exported)

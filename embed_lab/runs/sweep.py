@@ -31,8 +31,12 @@ def parsed(
     for o in words:
         name, eq, values = o.partition('=')
         found = [v.strip() for v in re.findall(_value, values)]
-        if not (eq and name.isidentifier() and all(found) and re.fullmatch(f'{_value}(,{_value})*', values)): raise LabError(f"`{plain(o)}` is no axis of a grid; write a name and its values, such as -g lr=1e-4,1e-5")
-        if name in res: raise LabError(f"`{name}` is named twice; give all of its values at once, such as -g {plain(name)}={plain(','.join(res[name] + found))}")
+        whole = re.fullmatch(f'{_value}(,{_value})*', values)
+        if not (eq and name.isidentifier() and all(found) and whole):
+            raise LabError(f"`{plain(o)}` is not an axis of a grid; write a name and its values, such as -g lr=1e-4,1e-5")
+        if name in res:
+            both = plain(','.join(res[name] + found))
+            raise LabError(f"`{name}` is named twice; give all of its values at once, such as -g {plain(name)}={both}")
         res[name] = found
     return res
 
@@ -47,7 +51,9 @@ def listed(
             if not line.strip(): continue
             try: o = json.loads(line)
             except ValueError: o = None
-            if not isinstance(o, dict): raise LabError(f'{shown(file)}:{i}: not an object with parameters; write one a line, such as {{"lr": 1e-4, "epochs": 2}}')
+            if not isinstance(o, dict):
+                example = '{"lr": 1e-4, "epochs": 2}'
+                raise LabError(f'{shown(file)}:{i}: not an object with parameters; write one a line, such as {example}')
             res.append(o)
     if not res: raise LabError(f'{shown(file)}: no points in it; write an object with parameters a line')
     return res
@@ -68,10 +74,14 @@ def points(
     "Every combination; raises `LabError` where a parameter is given twice"
     axes = grid | ({'seed': [*range(1, seeds+1)]} if seeds else {})
     for k,each in grid.items():
-        if found := next((o for o in each if spanned(o)), None): raise LabError(f"`{k}={plain(found)}` is a range; say how many points to try in it with --trials, or write its values, such as -g {k}={plain(found.replace('..', ','))}")
+        found = next((o for o in each if spanned(o)), None)
+        if not found: continue
+        raise LabError(f"`{k}={plain(found)}` is a range; say how many points to try in it with --trials, "
+            f"or write its values, such as -g {k}={plain(found.replace('..', ','))}")
     if seeds and 'seed' in grid: raise LabError('--seeds and -g seed= say the same; give one of them')
     for o in some:
-        if both := o.keys() & axes: raise LabError(f"`{plain(min(both))}` stands in the list of points and in the grid; leave it in one of them")
+        both = o.keys() & axes
+        if both: raise LabError(f"`{plain(min(both))}` is in both the list of points and the grid; leave it in one of them")
     return [o | dict(zip(axes, v)) for o in some or [{}] for v in product(*axes.values())]
 
 # %% ../../nbs/runs/08_sweep.ipynb #ed9729c4
@@ -81,7 +91,9 @@ def laid_over(
 )->list:        # Dicts; raises `LabError` where a point says otherwise
     "Points with what they share"
     for o in each:
-        if both := o.keys() & given: raise LabError(f"`{plain(min(both))}` is given to all points and differs between them; leave out one of the two")
+        both = o.keys() & given
+        if both:
+            raise LabError(f"`{plain(min(both))}` is given to all points and differs between them; leave out one of the two")
     return [given | o for o in each]
 
 # %% ../../nbs/runs/08_sweep.ipynb #1b03e51d
@@ -96,7 +108,7 @@ class Point:
     @property
     def name(self)->str: return self.plan.path.name # Of its folder
     @property
-    def ended(self)->bool: return self.status not in ('waiting', 'running') # Whether nothing more will come of it
+    def ended(self)->bool: return self.status not in ('waiting', 'running') # Whether it has come to its end
     @property
     def good(self)->bool: return self.status in ('completed', 'up to date')
 
@@ -109,16 +121,20 @@ def planned(
     lab:Lab,    # The lab
     name:str,   # An experiment
     some:list,  # Points as dicts
-    jobs:int=0  # How many will run at a time, where they will soon: what they are forked from gets ready as soon as there is one to run
+    jobs:int=0  # How many will soon run at a time: their server starts once there is one to run
 )->list:        # `Point`s; raises `LabError` naming the first that could not run
     "Check every point before one starts"
     res = {}
     for o in some:
         try: p = plan(lab, name, o)
-        except LabError as e: raise LabError(f"{e} (in the point {plain(', '.join(f'{k}={v}' for k,v in o.items()))})" if o else str(e)) from None
+        except LabError as e:
+            point = plain(', '.join(f'{k}={v}' for k,v in o.items()))
+            raise LabError(f"{e} (in the point {point})" if o else str(e)) from None
         old = res.setdefault(p.path, Point(p, 'up to date' if p.done else 'waiting'))
         if jobs > 0 and not p.done and possible(): warmed(os.environ | threads(min(jobs, len(some))), _modules(lab))
-        if old.plan.given != p.given: raise LabError(f"two points would both write to {shown(p.path)}, {plain(old.plan.given)} and {plain(p.given)}; run one of them with `emb run`, and rename its folder")
+        if old.plan.given != p.given:
+            raise LabError(f"two points would both write to {shown(p.path)}, {plain(old.plan.given)} and {plain(p.given)}; "
+                "run one of them with `emb run`, and rename its folder")
     return list(res.values())
 
 # %% ../../nbs/runs/08_sweep.ipynb #4dcf6754
@@ -133,7 +149,7 @@ def child():
     told = variables()
     try:
         p = plan(read_lab(Path(lab)), name, given)
-        other = bool(told.elsewhere and read_run(p.path) and p.changed) # begun on a machine of another kind, it cannot be resumed
+        other = bool(told.elsewhere and read_run(p.path) and p.changed) # begun on another kind of machine: not to be resumed
         run = execute(p, anew=other, warm=bool(told.warm))
     except (LabError, OSError) as e: print(plain(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
@@ -157,7 +173,9 @@ def _forked(words, env, modules):
     (its_input, ours), (its_errors, theirs) = os.pipe(), os.pipe()
     stdin, stderr = open(ours, 'w'), open(its_errors)
     try:
-        with open(os.devnull, 'w') as nothing: res = forked('embed_lab.runs.sweep:child', [words], env, os.getcwd(), [its_input, nothing.fileno(), theirs], modules)
+        with open(os.devnull, 'w') as nothing:
+            streams = [its_input, nothing.fileno(), theirs]
+            res = forked('embed_lab.runs.sweep:child', [words], env, os.getcwd(), streams, modules)
     finally:
         for o in (its_input, theirs): os.close(o)
     res.stdin, res.stderr = stdin, stderr
@@ -169,16 +187,19 @@ def ended(
     code:int,    # Its exit code
     said:str     # What it wrote to stderr
 ):
-    "Note what became of a point: its manifest has the word, unless it never came to one"
+    "Note how a point ended: by its manifest, unless it never came to one"
     run = read_run(point.plan.path)
     if code in (0, 1, 130) and run: point.status, point.error = run['status'], run.get('error') or ''
-    else: point.status, point.error = ('interrupted', '') if code == 130 else ('failed', (said.strip().splitlines() or [f'its process ended with exit code {code}'])[-1])
+    elif code == 130: point.status, point.error = 'interrupted', ''
+    else:
+        lines = said.strip().splitlines() or [f'its process ended with exit code {code}']
+        point.status, point.error = 'failed', lines[-1]
 
 # %% ../../nbs/runs/08_sweep.ipynb #27915b37
 def threads(
     jobs:int # Points at a time
 )->dict:     # Environment variables
-    "What each point is told of the cores that are its"
+    "Each point's share of the cores"
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return dict(OMP_NUM_THREADS=str(max(1, cores // jobs))) if jobs > 1 else {}
 
@@ -251,8 +272,8 @@ def dev_score(
 )->float|None:   # None before there is a checkpoint, and for an experiment that trains nothing
     "nDCG@10 on dev of the checkpoint that is kept, or would be now"
     file = path/RunFiles.history
-    found = [o['dev'] for o in map(json.loads, file.read_text().splitlines()) if 'dev' in o and o['step']] if file.exists() else []
-    return max(found, default=None)
+    lines = map(json.loads, file.read_text().splitlines()) if file.exists() else []
+    return max((o['dev'] for o in lines if 'dev' in o and o['step']), default=None)
 
 # %% ../../nbs/runs/08_sweep.ipynb #b8312ad2
 @dataclass(frozen=True)
@@ -271,7 +292,8 @@ def ranked(
         if o.good and (dev := dev_score(o.plan.path)) is not None:
             given = {k: v for k,v in o.plan.given.items() if k != 'seed'}
             found.setdefault(json.dumps(given, sort_keys=True), (given, []))[1].append((dev, o.name))
-    return sorted((Ranked(given, fmean(d for d,_ in each), tuple(n for _,n in each)) for given,each in found.values()), key=lambda o: -o.dev)
+    recipes = [Ranked(given, fmean(d for d,_ in each), tuple(n for _,n in each)) for given,each in found.values()]
+    return sorted(recipes, key=lambda o: -o.dev)
 
 # %% ../../nbs/runs/08_sweep.ipynb #9342468a
 def varied(

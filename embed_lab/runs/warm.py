@@ -22,7 +22,8 @@ def possible()->bool: return sys.platform == 'linux' # Whether processes can be 
 
 def manner()->str: # In words
     "Where the kernels of several runs come from"
-    return 'kernels are forked from one process that has the imports done' if possible() else 'each kernel does its own imports, for processes can be forked on Linux alone'
+    if possible(): return 'kernels are forked from one process that has the imports done'
+    return 'each kernel does its own imports, because processes can be forked only on Linux'
 
 # %% ../../nbs/runs/05_warm.ipynb #1350eff5
 def own(
@@ -34,13 +35,13 @@ def own(
 def signature(
     env:dict # An environment
 )->str:      # Equal for those that one server may serve
-    "What tells servers apart"
+    "What distinguishes servers"
     return sha256(json.dumps(own(env), sort_keys=True).encode()).hexdigest()[:16]
 
 # %% ../../nbs/runs/05_warm.ipynb #42769718
 @contextmanager
 def without_addresses()->Iterator:
-    "Within this, jsonschema is imported without its check of international web addresses"
+    "While it lasts, jsonschema is imported without its check of international web addresses"
     if (name := 'rfc3987_syntax') in sys.modules: return (yield)
     sys.modules[name] = None
     try: yield
@@ -48,7 +49,8 @@ def without_addresses()->Iterator:
 
 # %% ../../nbs/runs/05_warm.ipynb #e409482b
 always = 'papermill', 'nbclient', 'ipykernel.kernelapp', 'ipykernel.zmqshell', 'torch' # Of every kernel
-forkable = {'embed_lab', 'bm25s', 'datasets', 'fastcore', 'msgspec', 'numpy', 'plotly', 'pyarrow', 'sentence_transformers', 'sklearn', 'torch', 'transformers'}
+forkable = {'embed_lab', 'bm25s', 'datasets', 'fastcore', 'msgspec', 'numpy', 'plotly', 'pyarrow', 'sentence_transformers',
+    'sklearn', 'torch', 'transformers'} # These packages may be imported before a fork
 
 def _imported(source): # Modules that Python code names in imports of its own level
     for o in ast.parse(source).body:
@@ -77,12 +79,15 @@ def imports_at(
 def _settled(asked, fds): # What a process has of its own
     import random, numpy as np
     os.setsid()
-    for i,fd in enumerate(fds): os.dup2(fd, i), os.close(fd)
+    for i,fd in enumerate(fds):
+        os.dup2(fd, i)
+        os.close(fd)
     for o,how in ((signal.SIGINT, signal.default_int_handler), (signal.SIGCHLD, signal.SIG_DFL)): signal.signal(o, how)
     os.environ.clear()
     os.environ.update(asked['env'] | dict(JPY_PARENT_PID=str(os.getppid())) | Variables(kernel='forked').environ())
     os.chdir(asked['cwd'])
-    random.seed(), np.random.seed()
+    random.seed()
+    np.random.seed()
 
 def _be_kernel(argv): # Until it is told to end
     for o in [o for o in sys.modules if o.partition('.')[0] == 'jsonschema']: del sys.modules[o]
@@ -100,7 +105,7 @@ def become(
     if name: getattr(import_module(module), name)()
     else: _be_kernel(asked['argv'])
     threading._shutdown()
-    atexit._run_exitfuncs() # all that an interpreter does at its end but to take itself apart, which is slow after so many imports
+    atexit._run_exitfuncs() # all that ends an interpreter but taking modules apart, which is slow after so many imports
     for o in (sys.stdout, sys.stderr): o.flush()
     os._exit(0)
 
@@ -126,9 +131,13 @@ class Forking:
     def __init__(self, path:str):
         self.some, self.children, self.open = selectors.DefaultSelector(), {}, True
         self.listener, (self.wake, self.waker) = socket.socket(socket.AF_UNIX), socket.socketpair()
-        self.listener.bind(path), self.listener.listen(), self.waker.setblocking(False)
-        signal.set_wakeup_fd(self.waker.fileno()), signal.signal(signal.SIGCHLD, lambda *_: None)
-        for o,f in ((self.listener, self.accept), (self.wake, self.reap), (sys.stdin, self.close)): self.some.register(o, selectors.EVENT_READ, f)
+        self.listener.bind(path)
+        self.listener.listen()
+        self.waker.setblocking(False)
+        signal.set_wakeup_fd(self.waker.fileno())
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        handlers = (self.listener, self.accept), (self.wake, self.reap), (sys.stdin, self.close)
+        for o,f in handlers: self.some.register(o, selectors.EVENT_READ, f)
 
 @patch
 def run(self:Forking):
@@ -142,7 +151,10 @@ def accept(self:Forking, _):
     conn, _ = self.listener.accept()
     try: asked, fds = asked_for(conn)
     except (EOFError, OSError, ValueError): return conn.close()
-    if not (pid := os.fork()): self.leave([conn]), become(asked, fds)
+    pid = os.fork()
+    if not pid:
+        self.leave([conn])
+        become(asked, fds)
     for fd in fds: os.close(fd)
     self.children[pid] = conn, asked['main']
     self.some.register(conn, selectors.EVENT_READ, self.hung_up)
@@ -176,7 +188,7 @@ def close(self:Forking, stdin):
 
 # %% ../../nbs/runs/05_warm.ipynb #513129ce
 def serve():
-    "The main function of the server: import, say so, and fork whoever is asked for"
+    "The main function of the server: import, say so, and fork what is asked for"
     if sys.path[0] == '': del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable() # looking for garbage among imports takes a quarter of their time
@@ -185,15 +197,17 @@ def serve():
         for o in sys.argv[2:]:
             with suppress(ImportError): import_module(o) # a kernel that needs it will say what is amiss
     import torch
-    if threading.active_count() > 1 or torch.cuda.is_initialized(): raise SystemExit('an import has started a thread or a device, which a fork would not have')
+    if threading.active_count() > 1 or torch.cuda.is_initialized():
+        raise SystemExit('an import has started a thread or a device, which a fork would not have')
     server = Forking(sys.argv[1])
-    gc.freeze(), gc.enable()
+    gc.freeze()
+    gc.enable()
     print('ready', flush=True)
     server.run()
 
 # %% ../../nbs/runs/05_warm.ipynb #18070f73
 class Forked:
-    "A process that was forked elsewhere, with what of `subprocess.Popen` is needed of it"
+    "A process that was forked elsewhere, with the part of `subprocess.Popen` that is needed"
     def __init__(self, conn:socket.socket):
         self.conn, self.returncode, self.stdin, self.stdout, self.stderr = conn, None, None, None, None
         self.pid = self._number(None)
@@ -235,7 +249,7 @@ def kill(self:Forked): self.send_signal(signal.SIGKILL)
 
 # %% ../../nbs/runs/05_warm.ipynb #1c18e0f2
 class Server:
-    "A process with the imports done, from the side of who started it"
+    "A process with the imports done, as the one that started it sees it"
     def __init__(self,
         env:dict,           # Of the processes to be
         modules:Iterable=() # Names of modules to import besides `always`
@@ -244,7 +258,8 @@ class Server:
         self.path, self.errors = f'{self.folder.name}/socket', Path(self.folder.name)/'errors'
         with self.errors.open('wb') as err:
             command = [sys.executable, '-c', 'from embed_lab.runs.warm import serve; serve()', self.path, *modules]
-            self.process = subprocess.Popen(command, env=own(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err, start_new_session=True)
+            self.process = subprocess.Popen(command, env=own(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
+                start_new_session=True)
         self.lock, self.is_ready = threading.Lock(), False
         atexit.register(self.close)
 
@@ -253,7 +268,8 @@ class Server:
 def ready(self:Server)->str: # Its address; raises `LabError` where it did not come up
     with self.lock:
         if not self.is_ready and self.process.stdout.readline() != b'ready\n':
-            raise LabError(f"kernels cannot be forked: {(self.errors.read_text(errors='replace').strip().splitlines() or ['the process that should fork them has ended'])[-1]}")
+            said = self.errors.read_text(errors='replace').strip().splitlines()
+            raise LabError(f"kernels cannot be forked: {said[-1] if said else 'the process that should fork them has ended'}")
         self.is_ready = True
         return self.path
 
