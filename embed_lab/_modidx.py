@@ -1139,6 +1139,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'embed_lab.models.index': { 'embed_lab.models.index.Hits': ('models/index.html#hits', 'embed_lab/models/index.py'),
                                         'embed_lab.models.index.Hits.__repr__': ( 'models/index.html#hits.__repr__',
                                                                                   'embed_lab/models/index.py'),
+                                        'embed_lab.models.index.Hits.approximate': ( 'models/index.html#hits.approximate',
+                                                                                     'embed_lab/models/index.py'),
                                         'embed_lab.models.index.approximate_top_k': ( 'models/index.html#approximate_top_k',
                                                                                       'embed_lab/models/index.py'),
                                         'embed_lab.models.index.built': ('models/index.html#built', 'embed_lab/models/index.py'),
