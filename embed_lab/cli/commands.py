@@ -408,10 +408,14 @@ def _encoder_folder(name):
     from embed_lab.runs.results import find_run, read_run
     if Path(name).is_dir() and not (Path(name)/'run.json').is_file():
         return find_model(Path(name).resolve()), (Path(name).resolve().parent/'run.json').is_file()
-    if find_lab() is None: raise LabError(f"{name} is not a model's folder, and there is no lab here with a run of that name; name a folder, or change into a lab")
+    if find_lab() is None:
+        raise LabError(f"{name} is not a model's folder, and there is no lab here with a run of that name; "
+            "name a folder, or change into a lab")
     path = find_run(open_lab(), name)
     status = (read_run(path) or {}).get('status', 'unreadable')
-    if status != 'completed': raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; finish it with `emb run`, or name another")
+    if status != 'completed':
+        raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; "
+            "finish it with `emb run`, or name another")
     return find_model(path/'final'), True
 
 def _encoder(name):
@@ -421,7 +425,8 @@ def _encoder(name):
     from embed_lab.models.crossencoders import kind
     from embed_lab.models.families import apply, conventions
     path, saved = _encoder_folder(name)
-    if (what := kind(path)) not in ('encoder', 'static'): raise LabError(f"{shown(path)} is a {what}, which gives no vectors; name the run or the folder of an encoder")
+    if (what := kind(path)) not in ('encoder', 'static'):
+        raise LabError(f"{shown(path)} is a {what}, which gives no vectors; name the run or the folder of an encoder")
     model = load_model(path)
     if saved: return model
     asked = conventions(name, path)
@@ -434,7 +439,7 @@ def encode_vectors(
     run:Annotated[str, typer.Argument(help="A completed run of results/, by name, or a model's folder.", autocompletion=_runs)],
     file:Annotated[Path, typer.Argument(help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
     out:Annotated[Path, typer.Option(help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
-    queries:Annotated[bool, typer.Option('--queries', help='The texts are queries, and get their prompt instead of that of passages.')] = False,
+    queries:Annotated[bool, typer.Option('--queries', help='The texts are queries, and get the prompt of queries.')] = False,
     batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count

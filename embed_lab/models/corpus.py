@@ -84,7 +84,9 @@ def refuse(
 ):                # Raises `LabError`
     "Refuse what cannot be encoded into a file"
     if kind not in ('query', 'document'): raise LabError(f"kind is {kind!r}; write 'query' or 'document'")
-    if isinstance(texts, str) or iter(texts) is texts: raise LabError("texts can be read only once; give a list, a column of `datasets`, or another iterable that can be read again")
+    if isinstance(texts, str) or iter(texts) is texts:
+        raise LabError("texts can be read only once; give a list, a column of `datasets`, "
+            "or another iterable that can be read again")
 
 @patch
 def opened(self:Growing):
@@ -113,7 +115,7 @@ def encode_file(
     shared:object=None,          # What encodes instead of this machine: `embed_lab.runs.cluster.over(model)`
     progress:Callable|None=None, # Called with the number of texts done, first with those of an earlier attempt
     size:int|None=None           # Texts sorted by length, encoded and written together; `window` when None
-)->np.memmap:                    # (texts, dimension), float32, read from the file as it is used; raises `LabError` where a vector is not finite
+)->np.memmap:                    # (texts, dimension), float32; raises `LabError` where a vector is not finite
     "Vectors of texts, in memory that does not grow with their number"
     refuse(texts, kind)
     g = Growing(Path(file), fingerprint(model, kind), model.get_embedding_dimension())
@@ -127,7 +129,8 @@ def encode_file(
                 if progress: progress(g.done)
             g.head(f)
     except OSError as e:
-        raise LabError(f"{shown(g.file)} cannot be written ({e.strerror}); free some space, and repeat the call to resume") from None
+        raise LabError(f"{shown(g.file)} cannot be written ({e.strerror}); "
+            "free some space, and repeat the call to resume") from None
     return g.whole()
 
 # %% ../../nbs/models/08_corpus.ipynb #c0f81d02
@@ -165,7 +168,8 @@ def encode_corpus(
     "Encode a corpus file into a folder, resuming where an earlier attempt was stopped"
     texts, out = CorpusTexts(stored(file)), Path(out)
     ids, dim = texts.ids(), model.get_embedding_dimension()
-    facts = dict(key=fingerprint(model, kind), file=file_hash(texts.file), kind=kind, prompt=model.prompts.get(kind) or '', rows=len(ids), dimension=dim)
+    source = dict(file=file_hash(texts.file), kind=kind, prompt=model.prompts.get(kind) or '')
+    facts = dict(key=fingerprint(model, kind), **source, rows=len(ids), dimension=dim)
     if (out/'encoded.json').is_file():
         if _facts_of(out) == facts: return CorpusVectors(out, len(ids), dim, True)
         raise LabError(f"{shown(out)} holds vectors of another model or file; name another folder with --out, or delete this one")

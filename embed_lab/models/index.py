@@ -25,7 +25,9 @@ class Hits:
     how:str            # Which search it was, and why
     @property
     def approximate(self)->bool: return self.how.startswith('approximate')
-    def __repr__(self): return f"{self.at.shape[0]:,} queries, {self.at.shape[1]:,} documents each, recall {self.recall:.3f}: {self.how}"
+    def __repr__(self):
+        n, k = self.at.shape
+        return f"{n:,} queries, {k:,} documents each, recall {self.recall:.3f}: {self.how}"
 
 # %% ../../nbs/models/07_index.ipynb #dd1e4af5
 links, reach = 16, 80 # Neighbours a document knows; documents considered for them while building
@@ -63,7 +65,8 @@ def whole(
 )->tuple:                        # As a float32 tensor on the CPU, and their lengths; raises `LabError` where one is not finite
     "All vectors, copied only where they have to be"
     torch = need('torch')
-    if not torch.is_tensor(vectors) and vectors.dtype == np.float32 and vectors.flags.writeable: vectors = torch.from_numpy(vectors)
+    if not torch.is_tensor(vectors) and vectors.dtype == np.float32 and vectors.flags.writeable:
+        vectors = torch.from_numpy(vectors)
     return block(vectors, 0, len(vectors), torch.device('cpu'), name)
 
 # %% ../../nbs/models/07_index.ipynb #cd55bea6

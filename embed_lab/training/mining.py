@@ -136,8 +136,10 @@ class Mined:
         return dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none, **self.removed) | searched
     def __repr__(self)->str:
         gone = ', '.join(f'{v:,} {words[k]}' for k,v in self.removed.items() if v)
-        return f"{len(self.candidates):,} hard negatives for {self.queries:,} queries; {self.short:,} have fewer than asked for, {self.none:,} none. Of {self.ranked:,} ranked, left out: {gone or 'none'}." + \
-            ('' if self.recall is None else f" An index was searched, and found {self.recall:.1%} of the nearest passages.")
+        found = f"{len(self.candidates):,} hard negatives for {self.queries:,} queries"
+        lacking = f"{self.short:,} have fewer than asked for, {self.none:,} none"
+        index = '' if self.recall is None else f" An index was searched, and found {self.recall:.1%} of the nearest passages."
+        return f"{found}; {lacking}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
 @patch
