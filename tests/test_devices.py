@@ -2,14 +2,13 @@
 import json, os, signal, time
 from contextlib import suppress
 import numpy as np, pytest, torch
-from conftest import bin, emb, made_lab
+from support import bin, emb
 from embed_lab.inventory import train as t
 from embed_lab.inventory.datasets import Splits, to_dataset
 from embed_lab.lab import LabError
 from embed_lab.models.base import set_overrides, tiny_model, tiny_transformer
 from embed_lab.runs.record import rehearsal
 from embed_lab.models.vectors import encode
-from test_lab import manifest
 
 exp = 'exp_02_in_batch'
 things, deeds = 'router headset light kettle camera thermostat doorbell vacuum'.split(), dict(reset='start over with', pair='connect', clean='wash', repair='fix', open='unscrew')

@@ -2,7 +2,7 @@
 import ast, json, re
 from typing import Any, Literal, Optional, Union
 import pytest
-from conftest import bin, emb, sh
+from support import bin, emb, sh
 from hypothesis import example, given, settings, strategies as st
 from embed_lab.lab import LabError
 from embed_lab.notebooks import Parameter, convert
@@ -171,7 +171,7 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     plain = emb('run', '--help', cwd=home, COLUMNS='200').stdout
     res = emb('run', 'exp_07_kinds', '--help', cwd=home, COLUMNS='200')
     assert res.stdout.startswith(plain) and not res.stderr
-    own, _, machine = res.stdout[len(plain):].partition('And how this machine computes')
+    own, _, machine = res.stdout[len(plain):].partition('How this machine computes')
     title, head, *rows = own.strip().splitlines()
     assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'default', 'comment']
     assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'devices', 'attention_dropout']

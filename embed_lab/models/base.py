@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from time import perf_counter
-from ..lab import LabError, need, shown
+from ..lab import LabError, need, shown, variables
 from ..data.rows import file_hash
 
 # %% ../../nbs/models/00_base.ipynb #3a8e9bf0
@@ -267,7 +267,7 @@ def set_overrides(
 def hardware()->Hardware: # Of this machine
     "The best device here, with bf16 where it is not emulated; what `EMB_HARDWARE` says where a run is resumed or repeated"
     torch, wish = need('torch'), overrides.precision
-    pin = os.environ.get('EMB_HARDWARE', '').split()
+    pin = variables().hardware.split()
     here = torch.accelerator.current_accelerator(check_available=True)
     if pin and pin[0] in ('cpu', here and here.type):
         return Hardware(pin[0], wish, 'asked for') if wish else Hardware(*pin, 'as it was before')

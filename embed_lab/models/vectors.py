@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['aside', 'shard', 'room', 'encode', 'unit', 'dealt', 'several', 'traits', 'tokenizer_text', 'tensor_hash', 'described',
            'steady', 'content', 'fingerprint', 'text_key', 'write_shard', 'read_shard', 'drop', 'kept', 'prune',
-           'remembered', 'pieces', 'unkept', 'encoded']
+           'remembered', 'pieces', 'unkept', 'encoded', 'kept_matrix']
 
 # %% ../../nbs/models/04_vectors.ipynb #a64c3252
 import os
@@ -337,3 +337,19 @@ def encoded(
         if progress: progress(done, len(place))
     if vecs is None: return np.empty((0, model.get_embedding_dimension()), np.float32)
     return vecs if len(place) == len(texts) else vecs[[place[t] for t in texts]]
+
+# %% ../../nbs/models/04_vectors.ipynb #d00r0002
+def kept_matrix(
+    model:'SentenceTransformer', # What the rows are made with
+    kind:str,                    # What they are; another kind is kept apart
+    n:int,                       # Rows
+    make:Callable,               # From some row numbers to their rows, (numbers, dimension)
+    cache:str|Path|None=None     # A folder, if the rows are to be kept
+)->np.ndarray:                   # (n, dimension), float32
+    "A matrix made in parts, of which those made before are read"
+    key, names = fingerprint(model, kind) if cache else '', [text_key(str(i)) for i in range(n)]
+    made = None
+    for places,rows in remembered(key, names, make, cache):
+        if made is None: made = np.empty((n, rows.shape[1]), np.float32)
+        made[places] = rows
+    return made
