@@ -288,7 +288,7 @@ def write(path, text): path.write_text(text)
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epochs', 'two'], r'`epochs` is int'),
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'epochs'], r'-p takes a name and a value'),
     (lambda l: None, ['run', 'exp_2_in_batch'], r'no experiment `exp_2_in_batch`.*did you mean `exp_02_in_batch`'),
-    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', 'nobody/nothing'], r'`nobody/nothing` is no folder here, and the hub cannot be reached.*embed-lab\[offline\]'),
+    (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', 'nobody/nothing'], r'`nobody/nothing` is not a folder here, and the hub cannot be reached.*embed-lab\[offline\]'),
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', './nowhere'], r'\./nowhere: no such folder'),
     (lambda l: None, ['new', 'exp_04', '--recipe', 'in_batch'], r'no recipe `in_batch`; did you mean `in-batch`'),
     (lambda l: None, ['new', 'a,b'], r'`a,b` cannot be a name'),

@@ -3,6 +3,7 @@ from functools import partial
 import numpy as np, pytest
 from embed_lab.lab import LabError
 from embed_lab.training.mining import mine, pool
+from embed_lab.models import index
 from embed_lab.models.base import tiny_model
 from embed_lab.data.texts import normalised
 from embed_lab.models.vectors import encoded
@@ -78,3 +79,12 @@ def test_queries_with_too_few_are_counted():
     (dict(skip=-1), 'skip'), (dict(pick='best'), 'top'), (dict(skip=98), 'looked at')])
 def test_senseless_settings_are_refused(how, why):
     with pytest.raises(LabError, match=why): mine(rows, encode, **how)
+
+def test_an_index_is_searched_only_where_it_pays_and_its_recall_is_reported(monkeypatch):
+    exact = mine(rows, encode, n=2, depth=6)
+    assert exact.recall is None and 'recall' not in exact.counts() and 'index' not in repr(exact)
+    monkeypatch.setattr(index, 'gain', lambda *o: 2.)
+    found = mine(rows, encode, n=2, depth=6)
+    assert found.counts()['recall'] == round(found.recall, 4) > .9 and 'An index was searched' in repr(found)
+    scores = {(o['query'], o['passage']): o['score'] for o in mine(rows, encode, n=30, depth=33).candidates}
+    assert all(scores[o['query'], o['passage']] == o['score'] for o in found.candidates)

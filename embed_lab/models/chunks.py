@@ -61,7 +61,7 @@ def attending(
     model:'SentenceTransformer', # With a transformer on a CPU
     how:Callable                 # As transformers has attention called
 )->Iterator:
-    "Within this, attention is computed by `how`, unless the model's is not torch's own"
+    "Compute attention by `how` inside the block, unless the model's is not torch's own"
     config, name, masks = model.transformers_model.config, f'sdpa_{how.__name__}', need('transformers.masking_utils')
     if not (was := config._attn_implementation).startswith('sdpa'): return (yield)
     need('transformers.modeling_utils').AttentionInterface.register(name, how)
@@ -71,10 +71,13 @@ def attending(
     finally: config._attn_implementation = was
 
 # %% ../../nbs/models/02_chunks.ipynb #68d1129f
-def _by_chunks(first, tokens): # What stands in for the `forward` of a model's first module
+def _by_chunks(first, tokens): # What replaces the `forward` of a model's first module
     torch, plain = need('torch'), first.forward
     def forward(features, **kw):
-        if (name := first.module_output_name) not in ('token_embeddings', 'scores') or not (found := _ragged(features, tokens)): return plain(features, **kw)
+        name = first.module_output_name
+        found = _ragged(features, tokens) if name in ('token_embeddings', 'scores') else None
+        if not found:
+            return plain(features, **kw)
         order, sizes, right = found
         outs = [plain(_part(features, rows, right), **kw) for rows in order.split(sizes)]
         if 'all_layer_embeddings' in outs[0]: return plain(features, **kw)
@@ -87,11 +90,12 @@ def _by_chunks(first, tokens): # What stands in for the `forward` of a model's f
 @contextmanager
 def in_chunks(
     model:'SentenceTransformer', # Or anything else, which is left alone, as is a static one, and one on a GPU
-    tokens:int|None=None         # A chunk, at most, if it is more than one text; 0: batches stay whole; None: what the run asks for, and 512 otherwise
+    tokens:int|None=None         # A chunk, at most, unless it is one text; 0: batches stay whole; None: as the run asks, or 512
 )->Iterator:
-    "Within this, a model's transformer reads each batch in chunks of about equal length"
+    "Let a model's transformer read each batch in chunks of about equal length"
     tokens = next(o for o in (tokens, overrides.chunk, 512) if o is not None)
-    if getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]): return (yield)
+    if getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]):
+        return (yield)
     if not tokens:
         with attending(model, float_attention): return (yield)
     model[0].forward = _by_chunks(model[0], tokens)
@@ -116,9 +120,11 @@ def _remembered(plain): # A static model's `preprocess` in place of `plain`
 def tokens_kept(
     model:'SentenceTransformer' # Or anything else; all but a static one is left alone
 )->Iterator:
-    "Within this, a static model's tokenizer reads each text once"
+    "Let a static model's tokenizer read each text once"
     first = next(iter(model), None) if isinstance(model, need('torch').nn.Sequential) else None
-    if not isinstance(first, need('sentence_transformers.sentence_transformer.modules').StaticEmbedding) or 'preprocess' in vars(model): return (yield)
+    static = need('sentence_transformers.sentence_transformer.modules').StaticEmbedding
+    if not isinstance(first, static) or 'preprocess' in vars(model):
+        return (yield)
     model.preprocess = _remembered(model.preprocess)
     try: yield
     finally: del model.preprocess

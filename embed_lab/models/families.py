@@ -38,90 +38,146 @@ web = 'Given a web search query, retrieve relevant passages that answer the quer
 your_task = 'describe your own task in the prompt'
 
 bge_e5 = (
-    Family('BGE (English)', 'arxiv.org/abs/2309.07597', r'bge-(small|base|large)-en(-v1\.5)?', represent, '', 'cls', True, loss='in-batch', temperature=.01, max_tokens=512,
+    Family('BGE (English)', 'arxiv.org/abs/2309.07597', r'bge-(small|base|large)-en(-v1\.5)?', represent, '',
+        'cls', True, loss='in-batch', temperature=.01, max_tokens=512,
         remarks='v1.5 loses little without the prompt'),
-    Family('BGE (Chinese)', 'arxiv.org/abs/2309.07597', r'bge-(small|base|large)-zh(-v1\.5)?', '为这个句子生成表示以用于检索相关文章：', '', 'cls', loss='in-batch',
-        temperature=.01, max_tokens=512, remarks='v1.5 loses little without the prompt'),
-    Family('BGE-M3', 'arxiv.org/abs/2402.03216', r'bge-m3(-unsupervised)?', '', '', 'cls', True, loss='in-batch, self-distillation', max_tokens=8192,
+    Family('BGE (Chinese)', 'arxiv.org/abs/2309.07597', r'bge-(small|base|large)-zh(-v1\.5)?',
+        '为这个句子生成表示以用于检索相关文章：', '', 'cls', loss='in-batch', temperature=.01, max_tokens=512,
+        remarks='v1.5 loses little without the prompt'),
+    Family('BGE-M3', 'arxiv.org/abs/2402.03216', r'bge-m3(-unsupervised)?', '', '', 'cls', True,
+        loss='in-batch, self-distillation', max_tokens=8192,
         remarks='its makers\' example tunes it at temperature 0.02'),
-    Family('BGE on Gemma 2', 'huggingface.co/BAAI/bge-multilingual-gemma2', r'bge-multilingual-gemma2', f'<instruct>{web}.\n<query>', '', 'lasttoken', remarks=your_task),
-    Family('E5', 'arxiv.org/abs/2212.03533', r'e5-(small|base|large)(-v2|-unsupervised)?', 'query: ', 'passage: ', 'mean', True, loss='in-batch', temperature=.01, max_tokens=512),
-    Family('multilingual E5', 'arxiv.org/abs/2402.05672', r'multilingual-e5-(small|base|large)', 'query: ', 'passage: ', 'mean', True, loss='in-batch', temperature=.01, max_tokens=512),
-    Family('multilingual E5 (instruct)', 'arxiv.org/abs/2402.05672', r'multilingual-e5-large-instruct', f'Instruct: {web}\nQuery: ', '', 'mean', max_tokens=512, remarks=your_task),
-    Family('E5 on Mistral', 'arxiv.org/abs/2401.00368', r'e5-mistral-7b-instruct|SFR-Embedding-Mistral|SFR-Embedding-2_R|Linq-Embed-Mistral', f'Instruct: {web}\nQuery: ', '',
-        'lasttoken', remarks=f'{your_task}; with transformers 5, see that the tokenizer still ends texts with </s>, which is what is pooled'))
+    Family('BGE on Gemma 2', 'huggingface.co/BAAI/bge-multilingual-gemma2', r'bge-multilingual-gemma2',
+        f'<instruct>{web}.\n<query>', '', 'lasttoken', remarks=your_task),
+    Family('E5', 'arxiv.org/abs/2212.03533', r'e5-(small|base|large)(-v2|-unsupervised)?', 'query: ',
+        'passage: ', 'mean', True, loss='in-batch', temperature=.01, max_tokens=512),
+    Family('multilingual E5', 'arxiv.org/abs/2402.05672', r'multilingual-e5-(small|base|large)', 'query: ',
+        'passage: ', 'mean', True, loss='in-batch', temperature=.01, max_tokens=512),
+    Family('multilingual E5 (instruct)', 'arxiv.org/abs/2402.05672', r'multilingual-e5-large-instruct',
+        f'Instruct: {web}\nQuery: ', '', 'mean', max_tokens=512, remarks=your_task),
+    Family('E5 on Mistral', 'arxiv.org/abs/2401.00368',
+        r'e5-mistral-7b-instruct|SFR-Embedding-Mistral|SFR-Embedding-2_R|Linq-Embed-Mistral',
+        f'Instruct: {web}\nQuery: ', '', 'lasttoken',
+        remarks=f'{your_task}; with transformers 5, see that the tokenizer still ends texts with </s>, '
+            'which is what is pooled'))
 
 # %% ../../nbs/models/01_families.ipynb #38aef366
 own_code = 'published with code of its own, which this lab does not run'
 
 gte = (
-    Family('GTE v1', 'arxiv.org/abs/2308.03281', r'gte-(small|base|large)', '', '', 'mean', True, loss='in-batch', max_tokens=512),
-    Family('GTE v1 (Chinese)', 'huggingface.co/thenlper/gte-large-zh', r'gte-(small|base|large)-zh', '', '', 'cls', True, max_tokens=512),
-    Family('GTE v1.5', 'arxiv.org/abs/2407.19669', r'gte-(base|large)-en-v1\.5', '', '', 'cls', max_tokens=8192, remarks=own_code),
-    Family('GTE multilingual', 'arxiv.org/abs/2407.19669', r'gte-multilingual-base', '', '', 'cls', True, loss='in-batch, Matryoshka', max_tokens=8192, remarks=own_code),
-    Family('GTE ModernBERT', 'huggingface.co/Alibaba-NLP/gte-modernbert-base', r'gte-modernbert-base', '', '', 'cls', max_tokens=8192),
-    Family('GTE on Qwen', 'huggingface.co/Alibaba-NLP/gte-Qwen2-1.5B-instruct', r'gte-Qwen(1\.5-7B|2-1\.5B|2-7B)-instruct', f'Instruct: {web}\nQuery: ', '', 'lasttoken',
+    Family('GTE v1', 'arxiv.org/abs/2308.03281', r'gte-(small|base|large)', '', '', 'mean', True,
+        loss='in-batch', max_tokens=512),
+    Family('GTE v1 (Chinese)', 'huggingface.co/thenlper/gte-large-zh', r'gte-(small|base|large)-zh', '', '',
+        'cls', True, max_tokens=512),
+    Family('GTE v1.5', 'arxiv.org/abs/2407.19669', r'gte-(base|large)-en-v1\.5', '', '', 'cls', max_tokens=8192,
+        remarks=own_code),
+    Family('GTE multilingual', 'arxiv.org/abs/2407.19669', r'gte-multilingual-base', '', '', 'cls', True,
+        loss='in-batch, Matryoshka', max_tokens=8192, remarks=own_code),
+    Family('GTE ModernBERT', 'huggingface.co/Alibaba-NLP/gte-modernbert-base', r'gte-modernbert-base', '', '',
+        'cls', max_tokens=8192),
+    Family('GTE on Qwen', 'huggingface.co/Alibaba-NLP/gte-Qwen2-1.5B-instruct',
+        r'gte-Qwen(1\.5-7B|2-1\.5B|2-7B)-instruct', f'Instruct: {web}\nQuery: ', '', 'lasttoken',
         max_tokens=32768, remarks=f'{your_task}; {own_code}'))
 
 # %% ../../nbs/models/01_families.ipynb #4d4b3d1e
 nomic_jina = (
-    Family('Nomic embed v1', 'arxiv.org/abs/2402.01613', r'nomic-embed-text-v1(-unsupervised|-ablated)?', 'search_query: ', 'search_document: ', 'mean', True, loss='in-batch',
-        temperature=.02, max_tokens=8192, remarks=own_code),
-    Family('Nomic embed v1.5', 'arxiv.org/abs/2402.01613', r'nomic-embed-text-v1\.5', 'search_query: ', 'search_document: ', 'mean', loss='in-batch, Matryoshka', temperature=.02,
-        max_tokens=8192, dims=(768, 512, 256, 128, 64), remarks=own_code),
-    Family('Nomic embed v2', 'huggingface.co/nomic-ai/nomic-embed-text-v2-moe', r'nomic-embed-text-v2-moe', 'search_query: ', 'search_document: ', 'mean', True, loss='in-batch',
-        temperature=.02, max_tokens=512, remarks=own_code),
-    Family('ModernBERT embed', 'huggingface.co/nomic-ai/modernbert-embed-base', r'modernbert-embed-base', 'search_query: ', 'search_document: ', 'mean', loss='in-batch, Matryoshka',
-        temperature=.02, max_tokens=8192, dims=(768, 256)),
-    Family('Jina v2', 'arxiv.org/abs/2310.19923', r'jina-embeddings-v2-(small|base)-(en|de|es|zh|code)', '', '', 'mean', max_tokens=8192, remarks=f'trained at 512 tokens; {own_code}'),
-    Family('Jina v3', 'arxiv.org/abs/2409.10173', r'jina-embeddings-v3(-hf)?', 'Represent the query for retrieving evidence documents: ', 'Represent the document for retrieval: ',
+    Family('Nomic embed v1', 'arxiv.org/abs/2402.01613', r'nomic-embed-text-v1(-unsupervised|-ablated)?',
+        'search_query: ', 'search_document: ', 'mean', True, loss='in-batch', temperature=.02, max_tokens=8192,
+        remarks=own_code),
+    Family('Nomic embed v1.5', 'arxiv.org/abs/2402.01613', r'nomic-embed-text-v1\.5', 'search_query: ',
+        'search_document: ', 'mean', loss='in-batch, Matryoshka', temperature=.02, max_tokens=8192,
+        dims=(768, 512, 256, 128, 64), remarks=own_code),
+    Family('Nomic embed v2', 'huggingface.co/nomic-ai/nomic-embed-text-v2-moe', r'nomic-embed-text-v2-moe',
+        'search_query: ', 'search_document: ', 'mean', True, loss='in-batch', temperature=.02, max_tokens=512,
+        remarks=own_code),
+    Family('ModernBERT embed', 'huggingface.co/nomic-ai/modernbert-embed-base', r'modernbert-embed-base',
+        'search_query: ', 'search_document: ', 'mean', loss='in-batch, Matryoshka', temperature=.02,
+        max_tokens=8192, dims=(768, 256)),
+    Family('Jina v2', 'arxiv.org/abs/2310.19923', r'jina-embeddings-v2-(small|base)-(en|de|es|zh|code)', '', '',
+        'mean', max_tokens=8192, remarks=f'trained at 512 tokens; {own_code}'),
+    Family('Jina v3', 'arxiv.org/abs/2409.10173', r'jina-embeddings-v3(-hf)?',
+        'Represent the query for retrieving evidence documents: ', 'Represent the document for retrieval: ',
         'mean', True, max_tokens=8192, remarks=f'an adapter a task; can be cut to 32 dimensions; {own_code}'),
-    Family('Jina v4', 'huggingface.co/jinaai/jina-embeddings-v4', r'jina-embeddings-v4', 'Query: ', 'Passage: ', 'mean', max_tokens=32768, dims=(2048, 1024, 512, 256, 128), remarks=own_code),
-    Family('Jina v5 text', 'arxiv.org/abs/2602.15547', r'jina-embeddings-v5-text-(small|nano)', 'Query: ', 'Document: ', loss='distillation, in-batch',
-        remarks=f'small pools the last token and reads 32,768, nano 8,192; an adapter a task; can be cut to 32 dimensions; {own_code}'))
+    Family('Jina v4', 'huggingface.co/jinaai/jina-embeddings-v4', r'jina-embeddings-v4', 'Query: ', 'Passage: ',
+        'mean', max_tokens=32768, dims=(2048, 1024, 512, 256, 128), remarks=own_code),
+    Family('Jina v5 text', 'arxiv.org/abs/2602.15547', r'jina-embeddings-v5-text-(small|nano)', 'Query: ',
+        'Document: ', loss='distillation, in-batch',
+        remarks='small pools the last token and reads 32,768, nano 8,192; an adapter a task; '
+            f'can be cut to 32 dimensions; {own_code}'))
 
 # %% ../../nbs/models/01_families.ipynb #45a8605d
 younger = (
-    Family('Qwen3-Embedding', 'arxiv.org/abs/2506.05176', r'Qwen3-Embedding-(0\.6B|4B|8B)', f'Instruct: {web}\nQuery:', '', 'lasttoken', loss='in-batch', max_tokens=32768,
+    Family('Qwen3-Embedding', 'arxiv.org/abs/2506.05176', r'Qwen3-Embedding-(0\.6B|4B|8B)',
+        f'Instruct: {web}\nQuery:', '', 'lasttoken', loss='in-batch', max_tokens=32768,
         remarks=f'{your_task}, in English; can be cut to any number of dimensions'),
-    Family('EmbeddingGemma', 'arxiv.org/abs/2509.20354', r'embeddinggemma-300m', 'task: search result | query: ', 'title: none | text: ', 'mean', max_tokens=2048,
-        loss='in-batch, distillation, spread-out regulariser', dims=(768, 512, 256, 128), remarks='other prompts for other tasks'),
-    Family('Arctic Embed 1', 'arxiv.org/abs/2405.05374', r'snowflake-arctic-embed-(xs|s|m|l)', represent, '', 'cls', True, loss='in-batch', max_tokens=512),
-    Family('Arctic Embed 1 long', 'arxiv.org/abs/2405.05374', r'snowflake-arctic-embed-m-long', represent, '', 'cls', True, loss='in-batch', max_tokens=2048, remarks=own_code),
-    Family('Arctic Embed 1.5', 'arxiv.org/abs/2407.18887', r'snowflake-arctic-embed-m-v1\.5', represent, '', 'cls', True, loss='in-batch, Matryoshka', max_tokens=512, dims=(768, 256)),
-    Family('Arctic Embed 2', 'arxiv.org/abs/2412.04506', r'snowflake-arctic-embed-[ml]-v2\.0', 'query: ', '', 'cls', True, loss='in-batch, Matryoshka', max_tokens=8192, remarks=f'm is {own_code}'),
-    Family('mxbai large', 'huggingface.co/mixedbread-ai/mxbai-embed-large-v1', r'mxbai-embed-large-v1', represent, '', 'cls', False, loss='in-batch, then angle', max_tokens=512, remarks='can be cut to 512 dimensions'),
+    Family('EmbeddingGemma', 'arxiv.org/abs/2509.20354', r'embeddinggemma-300m',
+        'task: search result | query: ', 'title: none | text: ', 'mean', max_tokens=2048,
+        loss='in-batch, distillation, spread-out regulariser', dims=(768, 512, 256, 128),
+        remarks='other prompts for other tasks'),
+    Family('Arctic Embed 1', 'arxiv.org/abs/2405.05374', r'snowflake-arctic-embed-(xs|s|m|l)', represent, '',
+        'cls', True, loss='in-batch', max_tokens=512),
+    Family('Arctic Embed 1 long', 'arxiv.org/abs/2405.05374', r'snowflake-arctic-embed-m-long', represent, '',
+        'cls', True, loss='in-batch', max_tokens=2048, remarks=own_code),
+    Family('Arctic Embed 1.5', 'arxiv.org/abs/2407.18887', r'snowflake-arctic-embed-m-v1\.5', represent, '',
+        'cls', True, loss='in-batch, Matryoshka', max_tokens=512, dims=(768, 256)),
+    Family('Arctic Embed 2', 'arxiv.org/abs/2412.04506', r'snowflake-arctic-embed-[ml]-v2\.0', 'query: ', '',
+        'cls', True, loss='in-batch, Matryoshka', max_tokens=8192, remarks=f'm is {own_code}'),
+    Family('mxbai large', 'huggingface.co/mixedbread-ai/mxbai-embed-large-v1', r'mxbai-embed-large-v1',
+        represent, '', 'cls', False, loss='in-batch, then angle', max_tokens=512,
+        remarks='can be cut to 512 dimensions'),
     Family('UAE', 'arxiv.org/abs/2309.12871', r'UAE-Large-V1', represent, loss='angle', max_tokens=512),
-    Family('Granite 1', 'arxiv.org/abs/2502.20204', r'granite-embedding-(30m-english|125m-english|107m-multilingual|278m-multilingual)', '', '', 'cls', loss='in-batch, distillation', max_tokens=512),
-    Family('Granite 2', 'arxiv.org/abs/2508.21085', r'granite-embedding-(english|small-english|97m-multilingual|311m-multilingual)-r2', '', '', 'cls', loss='in-batch, distillation', max_tokens=8192),
-    Family('Stella v5', 'arxiv.org/abs/2412.19048', r'stella_en_(400M|1\.5B)_v5', f'Instruct: {web}.\nQuery: ', normalised=False, loss='distillation', remarks=own_code))
+    Family('Granite 1', 'arxiv.org/abs/2502.20204',
+        r'granite-embedding-(30m-english|125m-english|107m-multilingual|278m-multilingual)', '', '', 'cls',
+        loss='in-batch, distillation', max_tokens=512),
+    Family('Granite 2', 'arxiv.org/abs/2508.21085',
+        r'granite-embedding-(english|small-english|97m-multilingual|311m-multilingual)-r2', '', '', 'cls',
+        loss='in-batch, distillation', max_tokens=8192),
+    Family('Stella v5', 'arxiv.org/abs/2412.19048', r'stella_en_(400M|1\.5B)_v5', f'Instruct: {web}.\nQuery: ',
+        normalised=False, loss='distillation', remarks=own_code))
 
 # %% ../../nbs/models/01_families.ipynb #444611f9
 docs = 'www.sbert.net/docs/sentence_transformer/pretrained_models.html'
 own = (
-    Family('all-*', 'huggingface.co/sentence-transformers/all-MiniLM-L6-v2', r'all-(MiniLM-L6|MiniLM-L12|mpnet-base)-v[12]', '', '', 'mean', True, loss='in-batch', remarks='trained at 128 tokens'),
-    Family('multi-qa (cosine)', 'huggingface.co/sentence-transformers/multi-qa-MiniLM-L6-cos-v1', r'multi-qa-(mpnet-base|distilbert|MiniLM-L6)-cos-v1', '', '', 'mean', True,
-        loss='in-batch', temperature=.05, max_tokens=512),
-    Family('multi-qa MPNet (dot)', 'huggingface.co/sentence-transformers/multi-qa-mpnet-base-dot-v1', r'multi-qa-mpnet-base-dot-v1', '', '', 'cls', False, 'dot', 'in-batch', max_tokens=512),
+    Family('all-*', 'huggingface.co/sentence-transformers/all-MiniLM-L6-v2',
+        r'all-(MiniLM-L6|MiniLM-L12|mpnet-base)-v[12]', '', '', 'mean', True, loss='in-batch',
+        remarks='trained at 128 tokens'),
+    Family('multi-qa (cosine)', 'huggingface.co/sentence-transformers/multi-qa-MiniLM-L6-cos-v1',
+        r'multi-qa-(mpnet-base|distilbert|MiniLM-L6)-cos-v1', '', '', 'mean', True, loss='in-batch',
+        temperature=.05, max_tokens=512),
+    Family('multi-qa MPNet (dot)', 'huggingface.co/sentence-transformers/multi-qa-mpnet-base-dot-v1',
+        r'multi-qa-mpnet-base-dot-v1', '', '', 'cls', False, 'dot', 'in-batch', max_tokens=512),
     Family('multi-qa small (dot)', docs, r'multi-qa-(distilbert|MiniLM-L6)-dot-v1', '', '', None, False, 'dot'),
     Family('msmarco v5 (cosine)', docs, r'msmarco-(distilbert|MiniLM-L6|MiniLM-L12)-cos-v5', normalised=True),
-    Family('msmarco v5 (dot)', docs, r'msmarco-(bert-base|distilbert)-dot-v5', '', '', 'mean', False, 'dot', 'margin-mse'),
+    Family('msmarco v5 (dot)', docs, r'msmarco-(bert-base|distilbert)-dot-v5', '', '', 'mean', False, 'dot',
+        'margin-mse'),
     Family('msmarco TAS-B', docs, r'msmarco-distilbert-base-tas-b', '', '', None, False, 'dot'),
-    Family('paraphrase-*', 'arxiv.org/abs/2004.09813', r'paraphrase-(multilingual-)?(MiniLM-L\d+|mpnet-base)-v2', '', '', 'mean', False, remarks='made for texts of one kind rather than for search'),
-    Family('static MRL', 'huggingface.co/blog/static-embeddings', r'static-(retrieval-mrl-en|similarity-mrl-multilingual)-v1', '', '', 'none', loss='in-batch, Matryoshka', temperature=.05,
-        dims=(1024, 768, 512, 256, 128, 64, 32), remarks='trained with a learning rate of 0.2'),
-    Family('Model2Vec', 'github.com/MinishLab/model2vec', r'potion-.+|M2V_.+', '', '', 'none', loss='distillation', remarks='saved in float16: tune it in float32'))
+    Family('paraphrase-*', 'arxiv.org/abs/2004.09813',
+        r'paraphrase-(multilingual-)?(MiniLM-L\d+|mpnet-base)-v2', '', '', 'mean', False,
+        remarks='made for texts of one kind rather than for search'),
+    Family('static MRL', 'huggingface.co/blog/static-embeddings',
+        r'static-(retrieval-mrl-en|similarity-mrl-multilingual)-v1', '', '', 'none',
+        loss='in-batch, Matryoshka', temperature=.05, dims=(1024, 768, 512, 256, 128, 64, 32),
+        remarks='trained with a learning rate of 0.2'),
+    Family('Model2Vec', 'github.com/MinishLab/model2vec', r'potion-.+|M2V_.+', '', '', 'none',
+        loss='distillation', remarks='saved in float16: tune it in float32'))
 
 # %% ../../nbs/models/01_families.ipynb #dc50bc8b
-def _cell(value): return '' if value in (None, ()) else f'`{value!r}`'.replace('|', '\\|') if isinstance(value, str) and value else str(value)
+def _cell(value):
+    if value in (None, ()): return ''
+    return f'`{value!r}`'.replace('|', '\\|') if isinstance(value, str) and value else str(value)
 
 class Families(tuple):
     "Families as a table"
     def __repr__(self)->str: return f"{len(self)} families: {', '.join(o.name for o in self)}"
     def _repr_markdown_(self)->str:
         def row(*cells): return f"| {' | '.join(cells)} |"
-        def line(o): return row(f'[{o.name}](https://{o.source})', _cell(o.query), _cell(o.passage), o.pooling or '', o.similarity, o.loss or '', _cell(o.temperature), _cell(o.max_tokens), o.remarks)
-        head = row('family', 'query prompt', 'passage prompt', 'pooling', 'similarity', 'loss', 'temperature', 'tokens', 'remarks')
+        def line(o):
+            prompts = _cell(o.query), _cell(o.passage)
+            numbers = _cell(o.temperature), _cell(o.max_tokens)
+            name, trained = f'[{o.name}](https://{o.source})', (o.pooling or '', o.similarity, o.loss or '')
+            return row(name, *prompts, *trained, *numbers, o.remarks)
+        names = 'family', 'query prompt', 'passage prompt', 'pooling', 'similarity', 'loss', 'temperature', 'tokens', 'remarks'
+        head = row(*names)
         return '\n'.join([head, row(*['---']*9), *map(line, self)])
 
 families = Families((*bge_e5, *gte, *nomic_jina, *younger, *own))
@@ -143,8 +199,10 @@ def _said(path, name, default):
 def _card(path):
     "What a model's card says that it is, and what it says that it was made from"
     file = Path(path)/'README.md'
-    head = re.match(r'---\s*\n(.*?)\n---', file.read_text(encoding='utf-8', errors='replace') if file.is_file() else '', re.DOTALL)
-    name, base = (re.search(o, head[1], re.M) if head else None for o in (r'^model-index:\s*\n\s*- name:\s*(\S+)\s*$', r'^base_model:(.*(?:\n[ \t]*-[ \t].*)*)'))
+    text = file.read_text(encoding='utf-8', errors='replace') if file.is_file() else ''
+    head = re.match(r'---\s*\n(.*?)\n---', text, re.DOTALL)
+    wanted = r'^model-index:\s*\n\s*- name:\s*(\S+)\s*$', r'^base_model:(.*(?:\n[ \t]*-[ \t].*)*)'
+    name, base = (re.search(o, head[1], re.M) if head else None for o in wanted)
     return name[1].strip('\'"') if name else '', re.findall(r"[^\s'\"\[\],]{2,}", base[1]) if base else []
 
 # %% ../../nbs/models/01_families.ipynb #a7b298ca
@@ -152,7 +210,10 @@ def _recognised(model, path):
     "The family, and whether the model is known only as a tuned copy of it"
     name, base = _card(path) if path else ('', [])
     if family := _named([model, path or '', name]): return family, False
-    if path: base = [*base, _said(path, 'config.json', {}).get('_name_or_path') or '', _said(path, 'adapter_config.json', {}).get('base_model_name_or_path') or '']
+    if path:
+        own = _said(path, 'config.json', {}).get('_name_or_path')
+        adapted = _said(path, 'adapter_config.json', {}).get('base_model_name_or_path')
+        base = [*base, own or '', adapted or '']
     return (family := _named(base)), family is not None
 
 def family_of(
@@ -176,33 +237,46 @@ def saved_pooling(
 )->str|None:  # Several modes joined by '+'; None when it cannot be told
     "How a model makes one vector of many"
     modules = _said(path, 'modules.json', None)
-    if modules is None: return 'lasttoken' if str(_said(path, 'config.json', {}).get('architectures')).endswith("ForCausalLM']") else 'mean'
+    if modules is None:
+        return 'lasttoken' if str(_said(path, 'config.json', {}).get('architectures')).endswith("ForCausalLM']") else 'mean'
     if any(o['type'].endswith('StaticEmbedding') for o in modules): return 'none'
     said = next((_said(path, f"{o['path']}/config.json", {}) for o in modules if o['type'].endswith('Pooling')), None)
     if said is None: return None
-    flags = [k.removeprefix('pooling_mode_').removesuffix('_tokens').removesuffix('_token') for k,v in said.items() if k.startswith('pooling_mode_') and v is True]
+    on = [k.removeprefix('pooling_mode_') for k,v in said.items() if k.startswith('pooling_mode_') and v is True]
+    flags = [o.removesuffix('_tokens').removesuffix('_token') for o in on]
     mode = said.get('pooling_mode') or flags or 'mean'
     return mode if isinstance(mode, str) else '+'.join(mode)
 
 # %% ../../nbs/models/01_families.ipynb #598f6cce
 def _prompt_lines(model, family, query, passage, given):
     "What is odd about prompts"
-    asked = [(what, want, got) for what,want,got in (('queries', family.query, query), ('passages', family.passage, passage)) if want]
+    sides = ('queries', family.query, query), ('passages', family.passage, passage)
+    asked = [(what, want, got) for what,want,got in sides if want]
     if missing := [f'{want!r} before {what}' for what,want,got in asked if not got]:
-        yield (f"{model} belongs to {family.name}, which expects {' and '.join(missing)}, but runs without: set query_prompt and passage_prompt" + ', or leave them out to have them set'*given)
+        way_out = 'set query_prompt and passage_prompt' + ', or leave them out to have them set'*given
+        yield f"{model} belongs to {family.name}, which expects {' and '.join(missing)}, but runs without: {way_out}"
     for what,want,got in asked:
-        if got != want and got.strip() == want.strip(): yield f"{model} belongs to {family.name}, which was trained with {want!r} before {what}, not {got!r}: white space counts"
+        if got != want and got.strip() == want.strip():
+            trained = f'was trained with {want!r} before {what}, not {got!r}'
+            yield f"{model} belongs to {family.name}, which {trained}: white space counts"
 
-pooled = {'cls': 'the first token', 'mean': 'the mean of all tokens', 'lasttoken': 'the last token', 'none': 'a table of word vectors'}
+pooled = {'cls': 'the first token', 'mean': 'the mean of all tokens', 'lasttoken': 'the last token',
+    'none': 'a table of word vectors'}
 def _folder_lines(model, family, path):
     "What is odd about a folder"
     pooling, modules = saved_pooling(path), _said(path, 'modules.json', [])
     unit = any(o['type'].endswith('Normalize') for o in modules)
     similarity = _said(path, 'config_sentence_transformers.json', {}).get('similarity_fn_name') or 'cosine'
     if None not in (family.pooling, pooling) and pooling != family.pooling:
-        yield f"{model} reads {pooled.get(pooling, pooling)}{'' if modules else ', for want of a modules.json'}, where {family.name} reads {pooled[family.pooling]}: copy the whole model, or save it with pooling_mode '{family.pooling}'"
-    if family.normalised and not unit: yield f"{model} has no Normalize module, where {family.name} has one: cosine is the same, but a dot product would count lengths; copy the whole model"
-    if similarity != family.similarity and not unit: yield f"{model} is set to {similarity} similarity, where {family.name} was trained for {family.similarity}: set similarity_fn_name to '{family.similarity}' in its config_sentence_transformers.json"
+        reads = pooled.get(pooling, pooling) + ('' if modules else ', for want of a modules.json')
+        yield (f"{model} reads {reads}, where {family.name} reads {pooled[family.pooling]}: "
+            f"copy the whole model, or save it with pooling_mode '{family.pooling}'")
+    if family.normalised and not unit:
+        yield (f"{model} has no Normalize module, where {family.name} has one: "
+            "cosine is the same, but a dot product would count lengths; copy the whole model")
+    if similarity != family.similarity and not unit:
+        yield (f"{model} is set to {similarity} similarity, where {family.name} was trained for {family.similarity}: "
+            f"set similarity_fn_name to '{family.similarity}' in its config_sentence_transformers.json")
 
 # %% ../../nbs/models/01_families.ipynb #12e028e2
 @dataclass(frozen=True)
@@ -224,18 +298,25 @@ def conventions(
     max_length:int|None=None  # Tokens of a text that will be read
 )->Conventions:
     "How a model will be used, and what is odd about it"
-    if isinstance(prompts, str): raise LabError(f"prompts are a pair, one for queries and one for passages, not {prompts!r}")
+    if isinstance(prompts, str):
+        raise LabError(f"prompts are a pair, one for queries and one for passages, not {prompts!r}")
     path, given = path or (Path(model) if Path(model).is_dir() else None), [o is not None for o in prompts or ()]
     family, copy = _recognised(model, path)
     saved = saved_prompts(path) if path else None
     source = 'saved in the model' if saved else f'{family.name}, https://{family.source}' if family else 'none'
-    query, passage = (b if o is None else o for o,b in zip(prompts or (None, None), saved or ((family.query, family.passage) if family else ('', ''))))
+    otherwise = saved or ((family.query, family.passage) if family else ('', ''))
+    query, passage = (b if o is None else o for o,b in zip(prompts or (None, None), otherwise))
     if any(given): source = 'given' if all(given) else f'one given; the other: {source}'
     if family is None: return Conventions(query, passage, source)
-    lines = [*_prompt_lines(model, family, query, passage, any(given)), *(_folder_lines(model, family, path) if path else ())]
-    if copy and (query or passage) and not (saved or any(given)): lines.append(f"{model} is tuned from {family.name} and saves no prompts, so it gets the family's: set both to '' if it was tuned without")
+    lines = [*_prompt_lines(model, family, query, passage, any(given))]
+    if path: lines += _folder_lines(model, family, path)
+    if copy and (query or passage) and not (saved or any(given)):
+        lines.append(f"{model} is tuned from {family.name} and saves no prompts, so it gets the family's: "
+            "set both to '' if it was tuned without")
     most = family.max_tokens or (_said(path, 'sentence_bert_config.json', {}).get('max_seq_length') if path else None)
-    if most and max_length and most < max_length < float('inf'): lines.append(f"{model} reads {most:,} tokens ({family.name}), not {max_length:,}: lower max_length, or split the texts")
+    if most and max_length and most < max_length < float('inf'):
+        reads = f'{most:,} tokens ({family.name}), not {max_length:,}'
+        lines.append(f"{model} reads {reads}: lower max_length, or split the texts")
     return Conventions(query, passage, source, tuple(lines))
 
 # %% ../../nbs/models/01_families.ipynb #9a183c9a
@@ -252,5 +333,6 @@ def column_prompts(
     columns:Iterable # Of the rows that a loss reads
 )->dict:             # Column → prompt, for the trainer's argument `prompts`
     "Prompts for the columns that hold queries and passages"
-    kinds = {o: prompts.get('query' if o == 'query' else 'document') for o in columns if o in ('query', 'passage') or o.startswith('negative_')}
+    read = [o for o in columns if o in ('query', 'passage') or o.startswith('negative_')]
+    kinds = {o: prompts.get('query' if o == 'query' else 'document') for o in read}
     return {k: v for k,v in kinds.items() if v}

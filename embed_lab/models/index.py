@@ -23,7 +23,11 @@ class Hits:
     recall:float       # Share of the true best k that is among them; 1 where the search was exact
     judged:int         # Queries on which that was measured
     how:str            # Which search it was, and why
-    def __repr__(self): return f"{self.at.shape[0]:,} queries, {self.at.shape[1]:,} documents each, recall {self.recall:.3f}: {self.how}"
+    @property
+    def approximate(self)->bool: return self.how.startswith('approximate')
+    def __repr__(self):
+        n, k = self.at.shape
+        return f"{n:,} queries, {k:,} documents each, recall {self.recall:.3f}: {self.how}"
 
 # %% ../../nbs/models/07_index.ipynb #dd1e4af5
 links, reach = 16, 80 # Neighbours a document knows; documents considered for them while building
@@ -61,7 +65,8 @@ def whole(
 )->tuple:                        # As a float32 tensor on the CPU, and their lengths; raises `LabError` where one is not finite
     "All vectors, copied only where they have to be"
     torch = need('torch')
-    if not torch.is_tensor(vectors) and vectors.dtype == np.float32 and vectors.flags.writeable: vectors = torch.from_numpy(vectors)
+    if not torch.is_tensor(vectors) and vectors.dtype == np.float32 and vectors.flags.writeable:
+        vectors = torch.from_numpy(vectors)
     return block(vectors, 0, len(vectors), torch.device('cpu'), name)
 
 # %% ../../nbs/models/07_index.ipynb #cd55bea6
@@ -134,13 +139,15 @@ def approximate_top_k(
     "Nearly all of the documents with the highest inner products"
     checked(queries, docs, k)
     (q, near), d = whole(queries, 'queries'), whole(docs, 'docs')
-    if k + spare >= len(d[0]) or not len(q): return Hits(*top_k(q, d[0], k), 1., len(q), 'exact, for nearly all documents are asked for')
+    if k + spare >= len(d[0]) or not len(q):
+        return Hits(*top_k(q, d[0], k), 1., len(q), 'exact, because nearly all documents are asked for')
     some = np.sort(np.random.default_rng(seed).permutation(len(q))[:sample])
     true, index = top_k(q[some], d[0], k)[1], built(d[0].numpy(), show)
     wide = widened(index, (q[some[::2]], near[some[::2]]), d, true[::2], least)
     at, scores = searched(index, (q, near), d, k, wide, show)
     test = slice(len(some) > 1, None, 2)
-    return Hits(at, scores, share(scores[some[test]], true[test]), len(some[test]), f'approximate, walks consider {wide:,} of {len(d[0]):,} documents')
+    how = f'approximate, walks consider {wide:,} of {len(d[0]):,} documents'
+    return Hits(at, scores, share(scores[some[test]], true[test]), len(some[test]), how)
 
 # %% ../../nbs/models/07_index.ipynb #d1d1c8c2
 def gain(
@@ -163,9 +170,11 @@ def nearest_passages(
 )->Hits:                         # Raises `LabError` where the vectors do not fit or are not finite
     "The documents with the highest inner products, and how they were searched"
     from importlib.util import find_spec
-    if index not in ('auto', 'exact', 'approximate'): raise LabError(f"index is {index!r}; write 'auto', 'exact' or 'approximate'")
+    if index not in ('auto', 'exact', 'approximate'):
+        raise LabError(f"index is {index!r}; write 'auto', 'exact' or 'approximate'")
     device, more = checked(queries, docs, k).type, gain(len(queries), len(docs), need('torch').get_num_threads())
     worth = index == 'auto' and device == 'cpu' and more >= 2
-    if index == 'approximate' or worth and find_spec('faiss'): return approximate_top_k(queries, docs, k, least, seed, show)
+    if index == 'approximate' or worth and find_spec('faiss'):
+        return approximate_top_k(queries, docs, k, least, seed, show)
     why = f", where an index would be about {more:.0f} times faster: pip install 'embed-lab[index]'" if worth else ''
     return Hits(*top_k(queries, docs, k, show=show), 1., len(queries), f'exact{why}')

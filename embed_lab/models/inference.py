@@ -28,7 +28,8 @@ def convolution(
 )->Callable:           # What the layer's `forward` computes, without a gradient
     "A linear layer as a convolution"
     torch = need('torch')
-    weight, bias = layer.weight.detach().to(dtype)[:,:,None,None], None if layer.bias is None else layer.bias.detach().to(dtype)
+    weight = layer.weight.detach().to(dtype)[:,:,None,None]
+    bias = None if layer.bias is None else layer.bias.detach().to(dtype)
     def forward(x):
         flat = x.to(dtype).reshape(-1, k := x.shape[-1]).contiguous()
         if not (n := len(flat)): return flat.new_empty(*x.shape[:-1], len(weight))
@@ -42,12 +43,17 @@ longest = 512 # Tokens whose scores are held whole
 def products(module, query, key, value, mask, scaling=None, is_causal=None, **kw): # As transformers calls it
     "Attention in bf16 as two products and a softmax, where that is faster; else by `float_attention`"
     torch, causal = need('torch'), getattr(module, 'is_causal', True) if is_causal is None else is_causal
-    odd = query.shape[:2] != key.shape[:2] or mask is None and causal or any(kw.get(o) is not None for o in ('position_bias', 'cache', 'softcap'))
-    if value.dtype != torch.bfloat16 or odd or key.shape[2] > longest: return float_attention(module, query, key, value, mask, scaling=scaling, is_causal=is_causal, **kw)
+    extras = any(kw.get(o) is not None for o in ('position_bias', 'cache', 'softcap'))
+    odd = query.shape[:2] != key.shape[:2] or mask is None and causal or extras
+    if value.dtype != torch.bfloat16 or odd or key.shape[2] > longest:
+        return float_attention(module, query, key, value, mask, scaling=scaling, is_causal=is_causal, **kw)
     with torch.autocast(query.device.type, enabled=False):
         query, key = (o.to(value.dtype) for o in (query * (query.shape[-1]**-.5 if scaling is None else scaling), key))
         scores = query @ key.transpose(-1, -2)
-        if mask is not None: scores += mask if mask.is_floating_point() else torch.where(mask, 0., torch.finfo(scores.dtype).min).to(scores.dtype)
+        if mask is not None:
+            if not mask.is_floating_point():
+                mask = torch.where(mask, 0., torch.finfo(scores.dtype).min).to(scores.dtype)
+            scores += mask
         return (scores.softmax(-1) @ value).transpose(1, 2), None
 
 # %% ../../nbs/models/03_inference.ipynb #0c33055c
@@ -57,7 +63,8 @@ def in_float32(layer:'nn.Linear')->Callable: # What the layer's `forward` comput
     "A layer that autocast is kept away from"
     torch = need('torch')
     def forward(x):
-        with torch.autocast(x.device.type, enabled=False): return torch.nn.functional.linear(x.float(), layer.weight, layer.bias)
+        with torch.autocast(x.device.type, enabled=False):
+            return torch.nn.functional.linear(x.float(), layer.weight, layer.bias)
     return forward
 
 # %% ../../nbs/models/03_inference.ipynb #8490425f
@@ -69,7 +76,8 @@ def ways(
     faster = model.device.type == 'cpu' and convolves(precision, torch.cpu.get_capabilities())
     layers = [o for o in model.modules() if type(o) is torch.nn.Linear and 'forward' not in vars(o)]
     heads = {o: in_float32(o) for o in layers if precision == 'bf16' and o.out_features < few}
-    return heads | {o: convolution(o, torch.bfloat16 if precision == 'bf16' else o.weight.dtype) for o in layers if faster and o not in heads}
+    others = [o for o in layers if faster and o not in heads]
+    return heads | {o: convolution(o, torch.bfloat16 if precision == 'bf16' else o.weight.dtype) for o in others}
 
 # %% ../../nbs/models/03_inference.ipynb #ad59b4df
 @contextmanager
@@ -86,6 +94,6 @@ def _ready(model):
 def prepared(
     model:object # A `SentenceTransformer` or a `CrossEncoder`; anything else is left alone
 )->Iterator:
-    "Within this, and without gradients, a model that stays as it is computes in the precision of `hardware`, and on a CPU as fast as it can"
+    "Compute without gradients in the precision of `hardware`, on a CPU as fast as it can; weights must not change inside"
     tokens = 2048 if overrides.chunk is None else overrides.chunk
     with in_chunks(model, tokens), arithmetic(model), _ready(model): yield

@@ -72,7 +72,8 @@ def products(
 )->'Tensor':          # (queries, candidates), float64
     "Inner products with a few documents for each query"
     torch, (n, dim) = need('torch'), (at.shape[1], queries.shape[1])
-    step, sums, q = max(1, max(1024, len(docs) // 8) // n), torch.empty(*at.shape, 1, dtype=torch.float64, device=at.device), queries.double()[:,:,None]
+    step, q = max(1, max(1024, len(docs) // 8) // n), queries.double()[:,:,None]
+    sums = torch.empty(*at.shape, 1, dtype=torch.float64, device=at.device)
     some, wide = (torch.empty(step * n, dim, dtype=t, device=at.device) for t in (torch.float32, torch.float64))
     for i in range(0, len(at), step):
         m = len(at[i:i+step])
@@ -160,7 +161,9 @@ def block(
     some = some.detach().to(device, torch.float32)
     size = torch.linalg.vector_norm(some, dim=1, dtype=torch.float64)
     bad = (~(size < 1e18)).nonzero()
-    if len(bad): raise LabError(f"{name}: vector {start + int(bad[0]):,} is not finite or longer than 1e18; did the training of this model diverge?")
+    if len(bad):
+        raise LabError(f"{name}: vector {start + int(bad[0]):,} is not finite or longer than 1e18; "
+            "did the training of this model diverge?")
     return some.contiguous(), size
 
 # %% ../../nbs/models/06_search.ipynb #8963226b
@@ -213,7 +216,8 @@ def top_k(
     show:Callable|None=None      # Called with ('searching', blocks done, blocks in all)
 )->tuple[np.ndarray, np.ndarray]: # Positions, int64, and scores, float32, each (queries, k or all documents), best first
     "The documents with the highest inner products, exactly; equal ones in their order"
-    if not len(queries) or not len(docs): return tuple(np.empty((len(queries), min(k, len(docs))), t) for t in ('int64', 'float32'))
+    if not len(queries) or not len(docs):
+        return tuple(np.empty((len(queries), min(k, len(docs))), t) for t in ('int64', 'float32'))
     torch, device = need('torch'), checked(queries, docs, k)
     rows, cols = shape(len(queries), *docs.shape, memory)
     best = torch.full((len(queries), min(k, len(docs))), -2**63, device=device)
@@ -233,12 +237,13 @@ def fuse(
     runs:list[dict], # Each query id → (document id, score), best first; the scores are not looked at
     k:int=60,        # How little the first ranks stand out
     depth:int=100    # Documents a query in the result
-)->dict:             # Query id → (document id, fused score), best first; raises `ValueError` where a document stands twice
+)->dict:             # Query id → (document id, fused score), best first; raises `ValueError` where a document occurs twice
     "Reciprocal rank fusion of several searches"
     def one(q):
         ranks = {}
         for hits in (run.get(q, ()) for run in runs):
-            if len({d for d,_ in hits}) < len(hits): raise ValueError(f"query {q!r}: a document stands twice in its hits")
+            if len({d for d,_ in hits}) < len(hits):
+                raise ValueError(f"query {q!r}: a document occurs twice in its hits")
             for r,(d,_) in enumerate(hits, 1): ranks.setdefault(d, []).append(r)
         scores = {d: fsum(1/(k + r) for r in rs) for d,rs in ranks.items()}
         return [(d, scores[d]) for d in sorted(scores, key=lambda d: (-scores[d], min(ranks[d]), d))][:depth]

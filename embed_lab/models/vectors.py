@@ -38,7 +38,8 @@ def encode(
     make = model.encode_query if kind == 'query' else model.encode_document
     with prepared(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
     if np.isfinite(np.linalg.norm(vecs, axis=1)).all(): return vecs
-    raise LabError("the model is of no use: its vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
+    raise LabError("the model's vectors hold NaN or infinity, so it cannot be used; "
+        "go back to an earlier checkpoint, and train with a lower learning rate")
 
 def unit(
     vecs:np.ndarray # (number, dimension)
@@ -78,7 +79,9 @@ def several(
 )->Iterator[Callable]:           # As `encode`, without the model; raises `LabError` where a process dies
     "What encodes on several devices at once"
     torch = need('torch')
-    if devices is None: devices = [f'cuda:{i}' for i in range(torch.cuda.device_count())] if getattr(getattr(model, 'device', None), 'type', '') == 'cuda' else []
+    if devices is None:
+        on_gpu = getattr(getattr(model, 'device', None), 'type', '') == 'cuda'
+        devices = [f'cuda:{i}' for i in range(torch.cuda.device_count())] if on_gpu else []
     if len(devices) < 2: return (yield partial(encode, model))
     given, told = deepcopy(model).cpu(), asdict(overrides) | dict(threads=max(1, torch.get_num_threads() // len(devices)))
     pools = [ProcessPoolExecutor(1, get_context('spawn'), _settle, (given, o, told)) for o in devices]
@@ -86,13 +89,16 @@ def several(
         shares = dealt(texts, len(pools))
         jobs = [o.submit(_part, [texts[i] for i in at], kind, batch_size) for o,at in zip(pools, shares)]
         try: return _joined(shares, [o.result() for o in jobs])
-        except BrokenProcessPool: raise LabError(f"a process that encodes on one of {', '.join(devices)} was ended; lower batch_size if memory ran out") from None
+        except BrokenProcessPool:
+            raise LabError(f"a process that encodes on one of {', '.join(devices)} was ended; "
+                "lower batch_size if memory ran out") from None
     try: yield make
     finally:
         for o in pools: o.shutdown(cancel_futures=True)
 
 # %% ../../nbs/models/04_vectors.ipynb #fbc778ea
-aside = {'training', 'gradient_checkpointing', 'name_or_path', '_name_or_path', 'transformers_version', 'model_card_data', 'module_kwargs'}
+aside = {'training', 'gradient_checkpointing', 'name_or_path', '_name_or_path', 'transformers_version',
+    'model_card_data', 'module_kwargs'}
 
 def traits(
     module:'nn.Module' # A model's, or itself
@@ -112,7 +118,8 @@ def tokenizer_text(
     sides = [getattr(tok, k, None) for k in ('model_max_length', 'padding_side', 'truncation_side', 'chat_template')]
     if fast := getattr(tok, 'backend_tokenizer', None):
         fast = type(fast).from_str(fast.to_str())
-        fast.no_truncation(), fast.no_padding()
+        fast.no_truncation()
+        fast.no_padding()
         return f'{sides!r} {fast.to_str()}'
     return f'{sides!r} {described(vars(tok))} {described(tok.get_vocab())}'
 
@@ -145,7 +152,7 @@ _read = ContextVar('read', default=None)
 
 @contextmanager
 def steady()->Iterator:
-    "Within this, models are taken to stay as they are, and are read once"
+    "Take models to stay as they are inside the block, and read each once"
     token = _read.set({})
     try: yield
     finally: _read.reset(token)
@@ -157,7 +164,8 @@ def content(
     known = _read.get()
     if known and id(model) in known: return known[id(model)][0]
     key = sha256()
-    for name,o in model.named_modules(): key.update(f'{name} {described(type(o))} {described(traits(o))}\n'.encode('utf-8', 'surrogatepass'))
+    for name,o in model.named_modules():
+        key.update(f'{name} {described(type(o))} {described(traits(o))}\n'.encode('utf-8', 'surrogatepass'))
     for name,o in [*model.named_parameters(), *model.named_buffers()]: key.update(f'{name} {tensor_hash(o)}\n'.encode())
     if known is not None: known[id(model)] = key.hexdigest(), model # held, so that no other gets its id
     return key.hexdigest()
@@ -167,8 +175,9 @@ def _asked(model, kind):
     "What moves the last bits of a vector besides weights and versions"
     torch = need('torch')
     device = next((o.device.type for o in model.parameters()), 'cpu')
-    with arithmetic(model): return (kind, device, convolves(hardware().precision, torch.cpu.get_capabilities()), torch.is_autocast_enabled(device),
-        torch.get_autocast_dtype(device), torch.get_float32_matmul_precision())
+    with arithmetic(model):
+        return (kind, device, convolves(hardware().precision, torch.cpu.get_capabilities()), torch.is_autocast_enabled(device),
+            torch.get_autocast_dtype(device), torch.get_float32_matmul_precision())
 
 def fingerprint(
     model:'SentenceTransformer', # Of any modules
@@ -178,7 +187,8 @@ def fingerprint(
     torch, st, tr = map(need, ('torch', 'sentence_transformers', 'transformers'))
     if not isinstance(model, torch.nn.Module) or any(getattr(o, 'backend', 'torch') != 'torch' for o in model.modules()):
         raise LabError("vectors of this model cannot be kept: its weights are not torch's; encode without `cache`")
-    return sha256(repr((_asked(model, kind), st.__version__, tr.__version__, torch.__version__, content(model))).encode()).hexdigest()[:32]
+    parts = _asked(model, kind), st.__version__, tr.__version__, torch.__version__, content(model)
+    return sha256(repr(parts).encode()).hexdigest()[:32]
 
 # %% ../../nbs/models/04_vectors.ipynb #f17f2bee
 shard, room = 4096, 4 << 30 # Texts a file; bytes that all files may take
@@ -196,7 +206,8 @@ def write_shard(
     data = need('safetensors.numpy').save(held)
     path = Path(cache)/f'{key}.{sha256(data).hexdigest()[:16]}.safetensors'
     try: write_atomic(path, data)
-    except OSError as e: raise LabError(f"{shown(path)} cannot be written ({e.strerror}); free some space, or encode without `cache`") from None
+    except OSError as e:
+        raise LabError(f"{shown(path)} cannot be written ({e.strerror}); free some space, or encode without `cache`") from None
     return path
 
 # %% ../../nbs/models/04_vectors.ipynb #0b225ff0
@@ -214,14 +225,15 @@ def read_shard(
         with st.safe_open(path, 'numpy') as f: found = [(i, o) for i,o in enumerate(_keys(f)) if o in left]
         if not found: return [], None
         data = path.read_bytes()
-        if sha256(data).hexdigest()[:16] != path.suffixes[0][1:]: raise ValueError('not the content it was written with')
+        if sha256(data).hexdigest()[:16] != path.suffixes[0][1:]:
+            raise ValueError('not the content it was written with')
         rows, names = zip(*found)
         return names, need('safetensors.numpy').load(data)['vectors'][list(rows)]
     except st.SafetensorError as e: raise ValueError(str(e)) from None
 
 # %% ../../nbs/models/04_vectors.ipynb #947c63ea
 def drop(path:Path):
-    "Delete a file that somebody else may just have deleted, or that is not ours to delete"
+    "Delete a file, unless another process just did, or it is not ours to delete"
     with suppress(OSError): path.unlink()
 
 def kept(
@@ -265,7 +277,9 @@ def remembered(
     names, places = list(left), list(left.values())
     for i in range(0, len(places), shard):
         vecs = make(places[i:i+shard])
-        if cache: write_shard(cache, key, names[i:i+shard], vecs), prune(cache, room)
+        if cache:
+            write_shard(cache, key, names[i:i+shard], vecs)
+            prune(cache, room)
         yield places[i:i+shard], vecs
 
 # %% ../../nbs/models/04_vectors.ipynb #bc8e7f02

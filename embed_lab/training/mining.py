@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 from fastcore.basics import patch
 from ..lab import LabError
-from ..models.search import top_k
+from ..models.index import nearest_passages
 from ..data.texts import normalised
 from ..models.vectors import unit
 
@@ -84,6 +84,7 @@ class Ranking:
     right:np.ndarray  # (queries,), the right passage that scores lowest
     least:np.ndarray  # Its cosine
     above:np.ndarray  # How many of the ranked score higher
+    recall:float|None # Share of the best passages that an index found; None where the search was exact
 
 def ranking(
     pool:Pool,       # As `pool` makes it
@@ -92,12 +93,13 @@ def ranking(
 )->Ranking:
     "Rank the passages of a pool for each of its queries"
     qs, ps = unit(encode(pool.queries, 'query')), unit(encode(pool.passages, 'document'))
-    found, scores = top_k(qs, ps, k=depth)
+    hits = nearest_passages(qs, ps, k=depth)
     q, p = pool.known['right'].T
     score = np.einsum('ij,ij->i', qs[q], ps[p], dtype=np.float64)
     order = np.lexsort((score, q))
     first = order[np.unique(q[order], return_index=True)[1]]
-    return Ranking(found, scores, p[first], score[first], (scores > score[first, None]).sum(1))
+    above = (hits.scores > score[first, None]).sum(1)
+    return Ranking(hits.at, hits.scores, p[first], score[first], above, hits.recall if hits.approximate else None)
 
 # %% ../../nbs/training/03_mining.ipynb #8df2e4bb
 def removed(
@@ -127,11 +129,17 @@ class Mined:
     queries:int      # Distinct training queries with a right passage
     short:int        # Of them, those with some negatives but fewer than asked for
     none:int         # Of them, those without any
+    recall:float|None=None # Share of the nearest passages that an index found; None where the search was exact
 
-    def counts(self)->dict: return dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none, **self.removed)
+    def counts(self)->dict:
+        searched = {} if self.recall is None else dict(recall=round(self.recall, 4))
+        return dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none, **self.removed) | searched
     def __repr__(self)->str:
         gone = ', '.join(f'{v:,} {words[k]}' for k,v in self.removed.items() if v)
-        return f"{len(self.candidates):,} hard negatives for {self.queries:,} queries; {self.short:,} have fewer than asked for, {self.none:,} none. Of {self.ranked:,} ranked, left out: {gone or 'none'}."
+        found = f"{len(self.candidates):,} hard negatives for {self.queries:,} queries"
+        lacking = f"{self.short:,} have fewer than asked for, {self.none:,} none"
+        index = '' if self.recall is None else f" An index was searched, and found {self.recall:.1%} of the nearest passages."
+        return f"{found}; {lacking}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
 @patch
@@ -170,4 +178,4 @@ def mine(
         score=float(rank.scores[q, j]), positive_score=float(rank.least[q]), rank=int(ranks[q, j]), positive_rank=int(rank.above[q])+1)
     size = np.array([*map(len, some)])
     return Mined([one(q, j) for q,js in enumerate(some) for j in js.tolist()], {k: int(o.sum()) for k,o in masks.items()},
-        rank.found.size, len(p.queries), int(((size > 0) & (size < n)).sum()), int((size == 0).sum()))
+        rank.found.size, len(p.queries), int(((size > 0) & (size < n)).sum()), int((size == 0).sum()), rank.recall)
