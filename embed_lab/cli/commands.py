@@ -420,7 +420,7 @@ def tell_sweep(some, top, json):
     best = best_rows(some, top)
     if not best: return
     table(best)
-    typer.echo("\nRanked by dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
+    typer.echo("\nBy dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
 
 # %% ../../nbs/cli/01_commands.ipynb #2be52f71
 @app.command(epilog='Example: emb ls --json')
