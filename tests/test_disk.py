@@ -61,4 +61,4 @@ def test_ctrl_c_loses_nothing_and_the_next_run_goes_on(lab):
     out, err = p.communicate(timeout=120)
     assert p.returncode == 130 and manifest(run)['status'] == 'interrupted' and 'Traceback' not in err
     again = subprocess.run([bin/'emb', 'run', exp, '-p', 'epochs', '12'], cwd=lab, capture_output=True, text=True)
-    assert again.returncode == 0 and 'went on from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']
+    assert again.returncode == 0 and 'was resumed from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']

@@ -35,7 +35,7 @@ def test_killed_in_training_it_goes_on_to_the_same_weights(tmp_path, data, shaky
     kill_at(lab, lambda: list((run/'checkpoints').glob('checkpoint-*/sealed.json')), run)
     assert json.loads(emb('ls', '--json', cwd=lab).stdout)[run.name]['status'] == 'killed'
     out = emb('run', *args, cwd=lab)
-    assert f'{run.name} went on from checkpoint-' in out.stdout and [o['status'] for o in manifest(run)['attempts']] == ['killed']
+    assert f'{run.name} was resumed from checkpoint-' in out.stdout and [o['status'] for o in manifest(run)['attempts']] == ['killed']
     same(lab, whole)
     assert 'up to date' in emb('run', *args, cwd=lab).stdout
 

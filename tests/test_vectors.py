@@ -268,11 +268,11 @@ def _workers():
     return [o.pid for o in psutil.Process().children() if 'spawn_main' in ' '.join(o.cmdline())]
 
 def test_precision_is_in_the_key_and_moves_vectors_a_little(model, tmp_path):
-    from embed_lab.models.base import ask
+    from embed_lab.models.base import set_overrides
     want, key = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
     try:
-        ask(dict(precision='bf16'))
+        set_overrides(dict(precision='bf16'))
         low, other = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
-    finally: ask({})
+    finally: set_overrides({})
     assert other != key == fingerprint(model, 'query') and 0 < abs(low - want).max() < .05
     np.testing.assert_array_equal(encoded(model, texts, 'query', tmp_path), want)

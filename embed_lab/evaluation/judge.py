@@ -5,22 +5,23 @@
 # %% auto #0
 __all__ = ['judge', 'judge_guard']
 
-# %% ../../nbs/evaluation/09_judge.ipynb #e441a5d9
+# %% ../../nbs/evaluation/09_judge.ipynb #eaba9554
 from ..data.rows import write_json, write_rows
 from ..data.task import Task, text_hash
-from .scores import Scores, query_lines, scored
+from .scores import Scores, ceiling, query_lines, scored
 from .slices import sliced
 from ..runs.record import Run
 
-# %% ../../nbs/evaluation/09_judge.ipynb #41ee5a31
+# %% ../../nbs/evaluation/09_judge.ipynb #cb15f45d
 def judge(
     task:Task,               # What was searched for, in texts as people wrote them
     hits:dict,               # System, 'tuned' and 'base' among them → query id → (document id, score), best first
     run:Run,                 # Its `eval/` receives the files
     pairs:dict|None=None,    # System → measure → value, of how well similarity separates labelled pairs
     guard:Scores|None=None   # What the same systems score on the guard
-)->Scores:                   # With slices
+)->Scores:                   # With slices, and the ceiling as a system ('oracle')
     "Score what systems found on gold; writes `gold_metrics.json`, `per_query.jsonl` and `slices.json`"
+    hits = hits | dict(oracle=ceiling(task))
     scores = scored(task, hits)
     lines = list(query_lines(task, scores, hits))
     write_rows(run.eval/'per_query.jsonl', lines)

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from ..lab import Lab, LabError, need, plain
 from ..data.rows import write_atomic
-from ..labs.recipes import shipped
+from ..notebooks import shipped
 
 # %% ../../nbs/evaluation/05_page.ipynb #888c25c4
 def page(

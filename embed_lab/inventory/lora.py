@@ -11,7 +11,7 @@ from .datasets import Splits
 from .train import Trained, train
 from ..lab import LabError, need
 from ..runs.record import Run
-from ..training.weights import base_model, rebase_adapters, save_model
+from ..training.weights import base_model, save_model
 from sentence_transformers import SentenceTransformer
 
 # %% ../../nbs/inventory/08_lora.ipynb #c27da007
@@ -73,7 +73,6 @@ def train_adapters(
     "Train adapters, merge the best of them into the base model, and save that"
     model = adapted(run, max_length, rank, any(splits.prompts))
     run.record(trainable=trainable(model))
-    rebase_adapters(run)
     trained = train(splits, run, model=model, max_length=max_length, **options)
     merge(model)
     shutil.rmtree(run.final)

@@ -15,9 +15,9 @@ from ..lab import LabError
 from ..models.crossencoders import pair_scores
 from ..models.vectors import encoded
 from ..runs.record import Run
-from ..training.audit import Audit, in_batch
+from ..training.audit import Audit
 from ..training.mining import mine
-from ..training.negatives import choose_negatives, fill_negatives, open_suspects
+from ..training.negatives import open_suspects, with_negatives
 from ..training.weights import base_model, named_model
 
 # %% ../../nbs/inventory/05_negatives.ipynb #279bbfea
@@ -84,16 +84,14 @@ def mine_negatives(
     mined = mine(rows, vectors, n*spare, skip, margin, relative_margin, max(100, skip + 10*n), never=never)
     asked = judging(run, judge)
     doubtful = open_suspects(mined.candidates, rows, decisions, asked)
-    neighbours = in_batch(mine(rows, vectors, 10, never=never).candidates, rows)
-    meeting = open_suspects(neighbours, rows, decisions, asked)
+    meeting = open_suspects(mine(rows, vectors, 10, never=never).candidates, rows, decisions, asked, met=True)
     excluded = {(o['query'], o['passage']) for o in doubtful} if suspects == 'drop' else set()
-    chosen = choose_negatives(mined, excluded, n)
-    used = sum(map(len, chosen.values()))
+    rows, used = with_negatives(rows, mined, excluded, n)
     run.note('mining', miner=miner or 'the base model', **mined.counts(), suspects=len(doubtful), in_batch=len(meeting), used=used)
     if 2*mined.none > mined.queries:
         run.warn(f"{mined.none:,} of {mined.queries:,} queries got no hard negative, so training is little more than `in-batch`: "
             "name a better `miner`, whose right passages score higher, or loosen the margins")
-    train = to_dataset(fill_negatives(rows, chosen, n))
+    train = to_dataset(rows)
     if any(splits.prompts): train = map_texts(replace(plain, train=train), *(o.__add__ for o in splits.prompts)).train
     notes = f'mine_negatives: {mined!r}', f'mine_negatives: {len(doubtful):,} of them look like answers ({suspects}); {used:,} go into train'
     return replace(splits, train=train, notes=(*splits.notes, *notes)), Audit(doubtful + meeting, run.lab.data/'decisions.jsonl')

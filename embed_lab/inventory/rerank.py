@@ -23,7 +23,7 @@ from .datasets import Splits, unprompted
 from .evaluate import conclude, search, search_both
 from .train import Encoder, Trained
 from ..lab import LabError
-from ..models.crossencoders import load_cross_encoder, rerank
+from ..models.crossencoders import rerank
 from ..runs.record import Run
 from ..training.examples import judged
 from ..training.trainer import LabCrossEncoderTrainer
@@ -63,7 +63,7 @@ def new_reranker(
 ):                        # A `CrossEncoder`; raises `LabError` where there can be none
     "The cross-encoder before training"
     found = named_model(run, reranker)
-    model = load_cross_encoder(found.path, None, max_length, run.seed, attention_probs_dropout_prob=0., attention_dropout=0.)
+    model = found.start_reranker(max_length, run.seed)
     run.note('second stage', start=found.name, weights=found.weights)
     return model
 

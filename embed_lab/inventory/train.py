@@ -5,16 +5,14 @@
 # %% auto #0
 __all__ = ['Encoder', 'Trained', 'Train', 'training_rows', 'loss_of', 'directions', 'train']
 
-# %% ../../nbs/inventory/02_train.ipynb #7c7b214d
+# %% ../../nbs/inventory/02_train.ipynb #8ca60130
 from collections.abc import Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Protocol, runtime_checkable
 import numpy as np
 from datasets import Dataset
 from .datasets import Splits
 from ..lab import LabError
-from ..notebooks import nearest
 from ..runs.record import Run
 from ..training.contract import contract
 from ..training.examples import judged, positives
@@ -65,7 +63,7 @@ def training_rows(
     rows = train.to_list()
     return Dataset.from_dict(positives(rows, seed, apart) if reads.label == 'none' else judged(rows, graded=reads.label != 'binary'))
 
-# %% ../../nbs/inventory/02_train.ipynb #27f35b60
+# %% ../../nbs/inventory/02_train.ipynb #09a58098
 def loss_of(
     model,              # A `SentenceTransformer`
     loss:str,           # A name in the table of losses
@@ -73,11 +71,7 @@ def loss_of(
     **options           # Of the loss, such as `scale`
 ):                      # A module; raises `LabError` for an option that the loss lacks
     "The loss, over several dimensions where asked"
-    kind = contract(loss).loss_class
-    takes = [o for o in signature(kind).parameters if o != 'model']
-    if unknown := [o for o in options if o not in takes]: raise LabError(f"{loss} loss has no option `{unknown[0]}`; {nearest(unknown[0], takes)}")
-    try: made = kind(model, **options)
-    except ValueError as e: raise LabError(f'{loss} loss does not fit this model or these options: {e}') from None
+    made = contract(loss).build(model, **options)
     return MatryoshkaLoss(model, made, list(dims)) if dims else made
 
 def directions(

@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from copy import deepcopy
+from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
@@ -23,7 +24,7 @@ from time import time
 import numpy as np
 from .inference import convolves, prepared
 from ..lab import LabError, need, shown
-from .base import arithmetic, ask, hardware, wishes
+from .base import arithmetic, hardware, overrides, set_overrides
 from ..data.rows import write_atomic
 
 # %% ../../nbs/models/04_vectors.ipynb #6abb7aba
@@ -64,7 +65,7 @@ def _joined(shares, made):
 _here = [] # The model of a process that `several` started
 
 def _settle(model, device, told):
-    ask(told)
+    set_overrides(told)
     _here[:] = [model.to(device)]
 
 def _part(texts, kind, batch_size): return encode(_here[0], texts, kind, batch_size)
@@ -79,7 +80,7 @@ def several(
     torch = need('torch')
     if devices is None: devices = [f'cuda:{i}' for i in range(torch.cuda.device_count())] if getattr(getattr(model, 'device', None), 'type', '') == 'cuda' else []
     if len(devices) < 2: return (yield partial(encode, model))
-    given, told = deepcopy(model).cpu(), wishes | dict(threads=max(1, torch.get_num_threads() // len(devices)))
+    given, told = deepcopy(model).cpu(), asdict(overrides) | dict(threads=max(1, torch.get_num_threads() // len(devices)))
     pools = [ProcessPoolExecutor(1, get_context('spawn'), _settle, (given, o, told)) for o in devices]
     def make(texts, kind, batch_size):
         shares = dealt(texts, len(pools))

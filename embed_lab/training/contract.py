@@ -11,7 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from numbers import Integral, Real
+from fastcore.basics import patch
 import numpy as np
 from ..lab import LabError, need, plain
 from ..notebooks import nearest
@@ -108,6 +110,19 @@ def contract(
     "One loss's contract"
     if loss not in contracts: raise LabError(f"there is no loss `{plain(loss)}`; {nearest(str(loss), list(contracts))}")
     return contracts[loss]
+
+# %% ../../nbs/training/00_contract.ipynb #8059362b
+@patch
+def build(self:Contract,
+    model,     # A `SentenceTransformer`
+    **options  # Of the loss, such as `scale`
+)->'torch.nn.Module': # Raises `LabError` for an option that the loss lacks, or where it does not fit the model
+    "Make the loss for a model"
+    takes = [o for o in signature(self.loss_class).parameters if o != 'model']
+    unknown = next((o for o in options if o not in takes), None)
+    if unknown: raise LabError(f"{self.name} loss has no option `{unknown}`; {nearest(unknown, takes)}")
+    try: return self.loss_class(model, **options)
+    except ValueError as e: raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
 
 # %% ../../nbs/training/00_contract.ipynb #b19e910a
 labels = 'label', 'labels', 'score', 'scores' # Columns that the library takes for labels; the first that is there

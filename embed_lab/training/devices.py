@@ -9,13 +9,14 @@ __all__ = ['Parts', 'Sharing', 'refuse_unshareable', 'enough', 'Silent', 'togeth
 import logging, os, pickle, signal, sys, threading, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
 from fastcore.basics import patch
 from ..lab import LabError, need, plain
-from ..models.base import wishes
+from ..models.base import overrides
 from ..runs.record import Run
 
 # %% ../../nbs/training/07_devices.ipynb #118851f9
@@ -130,14 +131,15 @@ def _quiet():
     need('transformers').logging.disable_progress_bar()
 
 # %% ../../nbs/training/07_devices.ipynb #bdc96845
-def _other(rank, n, device, threads, folder, alive, wished):
+def _other(rank, n, device, threads, folder, alive, overridden):
     "What another process runs"
     signal.signal(signal.SIGINT, signal.SIG_IGN) # Ctrl-C reaches the first one, which ends the others
     _at_end(alive, lambda: os._exit(1))
     folder = Path(folder)
     try:
         _quiet()
-        wishes.update(wished), os.environ.update(_told(rank, n, threads))
+        overrides.take(overridden)
+        os.environ.update(_told(rank, n, threads))
         work = pickle.loads((folder/'work').read_bytes())
         (folder/f'ready-{rank}').touch()
         _join(folder, rank, n, device, threads)
@@ -178,7 +180,7 @@ def _others(n, device, threads, folder):
     try:
         for i in range(1, n):
             theirs, ours = context.Pipe(False)
-            others.append(context.Process(target=_other, args=(i, n, device, threads, str(folder), theirs, dict(wishes)), daemon=True))
+            others.append(context.Process(target=_other, args=(i, n, device, threads, str(folder), theirs, asdict(overrides)), daemon=True))
             others[-1].start(), theirs.close(), pipes.append(ours)
         yield others
     finally:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['contract_of', 'LabTrainer', 'LabCrossEncoderTrainer']
 
-# %% ../../nbs/training/11_trainer.ipynb #c89ec57b
+# %% ../../nbs/training/11_trainer.ipynb #edc97cc7
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from inspect import signature
 from pathlib import Path
 import msgspec
 from ..lab import LabError, installed, need
-from ..models.base import arithmetic, hardware, wishes
+from ..models.base import arithmetic, hardware, overrides
 from ..models.chunks import in_chunks, tokens_kept
 from ..models.crossencoders import pair_scores
 from ..models.families import column_prompts
@@ -29,7 +29,7 @@ from .contract import Contract, check, contracts, fitting_batch, ordered, refuse
 from .dev import DevEvaluator, DevReranking
 from .devices import Sharing, Silent, enough, first, meet, refuse_unshareable, together, world
 from .estimate import Reading, probe, probing
-from .weights import base_model, without_examples
+from .weights import base_model, rebase_adapters, without_examples
 installed('sentence_transformers')
 import torch
 from datasets import Dataset
@@ -124,7 +124,7 @@ def _at_speed(model)->Iterator:
 
 def _preprocess(model, *args, **kw): return model.preprocess(*args, **kw) # whatever it is by then
 
-# %% ../../nbs/training/11_trainer.ipynb #1cf89bcb
+# %% ../../nbs/training/11_trainer.ipynb #9202e195
 class _LabTraining:
     "What the lab adds to a trainer of sentence-transformers"
     def __init__(self, *args,
@@ -150,7 +150,7 @@ class _LabTraining:
         if isinstance(loss, type): asked['loss'] = loss = loss(asked['model'])
         if isinstance(rows, Dataset) and isinstance(loss, torch.nn.Module):
             asked['train_dataset'], size = self.fit_rows(rows, loss, args.per_device_train_batch_size)
-            n = wishes.get('devices') or 1
+            n = overrides.devices or 1
             args = replace(args, per_device_train_batch_size=max(n, size - size % n))
             if args.prompts is None: args = replace(args, prompts=column_prompts(getattr(asked['model'], 'prompts', {}), asked['train_dataset'].column_names))
         return asked | dict(args=args)
@@ -201,16 +201,16 @@ def evaluate(self:_LabTraining, *args, **kw)->dict:
     self.watch.weights(self)
     with torch.random.fork_rng(): return super(_LabTraining, self).evaluate(*args, **kw)
 
-# %% ../../nbs/training/11_trainer.ipynb #eebe9467
+# %% ../../nbs/training/11_trainer.ipynb #82420ee4
 @patch(as_prop=True)
 def where(self:_LabTraining)->str:
     "What the training is computed on, in words"
-    n = wishes.get('devices') or 1
+    n = overrides.devices or 1
     return f'{hardware()}, {torch.get_num_threads()} threads' + (f', {n} devices' if n > 1 else '')
 
 @patch
 def _machine_facts(self:_LabTraining):
-    hw, n = hardware(), wishes.get('devices') or 1
+    hw, n = hardware(), overrides.devices or 1
     return dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | (dict(devices=n) if n > 1 else {})
 
 @patch
@@ -250,7 +250,7 @@ def _shared_steps(self:_LabTraining, n, key, last):
     self.state = part.state
     return out
 
-# %% ../../nbs/training/11_trainer.ipynb #6e125eaf
+# %% ../../nbs/training/11_trainer.ipynb #f7757412
 @patch
 def train(self:_LabTraining,
     resume_from_checkpoint:str|bool|None=None, # A checkpoint; None: the newest sealed one of a run that was cut short
@@ -259,11 +259,12 @@ def train(self:_LabTraining,
     "Train; the model is then the best checkpoint by dev"
     if self.run is None:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint, **kw)
-    run, hw, n = self.run, hardware(), wishes.get('devices') or 1
+    run, hw, n = self.run, hardware(), overrides.devices or 1
     run.record(loss=type(_inner(self.loss)).__name__, hardware=run.manifest['hardware'] | self._machine_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
     if probing() and n == 1: self._estimate()
     self._first_look()
+    rebase_adapters(run)
     last = resume_from_checkpoint or resume_point(run, key)
     last = str(last) if isinstance(last, Path) else last
     return self._shared_steps(n, key, last) if n > 1 else self._steps(run, key, last, **kw)
@@ -295,12 +296,12 @@ def _estimate(self:_LabTraining):
     asked = self._asked
     with _at_speed(self.model): probe(self.run, make, asked['train_dataset'], asked['args'].per_device_train_batch_size, self.looks, self.readings())
 
-# %% ../../nbs/training/11_trainer.ipynb #36ce0c53
+# %% ../../nbs/training/11_trainer.ipynb #48bc4ca3
 class LabTrainer(_LabTraining, SentenceTransformerTrainer):
     "A `SentenceTransformerTrainer` that looks at dev, resumes, stops in time and leaves a record; `run`, `splits` and `looks` besides all that the library's takes"
     def fit_rows(self, rows:Dataset, loss:torch.nn.Module, batch_size:int)->tuple: # (rows, rows a step)
         "Rows and batches as the loss and the devices can take them; raises `LabError` where they cannot"
-        n = wishes.get('devices') or 1
+        n = overrides.devices or 1
         if n > 1:
             enough(n, hardware().device, batch_size)
             refuse_unshareable(_inner(loss), contract_of(loss))
@@ -325,7 +326,7 @@ def _base_reading(splits, run, model):
     missing = unkept(base, task.queries.values(), 'query', cache) + unkept(base, task.corpus.values(), 'document', cache)
     return Reading('gold with the base model', missing, lambda some: encode(base, some, 'document'))
 
-# %% ../../nbs/training/11_trainer.ipynb #5e34619b
+# %% ../../nbs/training/11_trainer.ipynb #e16f3d35
 class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
     "A `CrossEncoderTrainer` with the same safeguards; `retriever` and `top` besides what `LabTrainer` takes"
     def __init__(self, *args,
@@ -334,7 +335,7 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
         retriever=None,      # The first stage, an encoder; for the estimate
         **kw                 # As `LabTrainer` takes it
     ):
-        if (wishes.get('devices') or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
+        if (overrides.devices or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
         self.hits, self.top, self.retriever = hits, top, retriever
         super().__init__(*args, **kw)
 

@@ -5,20 +5,20 @@
 # %% auto #0
 __all__ = ['base_model', 'NamedModel', 'named_model', 'without_examples', 'save_model', 'rebase_adapters']
 
-# %% ../../nbs/training/09_weights.ipynb #80cae28a
+# %% ../../nbs/training/09_weights.ipynb #167fef41
 import json
 from dataclasses import dataclass
 from pathlib import Path
 from ..data.rows import write_json, write_rows
 from ..lab import LabError, shown
-from ..models.base import find_model, load_model, weights_hash, wishes
+from ..models.base import find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import kind, load_cross_encoder
 from ..models.families import apply, conventions
 from ..runs.record import Run
 from .breakdown import broken
 from .checkpoints import flaw, seal
 
-# %% ../../nbs/training/09_weights.ipynb #7e38f856
+# %% ../../nbs/training/09_weights.ipynb #ede1ee68
 def _conventions(run, max_length, prompted):
     "How the family of a run's base model is meant to be used; records the prompts and warns where the model differs"
     given = run.params.get('query_prompt'), run.params.get('passage_prompt')
@@ -35,14 +35,14 @@ def base_model(
     prompted:bool=False    # Whether the texts already have prompts, from `add_prompts`
 )->'SentenceTransformer':  # In float32 on this machine's device; raises `LabError` for weights with NaN, or prompts given twice
     "A run's base model, ready to be trained, used as its family is meant to be"
-    found, dropout = _conventions(run, max_length, prompted), wishes.get('attention_dropout') or 0.
+    found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout, attention_dropout=dropout)
     if bad := broken(model):
         raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
     return apply(model, found)
 
-# %% ../../nbs/training/09_weights.ipynb #d0cf4769
+# %% ../../nbs/training/09_weights.ipynb #87abac44
 @dataclass(frozen=True)
 class NamedModel:
     "A model that a run names by folder or hub id"
@@ -56,6 +56,13 @@ class NamedModel:
     ): # A `CrossEncoder` for a cross-encoder, else a `SentenceTransformer`
         "Load it from safetensors alone"
         return load_cross_encoder(self.path) if self.kind == 'cross-encoder' else load_model(self.path, max_seq_length=max_length)
+
+    def start_reranker(self,
+        max_length:int, # Tokens of query and passage together that are read
+        seed:int        # Of a new head, where this is not a cross-encoder yet
+    ): # A `CrossEncoder`; raises `LabError` for a model that cannot read two texts together
+        "A cross-encoder to train, with dropout on attention weights off as for `base_model`"
+        return load_cross_encoder(self.path, None, max_length, seed, attention_probs_dropout_prob=0., attention_dropout=0.)
 
 def named_model(
     run:Run,       # Whose lab a relative folder is looked for in
