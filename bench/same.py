@@ -1,11 +1,12 @@
 """Does a change of the code change what runs compute? Eight recipes under two checkouts, compared to the last bit
 
-    python bench/same.py BEFORE AFTER [--keep FOLDER] [--recipe NAME]... [--minilm]
+    python bench/same.py BEFORE AFTER [--keep FOLDER] [--recipe NAME]... [--together] [--minilm]
 
 Each checkout makes a lab on the head of the sample with its own `emb`, in its own processes, and runs every recipe on one thread in
 float32. Compared are the weights, the training history, the scores, the scores of every query and the verdicts of `emb compare`.
 With --keep a second call leaves alone what was run already from the same sources. About five minutes a checkout on two quiet cores."""
 import json, os, re, shutil, subprocess, sys, tempfile, time, tomllib
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,10 +47,11 @@ class Side:
         return own | dict(PYTHONPATH=path, EMB_HARDWARE='cpu fp32', OMP_NUM_THREADS='1', HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 
     @property
-    def sources(self)->str: # A hash of all code that can matter, and of this file
+    def sources(self)->str: # A hash of all that decides what the runs compute
         files = [o for k in ('embed_lab', 'nbs') for o in sorted((self.checkout/k).rglob('*')) if o.suffix in ('.py', '.ipynb')]
-        text = ''.join(f'{o.relative_to(self.checkout)} {sha256(o.read_bytes()).hexdigest()}\n' for o in [*files, Path(__file__).resolve()] if o.is_relative_to(self.checkout))
-        return sha256((text + sha256(Path(__file__).read_bytes()).hexdigest() + base_hash(self.base)).encode()).hexdigest()
+        hashes = [f'{o.relative_to(self.checkout)} {digest(o.read_bytes())}' for o in files]
+        base = digest((self.base/'model.safetensors').read_bytes())
+        return digest(json.dumps([hashes, base, recipes, sizes, mine]).encode())
 
     def python(self, *args, cwd:Path)->subprocess.CompletedProcess:
         return subprocess.run([sys.executable, '-P', *map(str, args)], cwd=cwd, env=self.env, text=True, capture_output=True)
@@ -85,6 +87,11 @@ class Side:
         ini.write_text(re.sub(r'^model = .*$', f'model = {self.base}', ini.read_text(), flags=re.M))
         stamp.write_text(self.sources)
 
+    def all(self, some:list):
+        "The lab and its runs, one after another: which vectors are in the cache already decides the last bits of others"
+        self.make()
+        for o in some: self.run(o)
+
     def run(self, recipe:str)->Path|None: # Folder of the run; None where it failed
         exp, params = recipes[recipe]
         if 'teacher' in params:
@@ -113,8 +120,6 @@ def checked(res:subprocess.CompletedProcess, what:str)->subprocess.CompletedProc
 
 def digest(data:bytes)->str: return sha256(data).hexdigest()[:12]
 
-def base_hash(path:Path)->str: return digest((path/'model.safetensors').read_bytes())
-
 def base_model(to:Path, layers:int|None=2)->Path:
     "all-MiniLM-L6-v2 of the extra `offline`, cut to its first layers: a real tokenizer, real vectors and dropout, at a third of the time"
     if to.exists(): return to
@@ -134,16 +139,19 @@ def settled(o:object)->object:
 
 def jsonl(path:Path)->str: return digest(json.dumps([settled(json.loads(o)) for o in path.read_text().splitlines()], sort_keys=True).encode())
 
-def weights(run:Path)->str:
-    files = sorted((run/'final').rglob('*.safetensors'))
-    return digest(b''.join(o.relative_to(run).as_posix().encode() + o.read_bytes() for o in files)) if files else ''
-
-def config(run:Path)->str: # Everything of the model that a reader goes by, but for weights and card
-    files = sorted(o for o in (run/'final').rglob('*') if o.suffix in ('.json', '.txt'))
+def content(run:Path, files)->str: # Of a run's files, names included
+    files = sorted(files)
+    if not files: raise FileNotFoundError(run)
     return digest(b''.join(o.relative_to(run).as_posix().encode() + o.read_bytes() for o in files))
 
-kept = dict(weights=weights, config=config, history=lambda o: jsonl(o/'history.jsonl'), scores=lambda o: digest((o/'eval'/'gold_metrics.json').read_bytes()),
-    queries=lambda o: digest((o/'eval'/'per_query.jsonl').read_bytes()), others=lambda o: digest(b''.join(f.name.encode() + f.read_bytes() for f in sorted((o/'eval').glob('*')) if f.name not in ('gold_metrics.json', 'per_query.jsonl'))))
+own = 'gold_metrics.json', 'per_query.jsonl' # columns of their own; the other files of eval/ are taken together
+kept = dict(
+    weights=lambda o: content(o, (o/'final').rglob('*.safetensors')),
+    config=lambda o: content(o, [f for f in (o/'final').rglob('*') if f.suffix in ('.json', '.txt')]), # the card names toolkit and data
+    history=lambda o: jsonl(o/'history.jsonl'),
+    scores=lambda o: content(o, [o/'eval'/own[0]]),
+    queries=lambda o: content(o, [o/'eval'/own[1]]),
+    others=lambda o: content(o, [f for f in (o/'eval').iterdir() if f.name not in own]))
 
 def judged(compared:dict)->dict: # Recipe or pair → its scores or verdict
     "The verdicts of a comparison, each under the names of what it compares"
@@ -157,15 +165,14 @@ def main():
     p.add_argument('after', type=Path)
     p.add_argument('--keep', type=Path, help='a folder for the two labs; a temporary one unless named')
     p.add_argument('--recipe', action='append', type=known(recipes, 'recipe'), help='repeatable; all when none is named')
+    p.add_argument('--together', action='store_true', help='both checkouts at the same time, on a core each')
     p.add_argument('--minilm', action='store_true', help='all six layers of MiniLM rather than two')
     args = p.parse_intermixed_args()
     home = (args.keep or Path(tempfile.mkdtemp(prefix='same_'))).resolve()
     base = base_model(home/('minilm' if args.minilm else 'base'), None if args.minilm else 2)
     some = [o for o in recipes if o in (args.recipe or recipes) or o == 'rerank' and 'distil' in (args.recipe or ())]
     sides = [Side(k, o, home, base) for k,o in (('before', args.before), ('after', args.after))]
-    for side in sides:
-        side.make()
-        for o in some: side.run(o)
+    with ThreadPoolExecutor(2 if args.together else 1) as pool: list(pool.map(lambda side: side.all(some), sides))
     differ = compare(sides, some)
     print(f'\n{differ} of what was compared DIFFERS; the labs are in {home}' if differ else '\nall the same, to the last bit')
     raise SystemExit(1 if differ else 0)

@@ -13,9 +13,28 @@ def test_export_and_clean_change_nothing(tmp_path):
     own = shutil.ignore_patterns('.venv', '.git', '__pycache__', '*.egg-info')
     shutil.copytree(root, copy, ignore=lambda at, names: {*own(at, names), *({'data', 'results', 'embed_lab_demo'} if at == str(root) else ())})
     for o in ([bin/'nbdev-export'], [bin/'nbdev-clean']): sh(*o, cwd=copy)
-    for o in [*notebooks, *modules, root/'pyproject.toml']:
+    for o in [*notebooks, *modules, root/'pyproject.toml', *(root/'nbs').glob('llms.txt')]:
         assert (copy/o.relative_to(root)).read_bytes() == o.read_bytes(), f'{o.relative_to(root)}: run nbdev-export and nbdev-clean, and commit both'
     assert sorted(o.relative_to(copy) for o in (copy/'embed_lab').rglob('*.py')) == [o.relative_to(root) for o in modules]
+
+def test_contributing_leads_to_what_exists():
+    "Every notebook, folder and command file that the map and the walks name"
+    for file in ('CONTRIBUTING.md', 'AGENTS.md'):
+        named = re.findall(r'`((?:nbs|tests|bench)/[\w/.]+)`', (root/file).read_text())
+        for o in named: assert (root/o).exists() or (root/f'{o}.ipynb').exists(), f'{file} names {o}, which does not exist'
+
+def test_every_command_and_option_in_the_readme_exists():
+    import typer
+    from embed_lab.cli.commands import app
+    commands = typer.main.get_command(app).commands
+    text = re.sub(r'\\\|', '|', (root/'README.md').read_text())
+    quoted = re.findall(r'^emb [^\n]+|(?<=`)emb [^`\n]+', text, re.M)
+    for line in quoted:
+        name, *words = line.split()[1:]
+        if name.startswith('-'): continue
+        options = {o for p in commands[name].params for o in (*p.opts, *p.secondary_opts)} | {'--help'}
+        for o in re.findall(r'(?<![\w-])--?[a-z][a-z-]*', ' '.join(words)): assert o in options, f'{line}: `emb {name}` has no option {o}'
+    assert len(quoted) > 20
 
 def test_readme_is_the_index(): assert (root/'README.md').read_text() == readme(), 'python tests/readme.py > README.md'
 
