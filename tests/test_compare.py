@@ -142,7 +142,7 @@ def test_other_metrics_or_another_promise_are_refused(lab):
     m['environment']['packages']['pytrec-eval-terrier'] = '0.0.1'
     changed(path, environment=m['environment'], inputs=m['inputs'] | dict(corpus='fixed'))
     said = refusal(lab, 'exp*')
-    assert 'corpus in settings.ini differs: exp_01,seed=1 against exp_02,seed=1; the metrics differs: exp_01,seed=1 (pytrec-eval-terrier ' in said and 'against exp_02,seed=1 (pytrec-eval-terrier 0.0.1)' in said
+    assert 'corpus in settings.ini differs: exp_01,seed=1 against exp_02,seed=1; the metrics differ: exp_01,seed=1 (pytrec-eval-terrier ' in said and 'against exp_02,seed=1 (pytrec-eval-terrier 0.0.1)' in said
 
 def test_what_evaluation_said_counts_where_all_runs_say_it(lab):
     runs = made(lab, 'exp_01', seeds=[1]) + made(lab, 'exp_02', seeds=[1])
@@ -154,7 +154,7 @@ def test_what_evaluation_said_counts_where_all_runs_say_it(lab):
     assert 'data/gold.jsonl differs' in refusal(lab, 'exp*')
     say(runs[1])
     assert compare(lab, 'exp*').pairs
-    for what,kw in {'gold differs': dict(gold='h'), 'corpus differs': dict(corpus='d'), 'the metrics differs: exp_01,seed=1 (pytrec_eval 1) against exp_02,seed=1 (pytrec_eval 2)': dict(version='2')}.items():
+    for what,kw in {'gold differs': dict(gold='h'), 'corpus differs': dict(corpus='d'), 'the metrics differ: exp_01,seed=1 (pytrec_eval 1) against exp_02,seed=1 (pytrec_eval 2)': dict(version='2')}.items():
         say(runs[1], **kw)
         assert what in refusal(lab, 'exp*')
 

@@ -4,16 +4,17 @@
 
 # %% auto #0
 __all__ = ['look', 'tints', 'frame', 'policy', 'clipped', 'below', 'split_rows', 'length_rows', 'share', 'leak_rows', 'aligned',
-           'finding_lines', 'lines', 'Markup', 'tag', 'coded', 'html_table', 'mark', 'leak_html', 'same_html',
-           'example_html', 'finding_html', 'headline', 'label', 'figure', 'outlines', 'word_steps', 'counted',
-           'label_chart', 'per_query', 'charts', 'drawn', 'page']
+           'finding_lines', 'lines', 'coded', 'mark', 'leak_html', 'same_html', 'example_html', 'finding_html',
+           'headline', 'label', 'figure', 'outlines', 'word_steps', 'counted', 'label_chart', 'per_query', 'charts',
+           'drawn', 'page']
 
 # %% ../../nbs/data/06_page.ipynb #be53f73a
 from collections.abc import Callable
 from html import escape
 import numpy as np
 from .check import Finding, Report, pairs_of_splits
-from ..lab import need, plain
+from ..lab import count, need, plain
+from ..style import Markup, html_table, level_colours, palette, styled_figure, tag
 from fastcore.basics import patch
 
 # %% ../../nbs/data/06_page.ipynb #cc3685be
@@ -29,7 +30,7 @@ def below(
     place:str,    # A file, or file:line
     report:Report # Whose headline names the folder
 )->str:
-    "A place as it stands under the headline"
+    "A place relative to the path in the headline"
     return place.removeprefix(f'{report.path}/').removeprefix(f"{report.path.rpartition('/')[0]}/")
 
 # %% ../../nbs/data/06_page.ipynb #ad1c476f
@@ -37,8 +38,8 @@ def below(
 def verdict(self:Report)->str:
     "Whether a run may start from this data, and how much there is to look at"
     fail, warn = (sum(o.level == k for o in self.findings) for k in ('fail', 'warn'))
-    if fail: return f"{fail} finding{' fails' if fail == 1 else 's fail'}" + (f', {warn} warn{"s" if warn == 1 else ""}' if warn else '')
-    return 'clean' + (f", {warn} warning{'' if warn == 1 else 's'}" if warn else '')
+    warnings = f", {count(warn, 'warning')}" if warn else ''
+    return (count(fail, 'error') if fail else 'clean') + warnings
 
 @patch
 def __repr__(self:Report)->str: return f'{plain(self.path)}: {self.verdict()}'
@@ -57,7 +58,9 @@ def length_rows(
 )->list:          # Rows of a table, the head first; empty when no model was named
     "Lengths in tokens, and what a model does not see"
     head = ['split', 'text', 'median', '95 %', 'longest', 'limit', 'cut texts', 'cut tokens']
-    def cells(o): return [f"{o['median']:,.0f}", f"{o['p95']:,.0f}", f"{o['longest']:,}", f"{o['limit']:,}" if o['limit'] else '', *(f'{100*o[k]:.1f} %' for k in ('cut_rows', 'cut_tokens'))]
+    def cells(o):
+        lengths = f"{o['median']:,.0f}", f"{o['p95']:,.0f}", f"{o['longest']:,}", f"{o['limit']:,}" if o['limit'] else ''
+        return [*lengths, *(f'{100*o[k]:.1f} %' for k in ('cut_rows', 'cut_tokens'))]
     return [head] + [[o['split'], o['text'], *cells(o)] for o in report.lengths] if report.lengths else []
 
 # %% ../../nbs/data/06_page.ipynb #25d31e35
@@ -69,13 +72,15 @@ def share(
 
 def leak_rows(
     report:Report,       # What was found
-    cell:Callable=share  # What is said of an entry
+    cell:Callable=share  # Writes one entry
 )->list:                 # Rows of a table, the head first; empty when nothing leaks
     "The leak matrix"
-    pairs, found = [o for o in pairs_of_splits if any((l['source'], l['judged']) == o for l in report.leaks)], {}
-    for l in report.leaks:
-        if l['rows']: found.setdefault(l['leak'], {})[l['source'], l['judged']] = cell(l)
-    return [['leak', *(f'{a} → {b}' for a,b in pairs)]] + [[k, *(v.get(p, '') for p in pairs)] for k,v in found.items()] if found else []
+    present, found = {(o['source'], o['judged']) for o in report.leaks}, {}
+    for o in report.leaks:
+        if o['rows']: found.setdefault(o['leak'], {})[o['source'], o['judged']] = cell(o)
+    if not found: return []
+    pairs = [o for o in pairs_of_splits if o in present]
+    return [['leak', *(f'{a} → {b}' for a,b in pairs)], *([k, *(v.get(p, '') for p in pairs)] for k,v in found.items())]
 
 # %% ../../nbs/data/06_page.ipynb #8e05676d
 def aligned(
@@ -84,8 +89,9 @@ def aligned(
 )->list:       # Lines
     "A table in plain text"
     rows = [[plain(c) for c in r] for r in rows]
-    wide = [max(map(len, c)) for c in zip(*rows)]
-    return ['  '.join(c.ljust(n) if i < left else c.rjust(n) for i,(c,n) in enumerate(zip(r, wide))).rstrip() for r in rows]
+    widths = [max(map(len, c)) for c in zip(*rows)]
+    def line(row): return '  '.join(c.ljust(n) if i < left else c.rjust(n) for i,(c,n) in enumerate(zip(row, widths)))
+    return [line(r).rstrip() for r in rows]
 
 # %% ../../nbs/data/06_page.ipynb #68b015d4
 def finding_lines(
@@ -101,23 +107,13 @@ def lines(
     report:Report # What was found
 )->list:          # Lines without any escape sequence
     "The report for a terminal"
-    docs = f', {report.documents:,} documents' if report.documents else ''
+    docs = f", {count(report.documents, 'document')}" if report.documents else ''
+    head = f'{plain(report.path)}  corpus {report.corpus}, near from {report.threshold:g}{docs}'
     tables = [aligned(t, n) for t,n in ((split_rows(report), 2), (leak_rows(report), 1), (length_rows(report), 2)) if t]
-    said = [l for o in report.findings for l in finding_lines(o, report)]
-    return [f'{plain(report.path)}  corpus {report.corpus}, near from {report.threshold:g}{docs}', ''] + [l for t in tables for l in (*t, '')] + (said + [''] if said else []) + [report.verdict()]
+    blocks = [[head], *tables, [l for o in report.findings for l in finding_lines(o, report)]]
+    return [l for block in blocks if block for l in (*block, '')] + [report.verdict()]
 
 # %% ../../nbs/data/06_page.ipynb #03f60a8d
-class Markup(str): "Text that is HTML already"
-
-def tag(
-    name:str,        # Such as 'td'
-    *inside:object,  # `Markup`, or data
-    **attrs:str      # Fixed attributes; `cls` stands for `class`
-)->Markup:
-    "An element; data in it is escaped"
-    given = ''.join(f' {dict(cls="class").get(k, k)}="{escape(v)}"' for k,v in attrs.items())
-    return Markup(f"<{name}{given}>{''.join(o if isinstance(o, Markup) else escape(plain(o)) for o in inside)}</{name}>")
-
 def coded(
     text:str  # One of this package's sentences, with data in it
 )->Markup:
@@ -125,38 +121,36 @@ def coded(
     return Markup(''.join(tag('code', o) if i % 2 else escape(o) for i,o in enumerate(plain(text).split('`'))))
 
 # %% ../../nbs/data/06_page.ipynb #31479095
+def _tint(level, colour): return f'.emb-check .{level} {{ border-color: {colour} !important; background: {colour}26 }}'
+
 look = '''<style>
 .emb-check { font: 15px/1.5 system-ui, sans-serif }
-.emb-check .wide { overflow-x: auto; margin: .5em 0 1em }
+.emb-check .wide { margin: .5em 0 1em }
 .emb-check table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin: 0 }
-.emb-check th, .emb-check td { text-align: right; padding: .25em .9em .25em 0; border-bottom: 1px solid #8884; white-space: nowrap; font-size: 14px; background: none; vertical-align: top }
-.emb-check .same td:nth-child(3n+2), .emb-check .same th[colspan], .emb-check .same tr:nth-child(2) th:nth-child(3n+2) { padding-left: 1.6em }
-.emb-check th { font-weight: 600 } .emb-check .word { text-align: left }
+.emb-check th, .emb-check td { text-align: right; padding: .25em .9em .25em 0; border-bottom: 1px solid #8884; white-space: nowrap;
+  font-size: 14px; background: none }
+.emb-check .same td:nth-child(3n+2), .emb-check .same th[colspan],
+.emb-check .same tr:nth-child(2) th:nth-child(3n+2) { padding-left: 1.6em }
+.emb-check th { font-weight: 600 }
 .emb-check b.level { font-weight: 600; font-size: 12px; padding: .05em .5em; border: 1px solid; border-radius: 3px; margin-right: .6em }
-.emb-check .fail { border-color: #D55E00 !important; background: #D55E0026 } .emb-check .warn { border-color: #E69F00 !important; background: #E69F0026 }
-.emb-check .note { border-color: #56B4E9 !important; background: #56B4E926 } .emb-check .clean { border-color: #009E73 !important; background: #009E7326 }
-.emb-check td b.level { margin: 0 0 0 .6em } .emb-check .verdict b.level { font-size: 15px; padding: .2em .7em }
-.emb-check .finding { margin: 0; padding: .5em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere } .emb-check summary { cursor: pointer }
+.emb-check td b.level { margin: 0 0 0 .6em }
+.emb-check .verdict b.level { font-size: 15px; padding: .2em .7em }
+.emb-check .finding { margin: 0; padding: .5em 0; border-bottom: 1px solid #8884; overflow-wrap: anywhere }
+.emb-check summary { cursor: pointer }
 .emb-check summary b.rule, .emb-check .finding > b.rule { margin-right: .6em }
-.emb-check .example { margin: .6em 0 .6em 1.1em; padding-left: .9em; border-left: 3px solid #8884; font-size: 14px } .emb-check .example p { margin: .2em 0 }
-.emb-check code { font-size: 13px; opacity: .75; background: none; padding: 0 } .emb-check .quiet { opacity: .75; max-width: 46em }
-</style>'''
+.emb-check .example { margin: .6em 0 .6em 1.1em; padding-left: .9em; border-left: 3px solid #8884; font-size: 14px }
+.emb-check .example p { margin: .2em 0 }
+.emb-check code { font-size: 13px; opacity: .75; background: none; padding: 0 }
+.emb-check .quiet { opacity: .75; max-width: 46em }
+''' + '\n'.join(_tint(*o) for o in level_colours.items()) + '</style>'
 
 # %% ../../nbs/data/06_page.ipynb #adda46f0
-def html_table(
-    rows:list, # Rows of a table, the head first
-    left:int=1 # So many columns hold words, and the others numbers
-)->Markup:     # Nothing without rows
-    "A table that scrolls by itself where the window is narrow"
-    def line(name, r): return tag('tr', *(tag(name, c, **(dict(cls='word') if i < left else {})) for i,c in enumerate(r)))
-    return tag('div', tag('table', *(line('td' if i else 'th', r) for i,r in enumerate(rows))), cls='wide') if rows else Markup()
-
 def mark(
     level:str, # 'fail', 'warn', 'note' or 'clean'
-    said:str='' # What to write; the level when empty
+    text:str='' # What to write; the level when empty
 )->Markup:
     "A level as a small label"
-    return tag('b', said or level, cls=f'level {level}')
+    return tag('b', text or level, cls=f'level {level}')
 
 # %% ../../nbs/data/06_page.ipynb #41d43a58
 def leak_html(
@@ -164,17 +158,18 @@ def leak_html(
 )->Markup:
     "The leak matrix, or why there is none"
     def cell(o): return Markup(escape(share(o)) + mark(o['level']))
-    return html_table(leak_rows(report, cell)) or tag('p', 'No split gives away anything of another.' if report.leaks else 'There is one split, so nothing leaks from one into another.', cls='quiet')
+    why = 'No split leaks into another.' if report.leaks else 'There is only one split, so nothing can leak into another.'
+    return html_table(leak_rows(report, cell)) or tag('p', why, cls='quiet')
 
 def same_html(
     report:Report # What was found
 )->Markup:
-    "What is the same, the same but for typing, or nearly so"
+    "Texts that repeat: exactly, retyped, or nearly"
     found, kinds = {}, ('exact', 'retyped', 'near')
     for o in report.same: found.setdefault(o['of'], {})[o['what']] = [f'{o[k]:,}' for k in kinds]
     whats = 'query', 'passage', 'pair'
-    over = Markup('<tr><th></th>' + ''.join(tag('th', o, colspan='3') for o in ('queries', 'passages', 'pairs')) + '</tr>')
-    table = html_table([['', *kinds*3]] + [[k, *(n for w in whats for n in v[w])] for k,v in found.items()])
+    over = tag('tr', tag('th'), *(tag('th', o, colspan='3') for o in ('queries', 'passages', 'pairs')))
+    table = html_table([['', *kinds*3], *([k, *(n for w in whats for n in v[w])] for k,v in found.items())])
     return Markup(table.replace('<table>', f'<table class="same">{over}', 1))
 
 # %% ../../nbs/data/06_page.ipynb #9d0cf73f
@@ -185,7 +180,8 @@ def example_html(
 )->Markup:
     "One row or two, with places"
     both = [(e['place'], e['text'])] + ([(e['other'], e['other_text'])] if 'other' in e else [])
-    return tag('div', *(tag('p', tag('code', below(p, report)), Markup('<br>'), tag('bdi', clipped(t, width))) for p,t in both), cls='example')
+    def row(place, text): return tag('p', tag('code', below(place, report)), Markup('<br>'), tag('bdi', clipped(text, width)))
+    return tag('div', *(row(*o) for o in both), cls='example')
 
 def finding_html(
     o:Finding,       # One of the report's
@@ -201,18 +197,21 @@ def finding_html(
 def headline(
     report:Report # What was found
 )->Markup:
-    "The verdict, and what it was reached under"
-    docs = f', {report.documents:,} documents' if report.documents else ''
-    return tag('p', mark('clean' if report.clean else 'fail', report.verdict()), cls='verdict') + tag('p', f'{report.path}: corpus {report.corpus}, texts are near from a similarity of {report.threshold:g}{docs}', cls='quiet')
+    "The verdict, and the settings behind it"
+    docs = f", {count(report.documents, 'document')}" if report.documents else ''
+    under = f'{report.path}: corpus {report.corpus}, texts are near from a similarity of {report.threshold:g}{docs}'
+    verdict = mark('clean' if report.clean else 'fail', report.verdict())
+    return Markup(tag('p', verdict, cls='verdict') + tag('p', under, cls='quiet'))
 
 @patch
 def _repr_html_(self:Report)->str:
-    parts = html_table(split_rows(self), 2), leak_html(self), html_table(length_rows(self), 2), *(finding_html(o, self, 300) for o in self.findings)
-    return look + tag('div', Markup(headline(self)), *parts, cls='emb-check')
+    tables = html_table(split_rows(self), 2), leak_html(self), html_table(length_rows(self), 2)
+    findings = [finding_html(o, self, 300) for o in self.findings]
+    return look + tag('div', headline(self), *tables, *findings, cls='emb-check')
 
 # %% ../../nbs/data/06_page.ipynb #5e1b9d69
-tints = dict(train='#0072B2', dev='#E69F00', gold='#009E73', relevant='#0072B2', others='#999999')
-tints['not relevant'] = tints['others']
+tints = dict(train=palette['blue'], dev=palette['orange'], gold=palette['green'])
+tints |= {'relevant': palette['blue'], 'not relevant': palette['grey']}
 
 def label(text:object)->str: return escape(clipped(text, 28)) # Data as plotly shows it
 
@@ -223,10 +222,12 @@ def figure(
     height:int=280, # Pixels
     **layout        # More of it
 )->object:          # Plotly's figure
-    "The look all charts share"
-    fig = need('plotly.graph_objects').Figure(traces).update_layout(template='plotly_white', height=height, margin=dict(l=10, r=10, t=30, b=10),
-        font=dict(family='system-ui, sans-serif', size=13), legend=dict(orientation='h', x=0, y=1.02, yanchor='bottom', traceorder='normal'), bargap=.25, **dict(showlegend=True) | layout)
-    return fig.update_xaxes(title=dict(text=across, font_size=13), automargin=True).update_yaxes(title=dict(text=up, font_size=13), automargin=True, ticklabelstandoff=4)
+    "A small chart whose title stands outside it"
+    legend = dict(orientation='h', x=0, y=1.02, yanchor='bottom', traceorder='normal')
+    own = dict(margin=dict(l=10, r=10, t=30, b=10), font_size=13, legend=legend, bargap=.25, showlegend=True)
+    fig = styled_figure(need('plotly.graph_objects').Figure(traces), height=height, **own | layout)
+    fig.update_xaxes(title=dict(text=across, font_size=13), automargin=True)
+    return fig.update_yaxes(title=dict(text=up, font_size=13), automargin=True, ticklabelstandoff=4)
 
 # %% ../../nbs/data/06_page.ipynb #e73a644d
 def outlines(
@@ -238,9 +239,11 @@ def outlines(
     "Distributions as steps"
     def one(k, v):
         y = 100*np.histogram(np.minimum(v, edges[-1]), edges)[0]/max(1, len(v))
-        return need('plotly.graph_objects').Scatter(x=edges.round(2).tolist(), y=[*y.tolist(), y[-1]], name=label(k), hovertemplate='%{y:.1f} %',
-            mode='lines', line=dict(shape='hv', width=2, color=tints.get(k, tints['relevant'])))
-    return figure([one(*o) for o in values.items()], across, '% of rows', height, hovermode='x unified').update_xaxes(unifiedhovertitle_text='from %{x}')
+        line = dict(shape='hv', width=2, color=tints.get(k, palette['blue']))
+        return need('plotly.graph_objects').Scatter(x=edges.round(2).tolist(), y=[*y.tolist(), y[-1]], name=label(k),
+            mode='lines', line=line, hovertemplate='%{y:.1f} %')
+    fig = figure([one(*o) for o in values.items()], across, '% of rows', height, hovermode='x unified')
+    return fig.update_xaxes(unifiedhovertitle_text='from %{x}')
 
 def word_steps(
     values:dict # Split → lengths
@@ -256,25 +259,30 @@ def counted(
 )->object:     # Plotly's figure
     "The most frequent of something"
     names, counts, ranks = [label(t) for t,_ in terms], [n for _,n in terms], list(range(len(terms)))
-    bar = need('plotly.graph_objects').Bar(x=counts, y=ranks, orientation='h', marker_color=tints['relevant'], hovertext=[f'{t}: {n:,}' for t,n in zip(names, counts)], hoverinfo='text')
-    return figure([bar], 'times', height=360, showlegend=False).update_yaxes(tickvals=ranks, ticktext=names, tickfont_size=11, autorange='reversed')
+    hover = [f'{t}: {n:,}' for t,n in zip(names, counts)]
+    bar = need('plotly.graph_objects').Bar(x=counts, y=ranks, orientation='h', marker_color=palette['blue'],
+        hovertext=hover, hoverinfo='text')
+    fig = figure([bar], 'times', height=360, showlegend=False)
+    return fig.update_yaxes(tickvals=ranks, ticktext=names, tickfont_size=11, autorange='reversed')
 
 def label_chart(
     splits:list # As `Report.splits`
 )->object:      # Plotly's figure
     "Rows of each split, by label"
-    bars = [need('plotly.graph_objects').Bar(x=[o[k] for o in splits], y=[label(o['split']) for o in splits], name=name, orientation='h', marker_color=tints[name],
-        hovertemplate='%{x:,}') for k,name in (('relevant', 'relevant'), ('not_relevant', 'not relevant'))]
-    return figure(bars, 'rows', barmode='stack').update_yaxes(type='category', autorange='reversed')
+    names = [label(o['split']) for o in splits]
+    def bar(name): return need('plotly.graph_objects').Bar(x=[o[name.replace(' ', '_')] for o in splits], y=names,
+        name=name, orientation='h', marker_color=tints[name], hovertemplate='%{x:,}')
+    return figure([bar('relevant'), bar('not relevant')], 'rows', barmode='stack').update_yaxes(type='category', autorange='reversed')
 
 # %% ../../nbs/data/06_page.ipynb #5c89ebf1
 def per_query(
     counts:dict # Split → queries with 1, 2, … relevant passages
 )->object:      # Plotly's figure
     "How many answers queries have"
-    bars = [need('plotly.graph_objects').Bar(x=list(range(1, len(v) + 1)), y=[100*n/sum(v) for n in v], name=label(k), customdata=v, marker_color=tints.get(k, tints['relevant']),
-        hovertemplate='%{customdata:,} queries, %{y:.1f} %') for k,v in counts.items() if sum(v)]
-    return figure(bars, 'relevant passages', '% of queries', barmode='group').update_xaxes(dtick=1, range=[.4, max(3, *map(len, counts.values())) + .6])
+    def bar(k, v): return need('plotly.graph_objects').Bar(x=list(range(1, len(v) + 1)), y=[100*n/sum(v) for n in v], name=label(k),
+        customdata=v, marker_color=tints.get(k, palette['blue']), hovertemplate='%{customdata:,} queries, %{y:.1f} %')
+    fig = figure([bar(*o) for o in counts.items() if sum(o[1])], 'relevant passages', '% of queries', barmode='group')
+    return fig.update_xaxes(dtick=1, range=[.4, max(3, *map(len, counts.values())) + .6])
 
 def charts(
     report:Report # What was found
@@ -282,11 +290,13 @@ def charts(
     "All charts of a page"
     c = report.charts
     overlap = {k: c['overlap'][l] for k,l in (('relevant', '1'), ('not relevant', '0')) if c['overlap'][l]}
-    def words(v): return outlines(v, word_steps(v), 'words; what is longer stands in the last step')
+    def words(v): return outlines(v, word_steps(v), 'words; longer texts are in the last step')
+    def frequent(of): return counted(c['terms'][of])
     return {'Rows by label': label_chart(report.splits), 'Relevant passages of a query': per_query(c['passages_per_query']),
         'Length of queries': words(c['query_words']), 'Length of passages': words(c['passage_words']),
         "Share of a query's words that its passage has": outlines(overlap, np.linspace(0, 1, 21), "share of the query's words", 360),
-        'How queries begin': counted(c['openings']), 'Frequent words of queries': counted(c['terms']['query']), 'Frequent words of passages': counted(c['terms']['passage'])}
+        'How queries begin': counted(c['openings']),
+        'Frequent words of queries': frequent('query'), 'Frequent words of passages': frequent('passage')}
 
 # %% ../../nbs/data/06_page.ipynb #ecc92ac8
 frame = '''<style>
@@ -295,14 +305,17 @@ h1 { font-size: 24px; margin: 0 0 .4em } h2 { font-size: 18px; margin: 2em 0 .4e
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 1.6em 2.4em }
 figure { margin: 0; min-width: 0 } figcaption { font-weight: 600; margin-bottom: .3em }
 </style>'''
-policy = '''<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:">'''
+_allowed = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+policy = f'<meta http-equiv="Content-Security-Policy" content="{_allowed}">'
 
 def drawn(
     figures:dict # As `charts` gives them
 )->Markup:       # The first brings plotly's script
     "Charts as HTML"
-    res = [tag('figure', tag('figcaption', k), Markup(o.to_html(full_html=False, include_plotlyjs=not i, div_id=f'chart{i}', default_height=f'{o.layout.height}px',
-        config=dict(displaylogo=False, responsive=True, showSendToCloud=False)))) for i,(k,o) in enumerate(figures.items())]
+    config = dict(displaylogo=False, responsive=True, showSendToCloud=False)
+    def chart(i, fig): return Markup(fig.to_html(full_html=False, include_plotlyjs=not i, div_id=f'chart{i}',
+        default_height=f'{fig.layout.height}px', config=config))
+    res = [tag('figure', tag('figcaption', k), chart(i, o)) for i,(k,o) in enumerate(figures.items())]
     return tag('div', *res, cls='charts')
 
 # %% ../../nbs/data/06_page.ipynb #c2aa5976
@@ -312,11 +325,15 @@ def page(
     "The report as one page that opens offline"
     def part(title, *inside): return tag('section', tag('h2', title), *inside) if any(inside) else Markup()
     def quiet(text): return tag('p', text, cls='quiet')
-    body = [tag('h1', 'Data report'), Markup(headline(report)), html_table(split_rows(report), 2),
-        part('Between splits', quiet('Rows of the second split that the first gives away, and their share.'), leak_html(report)),
+    repeats = ('Within a split: repeated texts, exact or differing only in case and punctuation, and texts with a near neighbour. '
+        'Between splits: texts that both hold.')
+    body = [tag('h1', 'Data report'), headline(report), html_table(split_rows(report), 2),
+        part('Between splits', quiet('Rows of the second split that leak from the first, and their share.'), leak_html(report)),
         part('Findings', *[finding_html(o, report) for o in report.findings] or [quiet('None.')]),
-        part('The same, retyped, near', quiet('In a split, texts beyond the first that are equal, exactly or but for case and punctuation; and texts with a near neighbour. Between splits, texts that both have.'), same_html(report)),
+        part('The same, retyped, near', quiet(repeats), same_html(report)),
         part('Length in tokens', html_table(length_rows(report), 2)),
-        part('In charts', quiet('Lengths, overlap and words are of up to 5,000 rows a split, evenly spaced.'), drawn(charts(report)))]
-    head = f'<meta charset="utf-8">{policy}<meta name="viewport" content="width=device-width, initial-scale=1">' + tag('title', f'Data report: {plain(report.path)}') + look + frame
+        part('In charts', quiet('Lengths, overlap and words are drawn from up to 5,000 evenly spaced rows of each split.'), drawn(charts(report)))]
+    title = tag('title', f'Data report: {plain(report.path)}')
+    viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
+    head = f'<meta charset="utf-8">{policy}{viewport}{title}{look}{frame}'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{tag("main", *body, cls="emb-check")}</body></html>\n'

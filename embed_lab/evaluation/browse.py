@@ -13,6 +13,7 @@ from statistics import fmean
 from textwrap import shorten
 import msgspec
 from ..lab import Lab
+from ..style import palette
 from ..runs.results import RunFiles
 from ..data.rows import read_rows
 from ..data.task import present, read_corpus, text_hash
@@ -91,21 +92,26 @@ def as_lines(
 )->list:          # Lines as in `per_query.jsonl`, with the earlier side as 'base' and the later one as 'tuned'
     "Two sides in the shape that slices are cut from"
     def mean(side, q): return dict(scores={m: fmean(o[q]['scores'][m] for o in side) for m in side[0][q]['scores']})
-    return [dict(query_id=q, query=o['query'], tags=o['tags'], base=mean(before, q), tuned=mean(after, q), oracle=ceiling[q]) for q,o in after[0].items()]
+    def line(q, o):
+        systems = dict(base=mean(before, q), tuned=mean(after, q), oracle=ceiling[q])
+        return dict(query_id=q, query=o['query'], tags=o['tags']) | systems
+    return [line(*o) for o in after[0].items()]
 
 # %% ../../nbs/evaluation/06_browse.ipynb #31ebdecd
 def hit_list(
     hits:list,   # With id, grade and text
     moved:set,   # Ids to be marked
-    word:str     # What is said of those
+    word:str     # 'new' or 'gone', beside those
 )->str:          # HTML
     "The first ten documents of one system"
+    colour = palette['green' if word == 'new' else 'vermilion']
     def line(h):
         mark = '<b title="judged relevant">✓</b> ' if (h.get('grade') or 0) > 0 else ''
-        text = escape(shorten(h['text'], 120, placeholder=' …')) if h['text'] else '<i>its text has left the data</i>'
-        note = f' <span style="background:{"#d7f0dd" if word == "new" else "#f7dcd7"};color:#222;padding:0 .3em">{word}</span>' if h['id'] in moved else ''
+        text = escape(shorten(h['text'], 120, placeholder=' …')) if h['text'] else '<i>its text is no longer in the data</i>'
+        note = f' <span style="background:{colour}33;padding:0 .3em">{word}</span>' if h['id'] in moved else ''
         return f'<li>{mark}{text} <small style="opacity:.6">{escape(str(h["id"]))}</small>{note}</li>'
-    return f'<ol style="margin:0;padding-left:1.8em;font-size:.92em;overflow-wrap:anywhere">{"".join(map(line, hits))}</ol>'
+    style = 'margin:0;padding-left:1.8em;font-size:.92em;overflow-wrap:anywhere'
+    return f'<ol style="{style}">{"".join(map(line, hits))}</ol>'
 
 # %% ../../nbs/evaluation/06_browse.ipynb #bfcfa1e4
 def browser_rows(
@@ -113,7 +119,8 @@ def browser_rows(
 )->list:       # Dicts of column → value; the last two columns are HTML, the texts before them are escaped
     "The rows of a browser of queries"
     def rank(o): return 11 if o is None else o
-    return [{'query': escape(m.query), 'tags': escape(', '.join(map(str, m.tags))),
+    def row(m): return {'query': escape(m.query), 'tags': escape(', '.join(map(str, m.tags))),
         'before': round(m.before, 3), 'after': round(m.after, 3), 'change': round(m.change, 3),
         'best rank before': rank(m.ranks[0]), 'best rank after': rank(m.ranks[1]), 'new': len(m.new),
-        'top ten before': hit_list(m.hits[0], m.gone, 'gone'), 'top ten after': hit_list(m.hits[1], m.new, 'new')} for m in moved]
+        'top ten before': hit_list(m.hits[0], m.gone, 'gone'), 'top ten after': hit_list(m.hits[1], m.new, 'new')}
+    return [row(m) for m in moved]

@@ -11,7 +11,7 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec, numpy as np
-from ..lab import Lab, LabError, shown
+from ..lab import Lab, LabError, count, shown
 from ..runs.looks import gold_files, recipe_hash
 from ..runs.manifest import environment, machine
 from ..notebooks import nearest
@@ -21,22 +21,24 @@ from ..data.rows import write_json, write_rows
 # %% ../../nbs/evaluation/03_comparable.ipynb #f0ef9a2b
 def _lines(scores):
     "What evaluation writes of every query, but for the hits"
-    return [dict(query_id=f'q{i}', query='') | {s: dict(scores={'ndcg@10': float(x)}, hits=[]) for s,x in zip(scores, o)} for i,o in enumerate(zip(*scores.values()))]
+    def systems(o): return {s: dict(scores={'ndcg@10': float(x)}, hits=[]) for s,x in zip(scores, o)}
+    return [dict(query_id=f'q{i}', query='') | systems(o) for i,o in enumerate(zip(*scores.values()))]
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #12d23cd0
 def mock_run(
     lab:Lab,            # Where it goes
-    name:str,           # Of its folder; what stands before the first comma is the experiment
+    name:str,           # Of its folder; the experiment comes before the first comma
     scores:dict,        # System → nDCG@10, one a query
     seed:int=1,         # Its seed
     guard:dict|None=None, # Like `scores`, on the guard set
     **params            # Parameters, which decide with the experiment which recipe it is of
 )->Path:                # Its folder
     "A completed run that was never trained, for trying things out"
-    run, experiment, data = lab.results/name, name.split(',')[0], {o: dict(sha256='sha256:' + o, lines=1) for o in ('train.jsonl', 'gold.jsonl')}
+    run, experiment = lab.results/name, name.split(',')[0]
+    data = {o: dict(sha256='sha256:' + o, lines=1) for o in ('train.jsonl', 'gold.jsonl')}
     inputs = dict(notebook=experiment, parameters=params | dict(seed=seed), inventory={}, data=data, corpus='open', base_model=None)
-    write_json(run/RunFiles.manifest, dict(schema=1, experiment=experiment, status='completed', start=now(), heartbeat=now(), process=dict(pid=0, born=0, host=''),
-        overrides={}, inputs=inputs, environment=environment(), hardware=machine(), git=None, exported=[]))
+    write_json(run/RunFiles.manifest, dict(schema=1, experiment=experiment, status='completed', start=now(), heartbeat=now(),
+        process=dict(pid=0, born=0, host=''), overrides={}, inputs=inputs, environment=environment(), hardware=machine(), git=None, exported=[]))
     write_json(run/RunFiles.gold_metrics, {})
     write_rows(run/RunFiles.per_query, _lines(scores))
     if guard: write_rows(run/RunFiles.guard_per_query, _lines(guard))
@@ -52,7 +54,9 @@ def meant(
     if not set('*?[') & set(word): return [find_run(lab, word)], True
     paths = [*glob.glob(f'{glob.escape(str(lab.results))}/{word}'), *glob.glob(word)]
     found = sorted({Path(o).resolve() for o in paths if (Path(o)/RunFiles.manifest).is_file()})
-    if not found: raise LabError(f"no run matches `{word}` in {shown(lab.results)}/; {nearest(word, sorted(o.parent.name for o in lab.results.glob(f'*/{RunFiles.manifest}')))}")
+    if not found:
+        known = sorted(o.parent.name for o in lab.results.glob(f'*/{RunFiles.manifest}'))
+        raise LabError(f"no run matches `{word}` in {shown(lab.results)}/; {nearest(word, known)}")
     return found, False
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #c6906228
@@ -69,8 +73,10 @@ def chosen(
     runs, skipped = {}, {}
     for paths,named in (meant(lab, o) for o in words):
         for p in paths:
-            why = _unfit(p, run := read_run(p))
-            if why and named: raise LabError(f"{shown(p)} is {why}: only completed runs with scores can be compared; `emb run {run['experiment']}` makes one")
+            run = read_run(p)
+            why = _unfit(p, run)
+            if why and named: raise LabError(f"{shown(p)} is {why}: only completed runs with scores can be compared; "
+                f"`emb run {run['experiment']}` makes one")
             if why: skipped[p.name] = why
             else: runs[p] = run
     if not runs: raise LabError(f"nothing to compare: {', '.join(f'{k} is {v}' for k,v in skipped.items())}")
@@ -80,10 +86,12 @@ def chosen(
 def _said(file):
     "What evaluation says that it judged by, each what → hash or version; None in runs from before it did"
     try: said = msgspec.json.decode(file.read_bytes(), type=dict)
-    except (msgspec.DecodeError, FileNotFoundError) as e: raise LabError(f"{shown(file)}: no scores ({'no such file' if isinstance(e, FileNotFoundError) else e}); run it again with `--restart`") from None
+    except FileNotFoundError: raise LabError(f"{shown(file)}: no scores (no such file); run it again with `--restart`") from None
+    except msgspec.DecodeError as e: raise LabError(f"{shown(file)}: no scores ({e}); run it again with `--restart`") from None
     if not {'task', 'measures'} <= said.keys(): return None
     task, measures = said['task'], said['measures']
-    if not isinstance(task, dict) or not {'gold', 'corpus'} <= task.keys() or not isinstance(measures, dict): raise LabError(f"{shown(file)}: damaged; run it again with `--restart`")
+    sound = isinstance(task, dict) and {'gold', 'corpus'} <= task.keys() and isinstance(measures, dict)
+    if not sound: raise LabError(f"{shown(file)}: damaged; run it again with `--restart`")
     return dict(gold=task['gold'], corpus=task['corpus']) | {'the metrics': ' '.join(map(str, measures.values()))}
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #7b634b81
@@ -112,7 +120,7 @@ def _parted(what, runs, facts):
     for p,o in zip(runs, facts): groups.setdefault(o[what], []).append(p.name)
     if len(groups) < 2: return ''
     if what == 'the metrics': groups = {k: [f'{few(v)} ({k})'] for k,v in groups.items()}
-    return f"{what} differs: {' against '.join(few(o) for o in groups.values())}"
+    return f"{what} {'differ' if what == 'the metrics' else 'differs'}: {' against '.join(few(o) for o in groups.values())}"
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #750db9c1
 def refuse_other_gold(
@@ -129,8 +137,10 @@ class _System(msgspec.Struct): scores: dict[str, float]
 
 def _decoded(text):
     "(names of the systems, lines in the order of their query ids)"
-    systems = [k for k,v in msgspec.json.decode(text.split(b'\n', 1)[0], type=dict).items() if isinstance(v, dict) and 'scores' in v]
-    kind = msgspec.defstruct('Line', [('query_id', str), *((f's{i}', _System, msgspec.field(name=s)) for i,s in enumerate(systems))], gc=False)
+    first = msgspec.json.decode(text.split(b'\n', 1)[0], type=dict)
+    systems = [k for k,v in first.items() if isinstance(v, dict) and 'scores' in v]
+    fields = [(f's{i}', _System, msgspec.field(name=s)) for i,s in enumerate(systems)]
+    kind = msgspec.defstruct('Line', [('query_id', str), *fields], gc=False)
     return systems, sorted(msgspec.json.Decoder(kind).decode_lines(text), key=lambda o: o.query_id)
 
 def _columns(systems, lines):
@@ -141,15 +151,17 @@ def _columns(systems, lines):
 # %% ../../nbs/evaluation/03_comparable.ipynb #a61a3ae2
 def read_scores(
     path:Path # per_query.jsonl
-)->tuple:     # (query ids in order, system → measure → one score a query); raises `LabError` for what is none
+)->tuple:     # (query ids in order, system → measure → one score a query); raises `LabError` for any other file
     "Scores of one run"
     try:
         systems, lines = _decoded(path.read_bytes())
         scores, ids = _columns(systems, lines), [o.query_id for o in lines]
-    except (msgspec.DecodeError, KeyError) as e: raise LabError(f"{shown(path)}: not the scores of queries ({e}); run it again with `--restart`") from None
-    if odd := next((k for s,ms in scores.items() for k,o in ms.items() if not ((0 <= o) & (o <= 1)).all()), ''): raise LabError(f"{shown(path)}: a score `{odd}` outside 0 to 1; run it again with `--restart`")
-    if len(set(ids)) < len(ids): raise LabError(f"{shown(path)}: a query stands there twice; run it again with `--restart`")
-    if len(ids) < 2: raise LabError(f"{shown(path)}: one scored query; a comparison needs two at least")
+    except (msgspec.DecodeError, KeyError) as e: raise LabError(
+        f"{shown(path)}: not the scores of queries ({e}); run it again with `--restart`") from None
+    odd = [k for ms in scores.values() for k,o in ms.items() if not ((0 <= o) & (o <= 1)).all()]
+    if odd: raise LabError(f"{shown(path)}: a score `{odd[0]}` outside 0 to 1; run it again with `--restart`")
+    if len(set(ids)) < len(ids): raise LabError(f"{shown(path)}: the same query twice; run it again with `--restart`")
+    if len(ids) < 2: raise LabError(f"{shown(path)}: only one scored query; a comparison needs at least two")
     return ids, scores
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #f769255e
@@ -162,7 +174,8 @@ def all_scores(
     for p in paths:
         ids, res[p] = read_scores(p/name)
         first = first or (p, ids)
-        if ids != first[1]: raise LabError(f"{shown(p)} was scored on other queries than {shown(first[0])} ({len(ids):,} and {len(first[1]):,}); compare runs that were judged alike")
+        if ids != first[1]: raise LabError(f"{shown(p)} was not scored on the same queries as {shown(first[0])} "
+            f"({len(ids):,} and {len(first[1]):,}); compare runs that were judged alike")
     return res
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #bfa104f6
@@ -177,7 +190,7 @@ class Recipe:
 
     @property
     def manifest(self)->dict: return next(iter(self.runs.values())) # Of the first run
-    def __repr__(self)->str: return f"{self.mark} {self.name}: {len(self.runs)} run{'s'*(len(self.runs) > 1)}"
+    def __repr__(self)->str: return f"{self.mark} {self.name}: {count(len(self.runs), 'run')}"
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #96f6dbc5
 def _letter(i): return (_letter(i//26 - 1) if i > 25 else '') + chr(ord('a') + i % 26)
@@ -210,4 +223,5 @@ def gathered(
     groups = {}
     for p,m in runs.items(): groups.setdefault(recipe_hash(m['inputs']), {})[p] = m
     groups = list(groups.values())
-    return [Recipe(_letter(i), n, g, _stacked([gold[p] for p in g]), _stacked([guard[p] for p in g if guard])) for i,(n,g) in enumerate(zip(names(groups), groups))]
+    def stack(scores, group): return _stacked([scores[p] for p in group if scores])
+    return [Recipe(_letter(i), n, g, stack(gold, g), stack(guard, g)) for i,(n,g) in enumerate(zip(names(groups), groups))]

@@ -12,7 +12,8 @@ from html import escape
 from itertools import combinations
 import numpy as np
 from .comparable import all_scores, chosen, few, gathered, refuse_other_gold
-from ..lab import Lab, LabError, plain
+from ..lab import Lab, LabError, count, plain
+from ..style import Markup, html_table, tag
 from ..runs.results import RunFiles
 from ..runs.looks import Looks, gold_hash, looks
 from ..runs.manifest import differences
@@ -34,14 +35,16 @@ def decide(
     pairs = [*combinations(range(len(sides)), 2)]
     lent = [seed_noise([o for k,o in enumerate(sides) if k not in pair]) if lend else None for pair in pairs]
     def ask(level): return [verdict(sides[i], sides[j], level, noise) for (i,j),noise in zip(pairs, lent)]
-    said = corrected(ask(.95)) if family else ask(.95)
-    if family: said = [*map(_told, said, ask(1 - .05/max(1, sum(o.word != 'unmeasured' for o in said))))]
-    return [(v, o.df if o else 0) for v,o in zip(said, lent)]
+    verdicts = corrected(ask(.95)) if family else ask(.95)
+    if family:
+        measured = sum(o.word != 'unmeasured' for o in verdicts)
+        verdicts = [*map(_with_needs, verdicts, ask(1 - .05/max(1, measured)))]
+    return [(v, o.df if o else 0) for v,o in zip(verdicts, lent)]
 
-def _told(said, strict):
+def _with_needs(verdict, strict):
     "A verdict, with what the strictest step would need"
-    more = {k: getattr(strict, k) if said.word == 'tie' else None for k in ('seeds_needed', 'queries_needed')}
-    return replace(said, detectable=strict.detectable, **more)
+    more = {k: getattr(strict, k) if verdict.word == 'tie' else None for k in ('seeds_needed', 'queries_needed')}
+    return replace(verdict, detectable=strict.detectable, **more)
 
 # %% ../../nbs/evaluation/04_compare.ipynb #287d2ab1
 @dataclass(frozen=True, repr=False)
@@ -57,7 +60,8 @@ class Pair:
     @property
     def name(self)->str: return f'{self.ours} v {self.theirs}'
     @property
-    def harm(self)->bool: return self.verdict.word == 'win' and self.guard is not None and self.guard.word == 'loss' # A win on gold is a loss on guard
+    def harm(self)->bool: # A win on gold is a loss on guard
+        return self.verdict.word == 'win' and self.guard is not None and self.guard.word == 'loss'
     def __repr__(self)->str: return f'{self.name}: {self.verdict}'
 
 # %% ../../nbs/evaluation/04_compare.ipynb #d82ef5de
@@ -71,9 +75,11 @@ def pairs_of(
     def ask(part, family):
         scores = [getattr(o, part) for o in recipes]
         if not all(measure in o.get('tuned', {}) for o in scores): return [(None, 0)]*len(sides)
-        return decide([o['tuned'][measure] for o in scores], scores[0]['base'][measure][:1] if len(scores) == 1 else None, lend, family)
+        base = scores[0]['base'][measure][:1] if len(scores) == 1 else None
+        return decide([o['tuned'][measure] for o in scores], base, lend, family)
     def differ(a, b): return [o for o in differences(b.manifest, a.manifest) if o[0] != 'seed'] if b else []
-    return [Pair(a.mark, b.mark if b else 'b', v, g, differ(a, b), df) for (a,b),(v,df),(g,_) in zip(sides, ask('scores', True), ask('guard', False))]
+    verdicts = zip(sides, ask('scores', True), ask('guard', False))
+    return [Pair(a.mark, b.mark if b else 'b', v, g, differ(a, b), df) for (a,b),(v,df),(g,_) in verdicts]
 
 # %% ../../nbs/evaluation/04_compare.ipynb #cc5703f4
 @dataclass(repr=False)
@@ -95,8 +101,9 @@ class Comparison:
 
     @cached_property
     def beats(self)->dict: # Mark → marks
-        "Whom each recipe beats"
-        won = [(o.ours, o.theirs) if o.verdict.word == 'win' else (o.theirs, o.ours) for o in self.pairs if o.verdict.word in ('win', 'loss')]
+        "Which recipes each recipe beats"
+        settled = [o for o in self.pairs if o.verdict.word in ('win', 'loss')]
+        won = [(o.ours, o.theirs) if o.verdict.word == 'win' else (o.theirs, o.ours) for o in settled]
         return {k: [b for a,b in won if a == k] for k,_ in won}
 
 # %% ../../nbs/evaluation/04_compare.ipynb #f827fd23
@@ -106,7 +113,8 @@ def _others(recipes, measure):
     for s in dict.fromkeys(s for o in recipes for s in o.scores if s != 'tuned'):
         groups = []
         for o in (o for o in recipes if measure in o.scores.get(s, {})):
-            same = next((g for g in groups if np.allclose(g[0][measure].mean(0), o.scores[s][measure].mean(0), atol=1e-9)), None)
+            mean = o.scores[s][measure].mean(0)
+            same = next((g for g in groups if np.allclose(g[0][measure].mean(0), mean, atol=1e-9)), None)
             if same: same[1].append(o.mark)
             else: groups.append((o.scores[s], [o.mark]))
         for scores,marks in groups:
@@ -119,16 +127,20 @@ def _guard(runs):
     "Scores on the guard set if every run has them and it is the same set, and a note where that is not so"
     have = [p for p in runs if (p/RunFiles.guard_per_query).is_file()]
     if not have: return {}, []
-    if lacking := [p.name for p in runs if p not in have]: return {}, [f"guard is not compared: {few(lacking)} has no scores on it"]
-    if len({o['inputs']['data'].get('guard.jsonl', {}).get('sha256') for o in runs.values()}) > 1: return {}, ["guard is not compared: data/guard.jsonl differs between the runs"]
+    lacking = [p.name for p in runs if p not in have]
+    if lacking: return {}, [f"guard is not compared: {few(lacking)} {'has' if len(lacking) == 1 else 'have'} no scores on it"]
+    hashes = {o['inputs']['data'].get('guard.jsonl', {}).get('sha256') for o in runs.values()}
+    if len(hashes) > 1: return {}, ["guard is not compared: data/guard.jsonl differs between the runs"]
     return all_scores(have, RunFiles.guard_per_query), []
 
 def _notes(recipes, pairs):
     for o in recipes:
-        moved = dict.fromkeys(what for m in o.runs.values() for cause,what in differences(o.manifest, m) if cause != 'seed')
+        found = [d for m in o.runs.values() for d in differences(o.manifest, m)]
+        moved = dict.fromkeys(what for cause,what in found if cause != 'seed')
         if moved: yield f"the runs of {o.mark} differ in more than the seed: {few([*moved])}"
-    if any(o.lent for o in pairs): yield "seed noise is pooled with that of the recipes outside a pair"
-    if len(pairs) > 1: yield f"words and p are after Holm's correction over {len(pairs)} pairs; each interval of an effect is of its pair alone, and guard's words stand for themselves"
+    if any(o.lent for o in pairs): yield "the seed noise of a pair is pooled with that of the other recipes"
+    if len(pairs) > 1: yield (f"verdicts and p are Holm-corrected over {len(pairs)} pairs; "
+        "intervals of effects and verdicts on guard are not corrected")
 
 # %% ../../nbs/evaluation/04_compare.ipynb #c92adbbf
 def compare(
@@ -142,25 +154,33 @@ def compare(
     refuse_other_gold(found)
     guard, notes = _guard(found)
     recipes, measure = gathered(found, all_scores([*found]), guard), measure.lower()
-    for o in recipes:
-        if measure not in o.scores.get('tuned', {}): raise LabError(f"{o.name} has no score `{measure}`; {nearest(measure, [*o.scores.get('tuned', {})])}")
-    if len(recipes) == 1 and measure not in recipes[0].scores.get('base', {}): raise LabError(f"{recipes[0].name} is one recipe, and its untuned base was not scored; name another recipe to compare it with")
+    _refuse_unscored(recipes, measure)
     pairs = pairs_of(recipes, measure, lend)
-    notes += [*_notes(recipes, pairs), *([f"passed over: {', '.join(skipped)}"] if skipped else [])]
-    return Comparison(measure, recipes, pairs, looks(lab, [gold_hash(recipes[0].manifest['inputs'])])[0], notes)
+    notes += [*_notes(recipes, pairs), *([f"skipped: {', '.join(skipped)}"] if skipped else [])]
+    gold = gold_hash(recipes[0].manifest['inputs'])
+    return Comparison(measure, recipes, pairs, looks(lab, [gold])[0], notes)
+
+def _refuse_unscored(recipes, measure):
+    for o in recipes:
+        known = o.scores.get('tuned', {})
+        if measure not in known: raise LabError(f"{o.name} has no score `{measure}`; {nearest(measure, [*known])}")
+    if len(recipes) == 1 and measure not in recipes[0].scores.get('base', {}): raise LabError(
+        f"{recipes[0].name} is one recipe, and its untuned base was not scored; name another recipe to compare it with")
 
 # %% ../../nbs/evaluation/04_compare.ipynb #987487e6
 def _settled(v):
     "What would turn a tie into a verdict"
     sides = 'seeds a side' if v.seeds[1] else 'seeds'
     ways = [f'{n:,} {what}' for n,what in ((v.seeds_needed, sides), (v.queries_needed, 'queries')) if n]
-    return f"a tie; an effect of this size would take {' or '.join(ways)}" if ways else "a tie, and neither more seeds alone nor more queries alone would settle an effect of this size"
+    if ways: return f"a tie; settling an effect of this size would take {' or '.join(ways)}"
+    return "a tie, and neither more seeds alone nor more queries alone would settle an effect of this size"
 
-def _said(pair):
+def _sentences(pair):
     "Sentences on one pair"
     v, g = pair.verdict, pair.guard
-    if pair.harm: yield f"a win on gold is a loss on guard ({g.effect:+.4f} [{g.low:+.4f}, {g.high:+.4f}])"
-    elif g and g.word == 'unmeasured' and g.high < 0: yield f"lower on guard on these queries ({g.effect:+.4f} [{g.low:+.4f}, {g.high:+.4f}]), where seed noise is unmeasured"
+    effect = f"({g.effect:+.4f} [{g.low:+.4f}, {g.high:+.4f}])" if g else ''
+    if pair.harm: yield f"a win on gold is a loss on guard {effect}"
+    elif g and g.word == 'unmeasured' and g.high < 0: yield f"lower on guard on these queries {effect}, where seed noise is unmeasured"
     if v.warning: yield v.warning
     if g and g.warning and g.warning != v.warning: yield f"guard: {g.warning}"
     if v.word == 'tie': yield _settled(v)
@@ -168,15 +188,16 @@ def _said(pair):
 # %% ../../nbs/evaluation/04_compare.ipynb #78e59ff2
 @patch
 def lines(self:Comparison)->list:
-    "What is to be said beside the tables"
+    "Sentences to read beside the tables"
     said = {}
     for o in self.pairs:
-        for text in _said(o): said.setdefault(text, []).append(o.name)
+        for text in _sentences(o): said.setdefault(text, []).append(o.name)
     said = dict(sorted(said.items(), key=lambda o: not o[0].startswith('a win on gold'))) # harm first
     res = [f"{'every pair' if len(ps) == len(self.pairs) > 1 else ', '.join(ps)}: {text}" for text,ps in said.items()]
     near = [o for o in self.pairs if o.differences and (len(self.recipes) < 5 or o.ours == self.pairs[0].ours)]
     res += [f"from {o.theirs} to {o.ours}: {few([what for _,what in o.differences], '; ')}" for o in near]
-    return [*res, *self.notes, "intervals of scores are over queries alone; those of effects take in seeds where there are any", repr(self.looks)]
+    intervals = "intervals of scores are over queries alone; those of effects include seeds where there are any"
+    return [*res, *self.notes, intervals, repr(self.looks)]
 
 @patch
 def __repr__(self:Comparison)->str: return '\n'.join(map(repr, [*self.recipes, *self.pairs, self.looks]))
@@ -192,8 +213,11 @@ def score_table(self:Comparison,
     noise = {k: seed_noise([v]) for k,v in sides.items()}
     def seeds(mark): return f'{len(distinct(sides[mark]))}' if mark in sides else ''
     def spread(mark): return '' if mark not in sides else f'{noise[mark].sd:.4f}' if noise[mark] else 'unmeasured'
-    return [{'': mark, 'recipe': name, 'seeds': seeds(mark), 'seed noise': spread(mark)} | {shown_as.get(m, m): f'{o[m]:.3f}' for m in shown_here}
-        | {'beats': ', '.join(self.beats.get(mark, [])) if mark else ''} for mark,name,o in self.rows]
+    def row(mark, name, means):
+        scores = {shown_as.get(m, m): f'{means[m]:.3f}' for m in shown_here}
+        beats = dict(beats=', '.join(self.beats.get(mark, [])) if mark else '')
+        return {'': mark, 'recipe': name, 'seeds': seeds(mark), 'seed noise': spread(mark)} | scores | beats
+    return [row(*o) for o in self.rows]
 
 # %% ../../nbs/evaluation/04_compare.ipynb #97468994
 @patch
@@ -202,14 +226,18 @@ def pair_table(self:Comparison)->list: # One dict a row, keys in the order of co
     def effect(v): return f'{v.effect:+.4f} [{v.low:+.4f}, {v.high:+.4f}]'
     def row(o):
         v = o.verdict
-        return {'pair': o.name, 'verdict': v.word, 'effect': effect(v), 'p': '<0.001' if v.p < .001 else f'{v.p:.3f}', 'could show': '' if v.detectable is None else f'{v.detectable:.4f}'}
-    return [row(o) | ({'guard': f'{o.guard.word} {effect(o.guard)}'} if o.guard else {}) for o in self.pairs]
+        p = '<0.001' if v.p < .001 else f'{v.p:.3f}'
+        least = '' if v.detectable is None else f'{v.detectable:.4f}'
+        guard = {'guard': f'{o.guard.word} {effect(o.guard)}'} if o.guard else {}
+        return {'pair': o.name, 'verdict': v.word, 'effect': effect(v), 'p': p, 'could show': least} | guard
+    return [row(o) for o in self.pairs]
 
 # %% ../../nbs/evaluation/04_compare.ipynb #e6e32ac9
 def _cells(rows, write, mark, title):
     "Rows as lists of escaped cells under their head; letters go to the score in the column `title`"
     keys = [k for k in rows[0] if k != 'beats']
-    def cell(row, k): return write(row[k]) + (mark.format(write(row['beats'].replace(', ', ','))) if k == title and row.get('beats') else '')
+    def letters(row): return mark.format(write(row['beats'].replace(', ', ','))) if row.get('beats') else ''
+    def cell(row, k): return write(row[k]) + (letters(row) if k == title else '')
     return [[write(k) for k in keys], *([cell(o, k) for k in keys] for o in rows)]
 
 def md(
@@ -224,10 +252,13 @@ def markdown(self:Comparison)->str:
     def table(rows):
         head, *body = _cells(rows, md, ' <sup>{}</sup>', shown_as.get(self.measure, self.measure))
         return '\n'.join('| ' + ' | '.join(o) + ' |' for o in (head, ['---']*len(head), *body))
-    return '\n\n'.join([table(self.score_table()), table(self.pair_table()), '\n'.join(f'- {md(o)}' for o in self.lines()), 'Raised letters: those beaten.']) + '\n'
+    sentences = '\n'.join(f'- {md(o)}' for o in self.lines())
+    parts = table(self.score_table()), table(self.pair_table()), sentences, 'Raised letters: those beaten.'
+    return '\n\n'.join(parts) + '\n'
 
 # %% ../../nbs/evaluation/04_compare.ipynb #d8a7fd7e
-_tex = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'\textless{}', '>': r'\textgreater{}', '|': r'\textbar{}', '"': r'\textquotedbl{}'} | {c: '\\' + c for c in '{}$&#%_'}
+_tex = {'\\': r'\textbackslash{}', '~': r'\textasciitilde{}', '^': r'\textasciicircum{}', '<': r'\textless{}',
+    '>': r'\textgreater{}', '|': r'\textbar{}', '"': r'\textquotedbl{}'} | {c: '\\' + c for c in '{}$&#%_'}
 
 def tex(
     text:object # Anything
@@ -239,32 +270,36 @@ def tex(
 def latex(self:Comparison)->str:
     "Tables and sentences in LaTeX, letters for those beaten; takes the package booktabs"
     def table(rows):
-        head, *body = [' & '.join(o) + r' \\' for o in _cells(rows, tex, '$^{{\\mathrm{{{}}}}}$', shown_as.get(self.measure, self.measure))]
-        columns = len([k for k in rows[0] if k != 'beats'])
-        return '\n'.join([r'\begin{tabular}{' + 'l'*columns + '}', r'\toprule', head, r'\midrule', *body, r'\bottomrule', r'\end{tabular}'])
-    said = '\n'.join([r'\begin{itemize}', *(r'\item ' + tex(o) for o in self.lines()), r'\item Raised letters: those beaten.', r'\end{itemize}'])
-    return '\n\n'.join([r'% \usepackage{booktabs}', table(self.score_table()), table(self.pair_table()), said]) + '\n'
+        cells = _cells(rows, tex, '$^{{\\mathrm{{{}}}}}$', shown_as.get(self.measure, self.measure))
+        head, *body = [' & '.join(o) + r' \\' for o in cells]
+        begin = r'\begin{tabular}{' + 'l'*len(cells[0]) + '}'
+        return '\n'.join([begin, r'\toprule', head, r'\midrule', *body, r'\bottomrule', r'\end{tabular}'])
+    items = [r'\item ' + tex(o) for o in [*self.lines(), 'Raised letters: those beaten.']]
+    sentences = '\n'.join([r'\begin{itemize}', *items, r'\end{itemize}'])
+    return '\n\n'.join([r'% \usepackage{booktabs}', table(self.score_table()), table(self.pair_table()), sentences]) + '\n'
 
 # %% ../../nbs/evaluation/04_compare.ipynb #d451f63e
 @patch
 def _repr_html_(self:Comparison)->str:
     def table(rows):
         head, *body = _cells(rows, escape, ' <sup>{}</sup>', shown_as.get(self.measure, self.measure))
-        def line(tag, cells): return '<tr>' + ''.join(f'<{tag} style="text-align:left">{o}</{tag}>' for o in cells) + '</tr>'
-        return '<table>' + line('th', head) + ''.join(line('td', o) for o in body) + '</table>'
-    return table(self.score_table()) + table(self.pair_table()) + '<ul>' + ''.join(f'<li>{escape(o)}</li>' for o in self.lines()) + '</ul>'
+        return html_table([[Markup(o) for o in row] for row in (head, *body)], None)
+    return table(self.score_table()) + table(self.pair_table()) + tag('ul', *(tag('li', o) for o in self.lines()))
 
 # %% ../../nbs/evaluation/04_compare.ipynb #0023506e
 @patch
 def to_dict(self:Comparison)->dict:
-    """`measure`, `queries`; `recipes` (`mark`, `name`, `runs`, `seeds`: (runs that differ), `seed_noise`: `sd` and `df` or None, `scores`); `others` (`mark`, `name`, `scores`), both with
-    measure → `mean`, `low`, `high`; `pairs` (`ours`, `theirs`, `verdict`, `guard`: as `Verdict` or None, `harm`, `lent`, `differences`: `cause` and `what`); `gold` (as `Looks`); `notes`"""
+    """`measure`, `queries`; `recipes` (`mark`, `name`, `runs`, `seeds`: runs that differ, `seed_noise`: `sd` and `df` or None,
+    `scores`); `others` (`mark`, `name`, `scores`), both with measure → `mean`, `low`, `high`; `pairs` (`ours`, `theirs`,
+    `verdict`, `guard`: as `Verdict` or None, `harm`, `lent`, `differences`: `cause` and `what`); `gold` (as `Looks`); `notes`"""
     def scores(o): return {m: dict(mean=i.mean, low=i.low, high=i.high) for m,i in o.items()}
     def recipe(o, means):
         x = o.scores['tuned'][self.measure]
         noise = seed_noise([x])
-        return dict(mark=o.mark, name=o.name, runs=[p.name for p in o.runs], seeds=len(distinct(x)), seed_noise=noise and asdict(noise), scores=scores(means))
+        return dict(mark=o.mark, name=o.name, runs=[p.name for p in o.runs], seeds=len(distinct(x)),
+            seed_noise=noise and asdict(noise), scores=scores(means))
     def pair(o): return asdict(o) | dict(harm=o.harm, differences=[dict(cause=c, what=w) for c,w in o.differences])
-    n = len(self.recipes)
-    return dict(measure=self.measure, queries=self.pairs[0].verdict.n, recipes=[recipe(o, r[2]) for o,r in zip(self.recipes, self.rows)],
-        others=[dict(mark=m, name=k, scores=scores(o)) for m,k,o in self.rows[n:]], pairs=[*map(pair, self.pairs)], gold=asdict(self.looks), notes=self.lines())
+    recipes = [recipe(o, means) for o,(_,_,means) in zip(self.recipes, self.rows)]
+    others = [dict(mark=m, name=k, scores=scores(o)) for m,k,o in self.rows[len(self.recipes):]]
+    return dict(measure=self.measure, queries=self.pairs[0].verdict.n, recipes=recipes, others=others,
+        pairs=[*map(pair, self.pairs)], gold=asdict(self.looks), notes=self.lines())

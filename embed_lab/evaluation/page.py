@@ -19,8 +19,10 @@ def page(
 ):
     "One self-contained page of a notebook's prose, tables and charts"
     from traitlets.config import Config
-    config = Config(HTMLExporter=dict(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True, mathjax_url='', require_js_url='', jquery_url='', embed_images=True))
-    html,_ = need('nbconvert').HTMLExporter(config=config).from_filename(str(notebook))
+    outputs_only = dict(exclude_input=True, exclude_input_prompt=True, exclude_output_prompt=True)
+    offline = dict(mathjax_url='', require_js_url='', jquery_url='', embed_images=True)
+    exporter = need('nbconvert').HTMLExporter(config=Config(HTMLExporter=outputs_only | offline))
+    html,_ = exporter.from_filename(str(notebook))
     write_atomic(to, re.sub(r'<script[^>]+src="https?:[^>]*></script>', '', html).encode())
 
 # %% ../../nbs/evaluation/05_page.ipynb #926285f6
@@ -32,14 +34,18 @@ def report(
 )->Path:                   # The notebook; raises `LabError` where the runs cannot be compared or the report broke off
     "Run the comparison notebook and write its page"
     from embed_lab.evaluation.compare import compare
-    if to.suffix != '.html': raise LabError(f"{plain(to)}: a report is a page; give it a name that ends in .html")
+    if to.suffix != '.html': raise LabError(f"{plain(to)}: not a page; choose a name that ends in .html")
     for o in ('itables', 'nbconvert', 'plotly'): need(o)
     compare(lab, runs, measure)
     import logging, papermill as pm
     logging.getLogger('papermill').setLevel(logging.CRITICAL)
     notebook = to.with_suffix('.ipynb')
     notebook.parent.mkdir(parents=True, exist_ok=True)
-    try: pm.execute_notebook(str(shipped('reports')/'compare.ipynb'), str(notebook), dict(runs=list(map(str, runs)), measure=measure.lower(), lab_path=str(lab.path)), cwd=str(lab.path), progress_bar=False, extra_arguments=['--IPKernelApp.log_level=50'])
-    except pm.PapermillExecutionError as e: raise LabError(f"{plain(notebook)}: the report broke off with {e.ename}: {plain(e.evalue)}; open it to see where") from None
+    params = dict(runs=list(map(str, runs)), measure=measure.lower(), lab_path=str(lab.path))
+    source = str(shipped('reports')/'compare.ipynb')
+    quiet = dict(progress_bar=False, extra_arguments=['--IPKernelApp.log_level=50'])
+    try: pm.execute_notebook(source, str(notebook), params, cwd=str(lab.path), **quiet)
+    except pm.PapermillExecutionError as e: raise LabError(
+        f"{plain(notebook)}: the report stopped at {e.ename}: {plain(e.evalue)}; open it to see where") from None
     page(notebook, to)
     return notebook

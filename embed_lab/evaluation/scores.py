@@ -9,9 +9,11 @@ __all__ = ['shown_as', 'blind_spots', 'Scores', 'ceiling', 'scored', 'query_line
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from html import escape
 from ..data.metrics import Interval, bootstrap, difference, implementation, per_query, summary, written
+from ..lab import count
+from html import escape
 from ..models.search import oracle
+from ..style import Markup, html_table, tag
 from ..data.task import Task, task_hashes, text_hash
 from fastcore.basics import patch
 import numpy as np
@@ -78,7 +80,8 @@ def scored(
     "Scores of rankings"
     found = {s: {q: [d for d,_ in ds] for q,ds in h.items()} for s,h in hits.items()}
     systems = {s: per_query(task.qrels, h) for s,h in found.items()}
-    unjudged = {s: {q: sum(d not in task.qrels[q] for d in found[s].get(q, ())[:10]) for q in qs} for s,qs in systems.items()}
+    def unknown(s, q): return sum(d not in task.qrels[q] for d in found[s].get(q, ())[:10])
+    unjudged = {s: {q: unknown(s, q) for q in qs} for s,qs in systems.items()}
     return Scores(systems, len(task.corpus), len(task.qrels), unjudged=unjudged, task=task_hashes(task))
 
 # %% ../../nbs/evaluation/00_scores.ipynb #24a9c81e
@@ -92,27 +95,34 @@ def query_lines(
     def top(q, h): return [dict(id=d, score=s, grade=task.qrels[q].get(d), text=texts[d]) for d,s in h.get(q, ())[:10]]
     for q in scores.systems['tuned']:
         tags = dict(tags=task.tags[q]) if q in task.tags else {}
-        yield dict(query_id=q, query=task.queries[q]) | tags | {s: dict(scores=qs[q], hits=top(q, hits[s])) for s,qs in scores.systems.items()}
+        systems = {s: dict(scores=qs[q], hits=top(q, hits[s])) for s,qs in scores.systems.items()}
+        yield dict(query_id=q, query=task.queries[q]) | tags | systems
 
 # %% ../../nbs/evaluation/00_scores.ipynb #894f4884
 @patch
 def verdict(self:Scores)->str:
     "What the paired interval says, with its limits"
-    word = 'better than' if self.gain.low > 0 else 'worse than' if self.gain.high < 0 else 'not told apart from'
-    return f"tuned is {word} base on these queries: nDCG@10 {self.gain:+.3f} over {self.gain.n:,} queries, one seed, whose noise is unmeasured"
+    word = 'better than' if self.gain.low > 0 else 'worse than' if self.gain.high < 0 else 'not distinguishable from'
+    return f"tuned is {word} base on these queries: nDCG@10 {self.gain:+.3f} over {count(self.gain.n, 'query', 'queries')}; one seed, so seed noise is unmeasured"
 
 # %% ../../nbs/evaluation/00_scores.ipynb #742e500a
 @patch
 def warnings(self:Scores)->list: # Of text, empty where there is nothing to add
-    "What has to be said beside the verdict"
-    res = []
-    if self.guard:
-        g, means = self.guard.gain, [self.guard.means[s]['ndcg@10'].mean for s in ('base', 'tuned')]
-        word = 'a loss: tuning for gold has cost what the base model could do there' if g.high < 0 else 'no loss' if g.low >= 0 else f'no loss is shown, and one of {-g.low:.3f} is not ruled out'
-        res.append('on guard nDCG@10 went from {:.3f} to {:.3f}, paired difference {:+.3f} over {:,} queries: {}'.format(*means, g, g.n, word))
-    if (more := self.blind.get('more')) and more.low > 0:
-        res.append(f'the first ten of tuned hold {more:+.1f} more unjudged documents a query than those of base; each counts as wrong, so the score of tuned is a lower bound')
+    "What qualifies the verdict"
+    res = [_guard_warning(self.guard)] if self.guard else []
+    more = self.blind.get('more')
+    if more and more.low > 0:
+        res.append(f"the top ten of tuned hold {more:+.1f} more unjudged documents a query than base's; "
+            'each counts as wrong, so the score of tuned is a lower bound')
     return res
+
+def _guard_warning(guard):
+    gain, (base, tuned) = guard.gain, [guard.means[s]['ndcg@10'].mean for s in ('base', 'tuned')]
+    if gain.high < 0: word = 'a loss: tuning for gold cost some of what the base model could do there'
+    elif gain.low >= 0: word = 'no loss'
+    else: word = f'no loss shown, but one of {-gain.low:.3f} cannot be ruled out'
+    queries = count(gain.n, 'query', 'queries')
+    return f'on guard nDCG@10 went from {base:.3f} to {tuned:.3f}, paired difference {gain:+.3f} over {queries}: {word}'
 
 # %% ../../nbs/evaluation/00_scores.ipynb #762804a6
 @patch
@@ -145,15 +155,24 @@ def html_rows(
     rows:dict    # Name of a row → cells, as HTML
 )->str:          # A table, names to the left and numbers to the right
     "A table of numbers"
-    def line(tag, cells): return '<tr>' + ''.join(f'<{tag} style="text-align:{"right" if i else "left"}">{c}</{tag}>' for i,c in enumerate(cells)) + '</tr>'
-    return '<table>' + line('th', ['', *map(escape, head)]) + ''.join(line('td', [escape(written.get(k, k)), *v]) for k,v in rows.items()) + '</table>'
+    return html_table([['', *head], *([written.get(k, k), *map(Markup, v)] for k,v in rows.items())])
 
 # %% ../../nbs/evaluation/00_scores.ipynb #5c619efa
 @patch
 def _repr_html_(self:Scores)->str:
     def cell(i): return f'{i.mean:.3f} <span style="opacity:.65">[{i.low:.3f}, {i.high:.3f}]</span>'
-    blind, head = self.blind, list(shown_as.values())
-    table = html_rows(head + ['unjudged of 10']*bool(blind), {s: [cell(o[m]) for m in shown_as] + ([f'{blind[s].mean:.1f}'] if blind else []) for s,o in self.means.items()})
-    pairs = html_rows(list(next(iter(self.pairs.values()))), {s: [f'{v:.3f}' for v in o.values()] for s,o in self.pairs.items()}) if self.pairs else ''
-    return (f'<p><b>{escape(self.verdict())}</b></p>{table}' + ''.join(f'<p><b>{escape(o)}</b></p>' for o in self.warnings()) + f'<p>Means over {self.gain.n:,} queries '
-        f'against {self.n_docs:,} documents, with 95 % intervals. The noise between seeds is in none of them.</p>' + (f'<p>Telling pairs with label 1 from pairs with label 0:</p>{pairs}' if pairs else ''))
+    def bold(text): return tag('p', tag('b', text))
+    blind = self.blind
+    def row(s, means): return [cell(means[m]) for m in shown_as] + ([f'{blind[s].mean:.1f}'] if blind else [])
+    head = [*shown_as.values()] + (['unjudged of 10'] if blind else [])
+    table = html_rows(head, {s: row(s, o) for s,o in self.means.items()})
+    queries, documents = count(self.gain.n, 'query', 'queries'), count(self.n_docs, 'document')
+    note = tag('p', f'Means over {queries} against {documents}, with 95 % intervals. None of them includes the noise between seeds.')
+    return ''.join([bold(self.verdict()), table, *map(bold, self.warnings()), note, self._pairs_html()])
+
+@patch
+def _pairs_html(self:Scores)->str: # Empty without labelled pairs
+    if not self.pairs: return ''
+    head = [*next(iter(self.pairs.values()))]
+    table = html_rows(head, {s: [f'{v:.3f}' for v in o.values()] for s,o in self.pairs.items()})
+    return tag('p', 'Distinguishing pairs with label 1 from pairs with label 0:') + table

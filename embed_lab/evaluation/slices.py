@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from html import escape
 from statistics import fmean
 from ..data.metrics import Interval, interval
+from ..lab import count
 from .scores import html_rows, plain, shown_as, written
 from ..data.texts import normalised, words
 from fastcore.basics import patch
@@ -23,7 +24,8 @@ def by_length(
     "Short, middling and long"
     if not lengths: return {}
     low, high = (int(o) for o in np.quantile([*lengths.values()], [1/3, 2/3], method='lower'))
-    thirds = {f'up to {low:,} words': lambda n: n <= low, f'{low+1:,} to {high:,} words' if high > low+1 else f'{high:,} words': lambda n: low < n <= high, f'more than {high:,} words': lambda n: n > high}
+    middle = f'{low+1:,} to {high:,} words' if high > low+1 else f'{high:,} words'
+    thirds = {f'up to {low:,} words': lambda n: n <= low, middle: lambda n: low < n <= high, f'more than {high:,} words': lambda n: n > high}
     return {k: ids for k,fits in thirds.items() if (ids := [q for q,n in lengths.items() if fits(n)])}
 
 # %% ../../nbs/evaluation/01_slices.ipynb #3133ddfb
@@ -31,7 +33,8 @@ def by_share(
     shares:dict # Query id → share of its words in the passage
 )->dict:        # Name → query ids
     "Little, some and much overlap"
-    thirds = {'under a third of its words': lambda o: o < 1/3, 'a third to two thirds': lambda o: 1/3 <= o < 2/3, 'two thirds and more': lambda o: o >= 2/3}
+    thirds = {'under a third of its words': lambda o: o < 1/3, 'a third to two thirds': lambda o: 1/3 <= o < 2/3,
+        'two thirds and more': lambda o: o >= 2/3}
     return {k: ids for k,fits in thirds.items() if (ids := [q for q,o in shares.items() if fits(o)])}
 
 def _share(query, passage):
@@ -48,7 +51,9 @@ def slices_of(
     best = {o['query_id']: texts[h['text']] for o in lines for h in o['oracle']['hits'][:1] if h['text'] in texts}
     for o in lines:
         for t in o.get('tags', ()): tags.setdefault(t, []).append(o['query_id'])
-    return {'tag': dict(sorted(tags.items())), 'query': by_length(_lengths(asked)), 'passage': by_length(_lengths(best)), 'overlap': by_share({q: _share(asked[q], p) for q,p in best.items()})}
+    shares = {q: _share(asked[q], p) for q,p in best.items()}
+    return {'tag': dict(sorted(tags.items())), 'query': by_length(_lengths(asked)), 'passage': by_length(_lengths(best)),
+        'overlap': by_share(shares)}
 
 def _lengths(texts): return {k: len(t.split()) for k,t in texts.items()}
 
@@ -76,10 +81,12 @@ class Slices:
     names:dict    # System → what it is called
 
     def to_dict(self)->dict: # For `eval/slices.json`
-        return dict(measure=self.measure, too_few=too_few, slices=[dict(by=o.by, name=o.name, n=o.n, small=o.small, means=o.means, gain=plain(o.gain)) for o in self.parts])
+        def one(o): return dict(by=o.by, name=o.name, n=o.n, small=o.small, means=o.means, gain=plain(o.gain))
+        return dict(measure=self.measure, too_few=too_few, slices=[*map(one, self.parts)])
 
     def __repr__(self)->str:
-        return '\n'.join(f"{o.by}: {o.name}: {o.gain:+.3f} over {o.n:,} queries" + (', too few' if o.small else '') for o in self.parts)
+        def line(o): return f"{o.by}: {o.name}: {o.gain:+.3f} over {count(o.n, 'query', 'queries')}" + (', too few' if o.small else '')
+        return '\n'.join(map(line, self.parts))
 
 # %% ../../nbs/evaluation/01_slices.ipynb #ca3d3416
 def sliced(
@@ -95,7 +102,8 @@ def sliced(
     def one(by, name, ids):
         gain = interval([at[q]['tuned'] - at[q]['base'] for q in sorted(ids)])
         return Slice(by, name, len(ids), {s: fmean(at[q][s] for q in ids) for s in systems}, gain)
-    return Slices([one(by, name, ids) for by,cut in slices_of(lines, texts).items() for name,ids in cut.items()], measure, names)
+    parts = [one(by, name, ids) for by,cut in slices_of(lines, texts).items() for name,ids in cut.items()]
+    return Slices(parts, measure, names)
 
 # %% ../../nbs/evaluation/01_slices.ipynb #e6ab4c53
 @patch
@@ -106,4 +114,6 @@ def _repr_html_(self:Slices)->str:
     called = {s: self.names.get(s, s) for s in ('tuned', 'base', *systems)}
     head = ['queries', *(called[s] for s in systems), f"gain of {called['tuned']} over {called['base']}"]
     table = html_rows(head, {f'{o.by}: {o.name}': row(o) for o in self.parts})
-    return f'<p>{escape(shown_as.get(self.measure, self.measure))} by slice</p>{table}<p>Intervals are 95 %, over queries. Of twenty slices without any gain, one will look as if it had one.</p>'
+    title = f'{escape(shown_as.get(self.measure, self.measure))} by slice'
+    note = 'Intervals are 95 %, over queries. Of twenty slices without any gain, one will look as if it had one.'
+    return f'<p>{title}</p>{table}<p>{note}</p>'

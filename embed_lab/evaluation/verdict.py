@@ -11,6 +11,7 @@ from bisect import bisect_left
 from dataclasses import dataclass, replace
 from math import atan, exp, lgamma, pi, sqrt, tan
 import numpy as np
+from ..lab import count
 from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #6a7b317e
@@ -153,23 +154,27 @@ class Verdict:
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #deaf634b
 def distinct(
-    scores:np.ndarray # (seeds, queries); raises `ValueError` for other shapes, fewer than two queries, or what is no number
+    scores:np.ndarray # (seeds, queries); raises `ValueError` for other shapes, fewer than two queries, or NaN
 )->np.ndarray:        # The same without copies
     "The runs that differ"
     scores = np.asarray(scores, float)
-    if scores.ndim != 2 or not len(scores) or scores.shape[1] < 2: raise ValueError(f"scores of shape {scores.shape}; a verdict needs (seeds, queries) with two queries at least")
+    if scores.ndim != 2 or not len(scores) or scores.shape[1] < 2: raise ValueError(
+        f"scores of shape {scores.shape}; a verdict needs (seeds, queries) with at least two queries")
     if not np.isfinite(scores).all(): raise ValueError("a score is NaN or infinite")
     return _rows(scores)
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #3866474e
 def _warning(runs, seeds, noise):
-    out = [f"{k - s} of {whose} {k} runs gave the same scores as another, and count once" for whose,k,s in zip(('our', 'their'), runs, seeds) if s < k]
-    if seeds == (2, 0): out.append("two seeds against a fixed system are called too often without a difference, up to one time in eight; train a third")
+    sides = zip(('our', 'their'), runs, seeds)
+    def copies(whose, k, s): return f"{k - s} of {whose} {count(k, 'run')} gave the same scores as another, and copies count once"
+    out = [copies(*o) for o in sides if o[2] < o[1]]
+    if seeds == (2, 0): out.append("two seeds against a fixed system show a difference where there is none up to one time in eight; "
+        "train a third")
     if 1 not in seeds: return '; '.join(out)
     alone = seeds in ((1, 1), (1, 0))
     whose = 'one seed each' if seeds == (1, 1) else f"one seed of {'ours' if seeds[0] == 1 else 'theirs'}"
-    what = (f"is borrowed from other recipes, {noise.df} degrees of freedom" if noise else
-        "is unmeasured, and interval and p are of queries alone" if alone else "is taken from the other side alone")
+    what = (f"is borrowed from other recipes, {count(noise.df, 'degree')} of freedom" if noise else
+        "is unmeasured, so interval and p reflect queries alone" if alone else "is taken from the other side alone")
     return '; '.join([*out, f"{whose}: seed noise {what}"])
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #dca778fe
@@ -184,26 +189,31 @@ def verdict(
 )->Verdict:                 # Raises `ValueError` for scores that cannot be compared
     "Win, tie or loss over queries and seeds: Clark's quasi-F (1973), degrees of freedom after Satterthwaite (1946), or Welch where seeds differ in number"
     runs, (ours, theirs) = (len(ours), len(theirs)), map(distinct, (ours, theirs))
-    if ours.shape[1] != theirs.shape[1]: raise ValueError(f"{ours.shape[1]} queries against {theirs.shape[1]}; score both on the same gold")
+    if ours.shape[1] != theirs.shape[1]: raise ValueError(
+        f"{ours.shape[1]} queries against {theirs.shape[1]}; score both on the same gold")
     if fixed and len(theirs) > 1: raise ValueError(f"{len(theirs)} different rows of scores; a fixed system has one")
-    size, effect, spread = (len(ours), len(theirs), ours.shape[1]), float(ours.mean() - theirs.mean()), spread_of(ours, theirs, noise, fixed)
+    size, effect = (len(ours), len(theirs), ours.shape[1]), float(ours.mean() - theirs.mean())
+    spread = spread_of(ours, theirs, noise, fixed)
     se, df = error = spread.error(*size)
     p, half = 1 - central(abs(effect)/se, df) if se else float(effect == 0), critical(level, df)*se
-    unknown, seeds = noise is None and 1 in (size[:1] if fixed else size[:2]), (len(ours), 0 if fixed else len(theirs))
+    seeds = len(ours), 0 if fixed else len(theirs)
+    unknown = noise is None and 1 in (size[:1] if fixed else size[:2])
     word = 'unmeasured' if unknown else _word(effect, p, level)
     more = needed(spread, effect, size, level) if word == 'tie' else (None, None)
     least = None if unknown and size[:2] == (1, 1) else detectable(error, level)
-    return Verdict(word, effect, effect - half, effect + half, p, seeds, size[2], least, *more, _warning((runs[0], runs[1]*(not fixed)), seeds, noise), level)
+    warning = _warning((runs[0], runs[1]*(not fixed)), seeds, noise)
+    return Verdict(word, effect, effect - half, effect + half, p, seeds, size[2], least, *more, warning, level)
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #2574e4ae
 @patch
 def __repr__(self:Verdict)->str:
     p = 'p<0.001' if self.p < .001 else f'p={self.p:.3f}'
-    seeds = '{} v {} seeds'.format(*self.seeds) if self.seeds[1] else f'{self.seeds[0]} seeds v a fixed system'
-    out = [f"{self.word} {self.effect:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {p}, {seeds}, {self.n:,} queries"]
+    seeds = f"{self.seeds[0]} v {count(self.seeds[1], 'seed')}" if self.seeds[1] else f"{count(self.seeds[0], 'seed')} v a fixed system"
+    queries = count(self.n, 'query', 'queries')
+    out = [f"{self.word} {self.effect:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {p}, {seeds}, {queries}"]
     if self.detectable is not None: out.append(f"could have shown {self.detectable:.4f}")
     ways = [f'{n:,} {what}' for n,what in ((self.seeds_needed, 'seeds a side'), (self.queries_needed, 'queries')) if n]
-    if ways: out.append(f"an effect of this size would take {' or '.join(ways)}")
+    if ways: out.append(f"settling an effect of this size would take {' or '.join(ways)}")
     return '; '.join(out + ([f'warning: {self.warning}'] if self.warning else []))
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #56b520a1
@@ -221,5 +231,5 @@ def corrected(
 )->list:          # The same with p and word adjusted, except where `unmeasured`
     "Verdicts on many pairs after Holm's correction"
     ps = iter(holm([v.p for v in verdicts if v.word != 'unmeasured']))
-    def one(v): return v if v.word == 'unmeasured' else replace(v, p=(p := next(ps)), word=_word(v.effect, p, v.level))
-    return [one(v) for v in verdicts]
+    def adjust(v, p): return replace(v, p=p, word=_word(v.effect, p, v.level))
+    return [v if v.word == 'unmeasured' else adjust(v, next(ps)) for v in verdicts]
