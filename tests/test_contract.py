@@ -79,7 +79,7 @@ mismatches = dict(
     constant=('contrastive', pairs | dict(label=[1]*4), ('needs labels 0 and 1, but all 4 rows have label 1: use recipe `in-batch`, which learns from positives alone',)),
     empty=('in-batch', pairs | dict(passage=['hold the button', '', ' \u200b', 'boil some water']), ('`passage` is empty', 'rows 2, 3', 'fill it')),
     one_query=('in-batch', pairs | dict(query=['reset']*4), ('`query` is the same', 'all 4 rows', 'which column')),
-    unique=('batch-hard-triplet', texts | dict(label=[0, 1, 2, 3]), ("`label` is no other's", 'all 4 rows', 'merge classes')),
+    unique=('batch-hard-triplet', texts | dict(label=[0, 1, 2, 3]), ("`label` is unique", 'all 4 rows', 'merge classes')),
     # those on which it warns
     id_as_text=('in-batch', pairs | dict(query_id=other), ('`query_id`', 'all 4 rows', "remove_columns('query_id')")),
     grades=('contrastive', pairs | dict(score=[.2, .5, .9, 1.]), ('`score` is 0.2', 'rows 1, 2, 3', '`cosent`')),
@@ -120,7 +120,7 @@ mismatches = dict(
     negative_classes=('softmax', pairs | dict(label=[0, 1, -1, 0]), ('`label` is -1', 'row 3', 'number the classes')),
     true_classes=('softmax', pairs | dict(label=[True, False, True, True]), ('true or false', 'all 4 rows', 'write 1 and 0')),
     named_classes=('batch-hard-triplet', texts | dict(label=['a', 'a', 'b', 'b']), ("`label` is 'a'", 'all 4 rows', 'number the classes')),
-    unique_all=('batch-all-triplet', texts | dict(label=[0, 1, 2, 3]), ("`label` is no other's", 'all 4 rows', 'merge classes')),
+    unique_all=('batch-all-triplet', texts | dict(label=[0, 1, 2, 3]), ("`label` is unique", 'all 4 rows', 'merge classes')),
     pairs_in_classes=('batch-hard-triplet', dict(query=queries, passage=passages, label=[0, 0, 1, 1]), ('`text`', 'all 4 rows', 'rename `query`')),
     # texts
     numbers_as_text=('in-batch', pairs | dict(passage=[1., 2., nan, 4.]), ('`passage` is 1 (float)', 'all 4 rows', 'write one text')),
@@ -253,7 +253,7 @@ warned = dict(
     itself=('in-batch', pairs | dict(negative_1=[queries[0], *wrong[1:]]), ("the row's own `query`", 'row 1', 'take these negatives out')),
     own_query=('in-batch', dict(query=queries, passage=[queries[0], *passages[1:]]), ('its own query', 'row 1', 'leave these rows out')),
     grades=('in-batch', pairs | dict(score=[5, 4, 1, 2]), ('from 1 to 5', 'all 4 rows', '`cosent`')),
-    both=('contrastive', dict(query=['a', 'a', 'b'], passage=['c', 'c', 'd'], label=[1, 0, 1]), ('two things of the same text', 'rows 1, 2', 'drop_conflicts')),
+    both=('contrastive', dict(query=['a', 'a', 'b'], passage=['c', 'c', 'd'], label=[1, 0, 1]), ('two labels for the same text', 'rows 1, 2', 'drop_conflicts')),
     one_query=('contrastive', pairs | dict(query=['a']*4, label=[1, 0, 1, 0]), ('`query` is the same', 'all 4 rows', 'which column')),
     steep=('distil-kl', pairs | one | dict(score=[[500., -300.], [1., 2.], [1., 2.], [2., 1.]]), ('100', 'row 1', 'teacher_temperature')))
 
@@ -304,6 +304,15 @@ def test_half_a_million_rows_take_seconds():
     assert check(data, 'contrastive', 32) == [] and process_time() - began < 5
 
 # whatever it is given, it answers with findings
+
+@pytest.mark.parametrize('odd', [None, 3, [], [1], dict(query=['a'], passage=[]), dict(query=7)], ids=str)
+def test_what_is_not_a_data_set_is_refused(odd):
+    with pytest.raises(LabError, match='^data/train.jsonl: in-batch loss '): refuse(check(odd, 'in-batch'))
+
+def test_a_message_agrees_with_its_rows():
+    found = lambda rows: [str(o) for o in check(rows, 'contrastive') if 'needs labels 0 and 1' in str(o)]
+    assert 'but the only row has label 1:' in found([dict(query='a', passage='b', label=1)])[0]
+    assert 'but all 2 rows have label 1:' in found([dict(query=o, passage='b', label=1) for o in 'ac'])[0]
 
 scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=3), st.binary(max_size=2), st.complex_numbers(), st.decimals(), st.fractions(), st.just(10**400), st.dates())
 values = st.one_of(scalars, st.lists(scalars, max_size=3), st.lists(st.floats(), max_size=3), st.lists(st.lists(st.floats(), max_size=2), max_size=2), st.dictionaries(st.text(max_size=1), scalars, max_size=2))

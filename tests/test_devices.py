@@ -60,7 +60,7 @@ def test_what_cannot_be_shared_is_refused(bases, given, said):
     assert not torch.distributed.is_initialized() and not _others(os.getpid())
 
 def test_more_devices_than_there_are_are_refused(bases):
-    with pytest.raises(LabError, match='4 devices are asked for and there are 2'): trained(bases/'transformer', 4)
+    with pytest.raises(LabError, match='4 devices are asked for, but there are 2'): trained(bases/'transformer', 4)
 
 # a whole run
 

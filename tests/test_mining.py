@@ -76,7 +76,7 @@ def test_queries_with_too_few_are_counted():
     assert mine(rows[:1], encode).none == 1 and 'none' in repr(mine(rows[:1], encode)) and mine(rows[:1], encode)._repr_html_()
 
 @pytest.mark.parametrize('how,why', [(dict(n=0), 'at least'), (dict(relative_margin=.05), '0.95'), (dict(relative_margin=float('nan')), 'share'), (dict(margin=-1), 'margin'),
-    (dict(skip=-1), 'skip'), (dict(pick='best'), 'top'), (dict(skip=98), 'looked at')])
+    (dict(skip=-1), 'skip'), (dict(pick='best'), 'top'), (dict(skip=98), 'ranks that are read')])
 def test_senseless_settings_are_refused(how, why):
     with pytest.raises(LabError, match=why): mine(rows, encode, **how)
 
@@ -88,3 +88,18 @@ def test_an_index_is_searched_only_where_it_pays_and_its_recall_is_reported(monk
     assert found.counts()['recall'] == round(found.recall, 4) > .9 and 'An index was searched' in repr(found)
     scores = {(o['query'], o['passage']): o['score'] for o in mine(rows, encode, n=30, depth=33).candidates}
     assert all(scores[o['query'], o['passage']] == o['score'] for o in found.candidates)
+
+def test_rows_without_an_answer_are_refused():
+    with pytest.raises(LabError, match='no row has label 1'): mine([rows[0] | dict(label=0)], encode)
+
+def test_a_query_known_only_by_wrong_passages_has_no_known_pairs():
+    wrong = dict(query='pair a headset', passage='reset my headset', label=0)
+    res = pool([wrong, rows[0]], never=[('pair a headset', 'call us')])
+    assert [len(o) for o in res.known.values()] == [1, 0, 0] and res.queries == [rows[0]['query']]
+
+def test_the_table_folds_long_passages():
+    from embed_lab.training.mining import Mined
+    one = dict(query='a', positive='b', passage='press '*40, score=.7, rank=1, positive_score=.8, positive_rank=1)
+    shown = Mined([one], {}, 1, 1, 0, 0)._repr_html_()
+    assert shown.count('press') == 26 and ' …' in shown
+    assert '1 hard negative for 1 query; 1 has fewer' in repr(Mined([one], {}, 1, 1, 1, 0))

@@ -15,99 +15,130 @@ from inspect import signature
 from numbers import Integral, Real
 from fastcore.basics import patch
 import numpy as np
-from ..lab import LabError, need, plain
+from ..lab import LabError, count, need, plain
 from ..notebooks import nearest
 
 # %% ../../nbs/training/00_contract.ipynb #8549d041
 @dataclass(frozen=True)
 class Contract:
-    "What a loss reads"
+    "What is known of a loss: its class, what it reads, and whether devices can share it"
     name:str                         # As recipes call it
-    library:str|type                 # Its class: a name in `sentence_transformers.sentence_transformer.losses`, or a class of one's own
+    library:str|type                 # Its class, or the class's name in `sentence_transformers.sentence_transformer.losses`
     summary:str                      # What it learns from
     texts:tuple=('query', 'passage') # Text columns, in the loss's order
     least:int=0                      # Further columns, `prefix` and a number, that it needs
-    most:int|None=0                  # And takes at most; None: any number
+    most:int|None=0                  # How many of those it takes; None: any number
     label:str='none'                 # A kind of the table above
-    low:float=-1                     # Of a label, for `range`
-    high:float=1
+    low:float=-1                     # The lowest label, for `range`
+    high:float=1                     # And the highest
     sampler:str='batch_sampler'      # Which batches it wants, in the library's words
     others:bool=False                # Whether a batch's other rows are its negatives
     prefix:str='negative_'           # Of further columns
     batch:int=1                      # Least rows a step
-    by_row:bool=False                # Whether it is a mean over rows, so that devices can share a batch without seeing one another's rows
+    by_row:bool=False                # Whether it is a mean over rows, which devices can share without seeing one another's rows
     extra:str='raises: the loss takes another number of columns' # What the library makes of a column of text too many
 
     @property
     def class_name(self)->str: return self.library if isinstance(self.library, str) else self.library.__name__
 
     @property
-    def loss_class(self)->type: # Raises `LabError` where nobody has registered the class itself
+    def loss_class(self)->type: # Raises `LabError` where the name is all that is registered
         "The loss, a module that is made from a model and options"
         if not isinstance(self.library, str): return self.library
         losses = need('sentence_transformers.sentence_transformer.losses')
         if hasattr(losses, self.library): return getattr(losses, self.library)
-        raise LabError(f"loss `{plain(self.name)}`: sentence-transformers has no class {plain(self.library)}; import the notebook that registers it")
+        raise LabError(f"loss `{plain(self.name)}`: sentence-transformers has no class {plain(self.library)}; "
+            "import the notebook that registers it")
 
     @property
-    def teacher(self)->bool: return self.label in ('margins', 'scores', 'vector') # Whether labels are a model's word rather than a person's
+    def teacher(self)->bool: # Whether labels come from a model rather than a person
+        return self.label in ('margins', 'scores', 'vector')
 
 # %% ../../nbs/training/00_contract.ipynb #d2a26c20
-_wrong, _idle = (dict(extra=f'silent: it is {o}') for o in ('learnt as a wrong answer', 'encoded and not used'))
-_ranking = dict(most=None, sampler='no_duplicates', others=True, batch=2, **_wrong)
-_classes = dict(texts=('text',), label='class', sampler='group_by_label', batch=4, **_idle)
-_vectors = dict(texts=('text',), most=None, prefix='text_', label='vector', extra="silent: it is pulled to another text's vector")
-_table = (
+_wrong = dict(extra='silent: it is learnt as a wrong answer')
+_idle = dict(extra='silent: it is encoded and not used')
+
+_pairs = (
     Contract('contrastive', 'ContrastiveLoss', 'pairs of both labels', label='binary', by_row=True),
-    Contract('online-contrastive', 'OnlineContrastiveLoss', 'pairs of both labels, the hard ones of a batch', label='binary', batch=2, **_idle),
-    Contract('cosine', 'CosineSimilarityLoss', 'pairs whose label is the cosine they should have', label='range', by_row=True, **_idle),
+    Contract('online-contrastive', 'OnlineContrastiveLoss', 'pairs of both labels, the hard ones of a batch',
+        label='binary', batch=2, **_idle),
+    Contract('cosine', 'CosineSimilarityLoss', 'pairs whose label is the cosine they should have',
+        label='range', by_row=True, **_idle),
     Contract('cosent', 'CoSENTLoss', 'pairs with scores, of which the order counts', label='order', batch=2, **_idle),
-    Contract('angle', 'AnglELoss', 'the same, or relevant pairs with negatives', most=None, label='order', batch=2, **_wrong),
+    Contract('angle', 'AnglELoss', 'the same, or relevant pairs with negatives',
+        most=None, label='order', batch=2, **_wrong))
+
+# %% ../../nbs/training/00_contract.ipynb #tr00inb2
+_ranking = dict(most=None, sampler='no_duplicates', others=True, batch=2, **_wrong)
+
+_in_batch = (
     Contract('in-batch', 'MultipleNegativesRankingLoss', 'relevant pairs', **_ranking),
     Contract('cached-in-batch', 'CachedMultipleNegativesRankingLoss', 'relevant pairs, in large batches', **_ranking),
     Contract('symmetric-in-batch', 'MultipleNegativesSymmetricRankingLoss', 'relevant pairs, both ways', **_ranking),
-    Contract('cached-symmetric-in-batch', 'CachedMultipleNegativesSymmetricRankingLoss', 'relevant pairs, both ways, in large batches', **_ranking),
-    Contract('gist', 'GISTEmbedLoss', 'relevant pairs, with a guide that spots false negatives', **_ranking | dict(most=1)),
+    Contract('cached-symmetric-in-batch', 'CachedMultipleNegativesSymmetricRankingLoss',
+        'relevant pairs, both ways, in large batches', **_ranking),
+    Contract('gist', 'GISTEmbedLoss', 'relevant pairs, with a guide that spots false negatives',
+        **_ranking | dict(most=1)),
     Contract('cached-gist', 'CachedGISTEmbedLoss', 'the same, in large batches', **_ranking),
-    Contract('mega-batch-margin', 'MegaBatchMarginLoss', 'relevant pairs, against the hardest passage of a large batch', sampler='no_duplicates', others=True, batch=2),
+    Contract('mega-batch-margin', 'MegaBatchMarginLoss', 'relevant pairs, against the hardest passage of a large batch',
+        sampler='no_duplicates', others=True, batch=2))
+
+# %% ../../nbs/training/00_contract.ipynb #tr00tch2
+_vectors = dict(texts=('text',), most=None, prefix='text_', label='vector',
+    extra="silent: it is pulled to another text's vector")
+
+_taught = (
     Contract('triplet', 'TripletLoss', 'a query, its passage and a wrong one', least=1, most=1, by_row=True),
     Contract('margin-mse', 'MarginMSELoss', "a teacher's margins", least=1, most=None, label='margins', by_row=True),
-    Contract('distil-kl', 'DistillKLDivLoss', "a teacher's scores of several passages", least=1, most=None, label='scores', by_row=True))
+    Contract('distil-kl', 'DistillKLDivLoss', "a teacher's scores of several passages",
+        least=1, most=None, label='scores', by_row=True),
+    Contract('mse', 'MSELoss', "a teacher's vectors", **_vectors, by_row=True),
+    Contract('embed-distil', 'EmbedDistillLoss', "a teacher's vectors, by their direction", **_vectors))
 
 # %% ../../nbs/training/00_contract.ipynb #52aa2ed1
-_table += (
-    Contract('mse', 'MSELoss', "a teacher's vectors", **_vectors, by_row=True),
-    Contract('embed-distil', 'EmbedDistillLoss', "a teacher's vectors, by their direction", **_vectors),
+_classes = dict(texts=('text',), label='class', sampler='group_by_label', batch=4, **_idle)
+
+_others = (
     Contract('softmax', 'SoftmaxLoss', 'pairs in classes', label='class'),
     Contract('batch-all-triplet', 'BatchAllTripletLoss', 'texts in classes', **_classes),
     Contract('batch-hard-triplet', 'BatchHardTripletLoss', 'texts in classes, the hardest of a batch', **_classes),
-    Contract('batch-hard-soft-margin-triplet', 'BatchHardSoftMarginTripletLoss', 'the same, without a margin to choose', **_classes),
-    Contract('batch-semi-hard-triplet', 'BatchSemiHardTripletLoss', 'texts in classes, those that are nearly wrong', **_classes),
+    Contract('batch-hard-soft-margin-triplet', 'BatchHardSoftMarginTripletLoss',
+        'the same, without a margin to choose', **_classes),
+    Contract('batch-semi-hard-triplet', 'BatchSemiHardTripletLoss',
+        'texts in classes, those that are nearly wrong', **_classes),
     Contract('denoising', 'DenoisingAutoEncoderLoss', 'a damaged text and the whole', texts=('damaged', 'text')),
-    Contract('contrastive-tension', 'ContrastiveTensionLoss', 'pairs of equal and of different texts', texts=('text', 'text_2')),
-    Contract('contrastive-tension-in-batch', 'ContrastiveTensionLossInBatchNegatives', 'texts alone', texts=('text',), sampler='no_duplicates', others=True, batch=2, **_idle),
-    Contract('orthogonal', 'GlobalOrthogonalRegularizationLoss', 'any texts, to be spread; beside another loss', most=None, others=True, batch=2, extra='silent: it is spread too'))
-contracts = {o.name: o for o in _table}
+    Contract('contrastive-tension', 'ContrastiveTensionLoss', 'pairs of equal and of different texts',
+        texts=('text', 'text_2')),
+    Contract('contrastive-tension-in-batch', 'ContrastiveTensionLossInBatchNegatives', 'texts alone',
+        texts=('text',), sampler='no_duplicates', others=True, batch=2, **_idle),
+    Contract('orthogonal', 'GlobalOrthogonalRegularizationLoss', 'any texts, to be spread; beside another loss',
+        most=None, others=True, batch=2, extra='silent: it is spread too'))
+
+# %% ../../nbs/training/00_contract.ipynb #tr00all1
+contracts = {o.name: o for o in (*_pairs, *_in_batch, *_taught, *_others)} # Name → contract
 
 # %% ../../nbs/training/00_contract.ipynb #9f448372
 kinds = 'none', 'binary', 'range', 'order', 'class', 'margins', 'scores', 'vector' # Of labels
 
-def _named(contract): return replace(contract, library=contract.class_name)
+def _by_name(contract): return replace(contract, library=contract.class_name)
 
 def register(
-    contract:Contract # Of a loss that is not in the table, or of one that is there by the name of its class alone
-):                    # Raises `LabError` when another one has its name
+    contract:Contract # Of a loss that is new to the table, or is there with only the name of its class
+):                    # Raises `LabError` when another loss has its name
     "Add a loss to the table"
     name, known = plain(contract.name), contracts.get(contract.name)
     if contract.label not in kinds:
-        raise LabError(f"{name}: there is no kind of label `{plain(contract.label)}`; {nearest(str(contract.label), list(kinds))}")
-    if known and _named(known) != _named(contract): raise LabError(f"there is already a loss `{name}`, with another contract; choose another name")
+        hint = nearest(str(contract.label), list(kinds))
+        raise LabError(f"loss `{name}`: there is no kind of label `{plain(contract.label)}`; {hint}")
+    if known and _by_name(known) != _by_name(contract):
+        raise LabError(f"there is already a loss `{name}`, with another contract; choose another name")
     if known is None or isinstance(contract.library, type): contracts[contract.name] = contract
 
+# %% ../../nbs/training/00_contract.ipynb #tr00get1
 def contract(
     loss:str  # A name
 )->Contract:  # Raises `LabError` with the nearest name
-    "One loss's contract"
+    "The contract of one loss"
     if loss not in contracts: raise LabError(f"there is no loss `{plain(loss)}`; {nearest(str(loss), list(contracts))}")
     return contracts[loss]
 
@@ -125,7 +156,7 @@ def build(self:Contract,
     except ValueError as e: raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
 
 # %% ../../nbs/training/00_contract.ipynb #b19e910a
-labels = 'label', 'labels', 'score', 'scores' # Columns that the library takes for labels; the first that is there
+labels = 'label', 'labels', 'score', 'scores' # Columns that the library takes for labels; the first that exists
 
 @dataclass(frozen=True)
 class Finding:
@@ -141,17 +172,22 @@ class Finding:
     def __str__(self)->str: return f"{self.loss} loss {self.rule}: {self.remedy}"
 
 # %% ../../nbs/training/00_contract.ipynb #14d564da
-def _where(
+def _rows(
     bad:list, # Row indices, from 0
     of:int    # Rows in all
-)->str:       # Such as 'rows 2, 5 and 9', or 'all 12 rows'
+)->str:       # Such as 'rows 2, 5, 9', or 'all 12 rows'
     "Rows in words"
-    if len(bad) == of: return f"all {of:,} rows"
+    if len(bad) == of: return f"all {count(of, 'row')}" if of > 1 else 'the only row'
     few = ', '.join(f'{i+1:,}' for i in bad[:3])
-    return f"row{'s' if len(bad) > 1 else ''} {few}" + (f" and {len(bad)-3:,} more of {of:,}" if len(bad) > 3 else '')
+    more = f' and {len(bad)-3:,} more of {of:,}' if len(bad) > 3 else ''
+    return f"row{'s' if len(bad) > 1 else ''} {few}{more}"
 
-def _names(columns)->str: return ', '.join(f'`{plain(o)[:40]}`' for o in list(columns)[:6]) + (' …' if len(columns) > 6 else '') or 'none'
-def _said(o)->str: return f'{o:g}' if isinstance(o, (int, float)) and abs(o) < 1e15 else plain(repr(o))[:40] # A value in a message
+def _names(columns)->str: # In a message
+    few = ', '.join(f'`{plain(o)[:40]}`' for o in list(columns)[:6])
+    return few + (' …' if len(columns) > 6 else '') or 'none'
+
+def _value(o)->str: # In a message
+    return f'{o:g}' if isinstance(o, (int, float)) and abs(o) < 1e15 else plain(repr(o))[:40]
 
 # %% ../../nbs/training/00_contract.ipynb #35252bdf
 class _Column:
@@ -165,26 +201,28 @@ class _Column:
     def distinct(self)->set: return set(self.values) # For text and numbers only
     def where(self, test:Callable)->list: return [i for i,o in enumerate(self.values) if test(o)]
 
+# %% ../../nbs/training/00_contract.ipynb #tr00col1
 def _columns_of(
     data,       # A `Dataset`, a dict of columns or a list of rows
     arrays=()   # Columns of a `Dataset` to read as arrays
 )->dict:        # Name → list, or array
     "Data as columns"
-    if hasattr(data, 'with_format'): return {k: data.with_format('numpy' if k in arrays else None)[k][:] for k in data.column_names}
+    if hasattr(data, 'with_format'):
+        return {k: data.with_format('numpy' if k in arrays else None)[k][:] for k in data.column_names}
     if isinstance(data, dict): return {str(k): v.tolist() if hasattr(v, 'tolist') else list(v) for k,v in data.items()}
     keys = dict.fromkeys(k for o in data for k in o)
     return {str(k): [o.get(k) for o in data] for k in keys}
 
 # %% ../../nbs/training/00_contract.ipynb #3c1b8f5f
 class _Data:
-    "Columns, the contract they are held to, and the findings they give rise to"
+    "Columns, the contract they are checked against, and the findings that result"
     def __init__(self, data, c:Contract):
         self.contract = c
         self.columns = {k: _Column(v) for k,v in _columns_of(data, labels if c.teacher else ()).items()}
         self.sizes = {k: len(o.values) for k,o in self.columns.items()}
         self.n = max(self.sizes.values(), default=0)
-        def number(k): return int(k[len(c.prefix):]) if k.startswith(c.prefix) and k[len(c.prefix):].isdecimal() and k not in c.texts else None
-        self.more = sorted((k for k in self.columns if number(k) is not None), key=number)
+        numbers = {k: k[len(c.prefix):] for k in self.columns if k.startswith(c.prefix) and k not in c.texts}
+        self.more = sorted((k for k,o in numbers.items() if o.isdecimal()), key=lambda k: int(numbers[k]))
         self.texts = [o for o in c.texts if o in self.columns] + self.more
         self.label = next((o for o in labels if o in self.columns), None)
         self.odd = [o for o in self.columns if o not in (*c.texts, *self.more, *labels)]
@@ -192,45 +230,71 @@ class _Data:
 
     def finding(self, column, rule, remedy, harm, bad=None, fails=True)->Finding:
         bad = range(self.n) if bad is None else bad
-        return Finding(self.contract.name, column, rule.replace('{rows}', _where(bad, self.n)), tuple(i+1 for i in bad[:5]), len(bad), remedy, harm, fails)
+        rule = rule.replace('{rows}', _rows(bad, self.n)).replace('{have}', 'has' if len(bad) == 1 else 'have')
+        return Finding(self.contract.name, column, rule, tuple(i+1 for i in bad[:5]), len(bad), remedy, harm, fails)
 
 # %% ../../nbs/training/00_contract.ipynb #75e1407f
+_too_few = 'raises: the loss unpacks more columns than there are'
+
 def _missing(d:_Data)->Iterator:
     absent = [o for o in d.contract.texts if o not in d.columns]
+    by_order = 'silent: columns are read by their order, whatever they are called'
     for i,k in enumerate(absent):
         near = f"rename `{plain(d.odd[i])}`, if that is it" if i < len(d.odd) else 'add it'
-        harm = 'silent: columns are read by their order, whatever they are called' if len(d.odd) >= len(absent) else 'raises: the loss finds a column less than it unpacks'
-        yield d.finding(k, f"reads a column `{k}`, which {{rows}} lack; there are {_names(d.columns)}", near, harm)
+        yield d.finding(k, f"reads a column `{k}`, which is missing in {{rows}}; there are {_names(d.columns)}",
+            near, by_order if len(d.odd) >= len(absent) else _too_few)
+
+# %% ../../nbs/training/00_contract.ipynb #tr00lef1
+def _leftover_harm(d:_Data, k:str)->str:
+    if not d.columns[k].text: return 'raises: the tokenizer takes text only'
+    harm = d.contract.extra
+    if len(d.more) < d.contract.least: harm = 'silent: it is read as the negative that is missing'
+    return harm.replace('silent', 'warns') if k == 'id' or k.endswith(('_id', '_ids', '_idx')) else harm
 
 def _leftover(d:_Data)->Iterator:
     c = d.contract
     for k in d.odd[sum(o not in d.columns for o in c.texts):]:
-        harm = 'raises: the tokenizer takes text only' if not d.columns[k].text else 'silent: it is read as the negative that is missing' if len(d.more) < c.least else c.extra
-        if k == 'id' or k.endswith(('_id', '_ids', '_idx')): harm = harm.replace('silent', 'warns')
-        spread = k in ('negative', 'negatives') and c.most != 0
-        remedy = f"write its texts into `{c.prefix}1`, `{c.prefix}2` and so on" if spread else f"take it out, as with `remove_columns('{plain(k)}')`"
-        yield d.finding(k, f"does not read the column `{plain(k)}` that {{rows}} have", remedy, harm)
+        remedy = f"take it out, as with `remove_columns('{plain(k)}')`"
+        if k in ('negative', 'negatives') and c.most != 0:
+            remedy = f"write its texts into `{c.prefix}1`, `{c.prefix}2` and so on"
+        yield d.finding(k, f"does not read the column `{plain(k)}` that {{rows}} {{have}}", remedy, _leftover_harm(d, k))
 
 # %% ../../nbs/training/00_contract.ipynb #8deef978
 def _label_columns(d:_Data)->Iterator:
     c = d.contract
     for k in (o for o in labels if o in d.columns and o != d.label):
         harm = c.extra if d.columns[k].text else 'raises: the tokenizer takes text only'
-        yield d.finding(k, f"reads labels from `{d.label}`, and {{rows}} have `{k}` too", f"keep the one that is meant; the other is text to the library", harm)
+        yield d.finding(k, f"reads labels from `{d.label}`, but {{rows}} {{have}} `{k}` too",
+            'keep the one you mean, because the library reads the other as text', harm)
     if c.label == 'none' or d.label or d.ranked: return
-    remedy = 'let a teacher score the passages, as recipe `distil` does' if c.teacher else 'add it' if c.label == 'class' else 'add it, or use recipe `in-batch`, which learns from relevant pairs alone'
-    yield d.finding('label', f"needs a column `label` or `score`, which {{rows}} lack", remedy, 'raises: the loss gets None for labels')
+    remedy = 'add it, or use recipe `in-batch`, which learns from relevant pairs alone'
+    if c.teacher: remedy = 'let a teacher score the passages, as recipe `distil` does'
+    if c.label == 'class': remedy = 'add it'
+    yield d.finding('label', 'needs a column `label` or `score`, which is missing in {rows}',
+        remedy, 'raises: the loss gets None for labels')
 
 # %% ../../nbs/training/00_contract.ipynb #4efa8483
 def _number_of_negatives(d:_Data)->Iterator:
-    c, first, n = d.contract, 2 if d.contract.prefix == 'text_' else 1, len(d.more)
-    if c.most is not None and n > c.most:
-        remedy = 'use `in-batch` or `cached-in-batch`, which take any number' if c.label == 'none' else 'take them out' if c.label == 'class' else 'write each as a pair of its own, with label 0'
-        yield d.finding(d.more[c.most], f"takes {c.most or 'no'} column `{c.prefix}…`, and {{rows}} have {_names(d.more)}", remedy, c.extra if c.most == 0 else 'raises: the loss takes another number of columns')
-    elif d.more != (named := [f'{c.prefix}{i}' for i in range(first, first + n)]):
-        yield d.finding(d.more[-1], f"reads {_names(named)}, and {{rows}} have {_names(d.more)}", 'see whether a column was lost, and number them without a gap', 'silent: it reads those there are', fails=False)
-    if n < c.least: yield d.finding(f'{c.prefix}1', f"needs a passage known to be wrong in a column `{c.prefix}1`, which {{rows}} lack", 'mine some with recipe `hard-negatives`, or use recipe `in-batch`, which needs none',
-        'silent: another column takes its place' if d.odd and d.columns[d.odd[0]].text else 'raises: the loss finds a column less than it unpacks')
+    c, n = d.contract, len(d.more)
+    first = 2 if c.prefix == 'text_' else 1
+    named = [f'{c.prefix}{i}' for i in range(first, first + n)]
+    if c.most is not None and n > c.most: yield _too_many(d)
+    elif d.more != named:
+        yield d.finding(d.more[-1], f"reads {_names(named)}, but {{rows}} {{have}} {_names(d.more)}",
+            'see whether a column was lost, and number them without a gap', 'silent: it reads those there are', fails=False)
+    if n < c.least:
+        replaced = d.odd and d.columns[d.odd[0]].text
+        yield d.finding(f'{c.prefix}1',
+            f"needs a passage known to be wrong in a column `{c.prefix}1`, which is missing in {{rows}}",
+            'mine some with recipe `hard-negatives`, or use recipe `in-batch`, which needs none',
+            'silent: another column takes its place' if replaced else _too_few)
+
+def _too_many(d:_Data)->Finding:
+    c, remedy = d.contract, 'write each as a pair of its own, with label 0'
+    if c.label == 'none': remedy = 'use `in-batch` or `cached-in-batch`, which take any number'
+    if c.label == 'class': remedy = 'take them out'
+    return d.finding(d.more[c.most], f"takes {c.most or 'no'} column `{c.prefix}…`, but {{rows}} {{have}} {_names(d.more)}",
+        remedy, c.extra if c.most == 0 else 'raises: the loss takes another number of columns')
 
 # %% ../../nbs/training/00_contract.ipynb #62446c88
 def _equal(d:_Data, a:str, b:str)->list: # Rows, from 0
@@ -240,202 +304,311 @@ def _equal(d:_Data, a:str, b:str)->list: # Rows, from 0
 
 def _same_texts(d:_Data)->Iterator:
     if d.contract.prefix != 'negative_': return
+    out = 'take these negatives out, or the rows'
     for i,k in enumerate(d.more):
-        if bad := _equal(d, 'passage', k): yield d.finding(k, f"would learn a passage as right and as wrong: `{k}` is the row's own `passage` in {{rows}}", 'take these negatives out, or the rows', 'silent: the one undoes the other', bad)
-        if bad := _equal(d, 'query', k): yield d.finding(k, f"cannot part a text from itself: `{k}` is the row's own `query` in {{rows}}", 'take these negatives out, or the rows', 'silent: they teach nothing', bad, fails=False)
-        for o in d.more[:i]:
-            if bad := _equal(d, k, o): yield d.finding(k, f"would weigh a negative twice: `{k}` repeats `{o}` in {{rows}}", 'leave one out', 'silent: it counts twice', bad, fails=False)
-    if bad := _equal(d, 'query', 'passage'): yield d.finding('passage', f"learns little where a passage is its own query, as in {{rows}}", 'leave these rows out, unless dropout is to make the difference', 'silent: the two have the same vector', bad, fails=False)
+        if bad := _equal(d, 'passage', k):
+            yield d.finding(k, f"would learn a passage as both right and wrong: `{k}` is the row's own `passage` in {{rows}}",
+                out, 'silent: one undoes the other', bad)
+        if bad := _equal(d, 'query', k):
+            yield d.finding(k, f"cannot separate a text from itself: `{k}` is the row's own `query` in {{rows}}",
+                out, 'silent: they teach nothing', bad, fails=False)
+        yield from _repeats(d, k, d.more[:i])
+    if bad := _equal(d, 'query', 'passage'):
+        yield d.finding('passage', "learns little where a passage is its own query, as in {rows}",
+            'leave these rows out, unless dropout is meant to make the difference',
+            'silent: both have the same vector', bad, fails=False)
+
+def _repeats(d:_Data, k:str, earlier:list)->Iterator:
+    for o in earlier:
+        if bad := _equal(d, k, o):
+            yield d.finding(k, f"would weigh a negative twice: `{k}` repeats `{o}` in {{rows}}",
+                'leave one out', 'silent: it counts twice', bad, fails=False)
 
 # %% ../../nbs/training/00_contract.ipynb #b04146c5
+_invisible = '\u200b\u200c\u200d\u2060\ufeff' # That `strip` leaves
+
 def _texts(d:_Data)->Iterator:
     for k in d.texts:
         col = d.columns[k]
         if not col.text:
-            bad = col.where(lambda o: not isinstance(o, str))
-            odd, pairs = col.values[bad[0]], all(isinstance(col.values[i], (list, tuple)) and len(col.values[i]) == 2 for i in bad)
-            harm = 'silent: two texts are read as one and its continuation' if pairs else 'raises: the tokenizer takes text only'
-            yield d.finding(k, f"reads text, but `{k}` is {_said(odd)} ({type(odd).__name__}) in {{rows}}", 'write one text there, or leave these rows out', harm, bad)
-        elif blank := {o for o in col.distinct if not o.strip().strip('\u200b\u200c\u200d\u2060\ufeff')}:
-            yield d.finding(k, f"reads text, but `{k}` is empty in {{rows}}", 'fill it, or leave these rows out', 'silent: the vector of nothing is learnt', col.where(blank.__contains__))
+            yield _not_text(d, k)
+            continue
+        blank = {o for o in col.distinct if not o.strip().strip(_invisible)}
+        if blank:
+            yield d.finding(k, f"reads text, but `{k}` is empty in {{rows}}", 'fill it, or leave these rows out',
+                'silent: the vector of nothing is learnt', col.where(blank.__contains__))
+
+def _not_text(d:_Data, k:str)->Finding:
+    values = d.columns[k].values
+    bad = d.columns[k].where(lambda o: not isinstance(o, str))
+    odd, pairs = values[bad[0]], all(isinstance(values[i], (list, tuple)) and len(values[i]) == 2 for i in bad)
+    return d.finding(k, f"reads text, but `{k}` is {_value(odd)} ({type(odd).__name__}) in {{rows}}",
+        'write one text there, or leave these rows out',
+        'silent: two texts are read as one and its continuation' if pairs else 'raises: the tokenizer takes text only', bad)
 
 # %% ../../nbs/training/00_contract.ipynb #a5474d2d
 def _constant_texts(d:_Data)->Iterator:
-    c = d.contract
-    for k in (o for o in c.texts if d.n > 1 and o in d.texts and d.columns[o].text and len(d.columns[o].distinct) == 1):
-        must = c.others or c.label == 'class' and len(c.texts) == 1
-        harm = "silent: its own answers are learnt as wrong; without duplicates in a batch, batches of one have loss 0" if c.others else 'silent: there is little to tell apart'
-        yield d.finding(k, f"needs texts that differ, but `{k}` is the same in {{rows}}", 'see which column belongs there', harm, fails=must)
-    if c.name != 'contrastive-tension' or len(d.texts) < 2: return
-    n = len(_equal(d, *c.texts))
-    if n in (0, d.n): yield d.finding('text_2', f"needs pairs of equal and of different texts, but all are {'equal' if n else 'different'} in {{rows}}", 'give some texts themselves and others another text', 'silent: nothing is told apart')
+    c, harm = d.contract, 'silent: there is little to distinguish'
+    if c.others: harm = 'silent: its own answers are learnt as wrong; without duplicates in a batch, batches of one have loss 0'
+    for k in c.texts:
+        if d.n < 2 or k not in d.texts or not d.columns[k].text or len(d.columns[k].distinct) > 1: continue
+        yield d.finding(k, f"needs texts that differ, but `{k}` is the same in {{rows}}", 'see which column belongs there',
+            harm, fails=c.others or c.label == 'class' and len(c.texts) == 1)
+    if c.name == 'contrastive-tension' and len(d.texts) > 1: yield from _tension(d)
+
+def _tension(d:_Data)->Iterator:
+    n = len(_equal(d, *d.contract.texts))
+    if 0 < n < d.n: return
+    yield d.finding('text_2', f"needs pairs of equal and of different texts, but all are {'equal' if n else 'different'} in {{rows}}",
+        'pair some texts with themselves and others with another text', 'silent: nothing is learnt to differ')
 
 # %% ../../nbs/training/00_contract.ipynb #ba691c78
+_write = {'binary': 'write 0 and 1', 'class': 'number the classes 0, 1, 2 …'}
+_not_finite = {'binary': 'warns: the loss turns NaN, or ignores the row', 'range': 'silent: the loss turns NaN',
+    'order': 'silent: it counts as the highest score', 'class': 'silent: each is a class of its own'}
+
 def _numbers(d:_Data)->Iterator:
     c, k, col = d.contract, d.label, d.columns[d.label]
-    numeric = {t for t in col.types if issubclass(t, Real) or t is np.bool_}
-    remedy = {'binary': 'write 0 and 1', 'class': 'number the classes 0, 1, 2 …'}.get(c.label, 'write a number, or leave these rows out')
-    if bad := col.where(lambda o: type(o) not in numeric) if numeric != col.types else []:
-        yield d.finding(k, f"reads numbers, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", remedy, 'raises: the collator makes no tensor of it', bad)
-    elif bad := col.where(lambda o: type(o) is not np.bool_ and o - o != 0) if numeric - {bool, np.bool_, int} else []:
-        harm = 'warns: the loss turns NaN, or passes over the row' if c.label == 'binary' else {'range': 'silent: the loss turns NaN', 'order': 'silent: it counts as the highest score', 'class': 'silent: each is a class of its own'}.get(c.label, 'silent: the row is learnt as an answer')
-        yield d.finding(k, f"reads numbers, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", remedy, harm, bad)
-    elif numeric & {bool, np.bool_} and c.name in ('contrastive', 'softmax'):
-        yield d.finding(k, f"reads numbers, but `{k}` is true or false in {{rows}}", 'write 1 and 0', 'raises: torch does not subtract true from 1', col.where(lambda o: isinstance(o, (bool, np.bool_))))
+    truth, numeric = {bool, np.bool_}, {t for t in col.types if issubclass(t, Real) or t is np.bool_}
+    def found(bad, harm):
+        return d.finding(k, f"reads numbers, but `{k}` is {_value(col.values[bad[0]])} in {{rows}}",
+            _write.get(c.label, 'write a number, or leave these rows out'), harm, bad)
+    bad = col.where(lambda o: type(o) not in numeric) if numeric != col.types else []
+    endless = col.where(lambda o: type(o) is not np.bool_ and o - o != 0) if not bad and numeric - truth - {int} else []
+    if bad: yield found(bad, 'raises: the collator makes no tensor of it')
+    elif endless: yield found(endless, _not_finite.get(c.label, 'silent: the row is learnt as an answer'))
+    elif numeric & truth and c.name in ('contrastive', 'softmax'):
+        yield d.finding(k, f"reads numbers, but `{k}` is true or false in {{rows}}", 'write 1 and 0',
+            'raises: torch does not subtract true from 1', col.where(lambda o: isinstance(o, (*truth,))))
 
 # %% ../../nbs/training/00_contract.ipynb #57fb3c6a
 def _unread(d:_Data)->Iterator:
     c, k, col = d.contract, d.label, d.columns[d.label]
-    if c.name == 'contrastive-tension': yield d.finding(k, f"finds out by itself which texts are equal, and {{rows}} have `{k}`", f'take `{k}` out', 'silent: it is read instead')
+    if c.name == 'contrastive-tension':
+        yield d.finding(k, f"finds out by itself which texts are equal, but {{rows}} {{have}} `{k}`",
+            f'take `{k}` out', 'silent: it is read instead')
     if 'passage' not in c.texts: return
     if bad := col.where(lambda o: o <= 0):
-        yield d.finding(k, f"takes every row for an answer, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", 'leave these rows out, or use recipe `pairwise`, which learns from both', 'silent: what is marked wrong is learnt as right', bad)
+        yield d.finding(k, f"takes every row for an answer, but `{k}` is {_value(col.values[bad[0]])} in {{rows}}",
+            'leave these rows out, or use recipe `pairwise`, which learns from both',
+            'silent: what is marked wrong is learnt as right', bad)
     elif len(col.distinct) > 1:
-        yield d.finding(k, f"takes every row for an answer alike, and `{k}` goes from {_said(min(col.distinct))} to {_said(max(col.distinct))} in {{rows}}", 'leave out the rows that are no answers, or use `cosent` of recipe `pairwise`, which reads scores', 'silent: a poor answer is learnt like a good one', fails=False)
+        least, most = min(col.distinct), max(col.distinct)
+        yield d.finding(k,
+            f"takes every row for an equally good answer, but `{k}` goes from {_value(least)} to {_value(most)} in {{rows}}",
+            'leave out the rows that are not answers, or use `cosent` of recipe `pairwise`, which reads scores',
+            'silent: a poor answer is learnt like a good one', fails=False)
 
 # %% ../../nbs/training/00_contract.ipynb #ed7eb7ab
 def _binary(d:_Data)->Iterator:
     c, k, col = d.contract, d.label, d.columns[d.label]
     if odd := col.distinct - {0, 1}:
         bad = col.where(odd.__contains__)
-        remedy = 'write 0 for -1' if col.distinct <= {-1, 1} else 'use `cosent` or `angle` of recipe `pairwise`, which read scores, or set a threshold'
-        harm = 'warns: such rows are passed over' if c.name.startswith('online') else 'warns: the label weighs the pair, 5 five times, 0.3 both ways'
-        yield d.finding(k, f"needs labels 0 and 1, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", remedy, harm, bad)
-    elif len(col.distinct) == 1:
-        one = bool(col.values[0])
-        remedy = 'use recipe `in-batch`, which learns from positives alone' if one else 'add relevant pairs; no loss learns without'
-        yield d.finding(k, f"needs labels 0 and 1, but {{rows}} have {k} {int(one)}", remedy, f"silent: every text is {'pulled to one point' if one else 'pushed from every other'}")
+        remedy = 'use `cosent` or `angle` of recipe `pairwise`, which read scores, or set a threshold'
+        if col.distinct <= {-1, 1}: remedy = 'write 0 for -1'
+        harm = 'warns: the label weighs the pair, 5 five times, 0.3 both ways'
+        if c.name.startswith('online'): harm = 'warns: such rows are ignored'
+        yield d.finding(k, f"needs labels 0 and 1, but `{k}` is {_value(col.values[bad[0]])} in {{rows}}", remedy, harm, bad)
+    elif len(col.distinct) == 1: yield _one_label(d, bool(col.values[0]))
+
+def _one_label(d:_Data, right:bool)->Finding:
+    remedy = 'use recipe `in-batch`, which learns from positives alone' if right else 'add relevant pairs; no loss learns without them'
+    return d.finding(d.label, f"needs labels 0 and 1, but {{rows}} {{have}} {d.label} {int(right)}",
+        remedy, f"silent: every text is {'pulled to one point' if right else 'pushed from every other'}")
 
 # %% ../../nbs/training/00_contract.ipynb #95743185
 def _order(d:_Data)->Iterator:
     c, k, col = d.contract, d.label, d.columns[d.label]
     if d.ranked:
-        if bad := col.where(lambda o: o != 1): yield d.finding(k, f"puts the passage above its negatives by itself, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", f'take `{k}` out', 'silent: a negative gets 1 minus this label, so it may come out on top', bad)
+        if bad := col.where(lambda o: o != 1):
+            value = _value(col.values[bad[0]])
+            yield d.finding(k, f"puts the passage above its negatives by itself, but `{k}` is {value} in {{rows}}",
+                f'take `{k}` out', 'silent: a negative gets 1 minus this label, so it may come out on top', bad)
     elif len(col.distinct) == 1:
-        yield d.finding(k, f"learns from scores that differ, but {{rows}} have {k} {_said(col.values[0])}", 'use recipe `in-batch` if these are all relevant pairs', 'silent: the loss is 0 in every step' if c.label == 'order' else 'silent: every pair is pulled to the same cosine')
+        yield d.finding(k, f"learns from scores that differ, but {{rows}} {{have}} {k} {_value(col.values[0])}",
+            'use recipe `in-batch` if these are all relevant pairs',
+            'silent: the loss is 0 in every step' if c.label == 'order' else 'silent: every pair is pulled to the same cosine')
 
 def _range(d:_Data)->Iterator:
     c, k, col = d.contract, d.label, d.columns[d.label]
-    if bad := col.where(lambda o: not c.low <= o <= c.high):
-        top = max(map(abs, col.distinct))
-        yield d.finding(k, f"needs labels from {c.low:g} to {c.high:g}, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", f'divide by {_said(top)}, or use `cosent` of recipe `pairwise`, for which the scale does not matter', 'silent: no cosine gets there, so these pairs are pulled together, or apart, without end', bad)
-    else: yield from _order(d)
+    bad = col.where(lambda o: not c.low <= o <= c.high)
+    if not bad:
+        yield from _order(d)
+        return
+    top = _value(max(map(abs, col.distinct)))
+    yield d.finding(k, f"needs labels from {c.low:g} to {c.high:g}, but `{k}` is {_value(col.values[bad[0]])} in {{rows}}",
+        f'divide by {top}, or use `cosent` of recipe `pairwise`, for which the scale does not matter',
+        'silent: no cosine gets there, so these pairs are pulled together, or apart, without end', bad)
 
 # %% ../../nbs/training/00_contract.ipynb #3c9c83f5
 def _class(d:_Data)->Iterator:
-    k, col, batches = d.label, d.columns[d.label], d.contract.sampler == 'group_by_label'
-    def odd(o): return o != int(o) if batches else not isinstance(o, Integral) or o < 0
-    if bad := col.where(odd):
-        yield d.finding(k, f"needs a whole number for a class, but `{k}` is {plain(repr(col.values[bad[0]]))[:40]} in {{rows}}", 'number the classes 0, 1, 2 …', 'silent: each value is a class of its own' if batches else 'raises: the loss wants whole numbers from 0', bad)
+    k, col, grouped = d.label, d.columns[d.label], d.contract.sampler == 'group_by_label'
+    def odd(o): return o != int(o) if grouped else not isinstance(o, Integral) or o < 0
+    bad = col.where(odd)
+    if not bad:
+        yield from _class_sizes(d, grouped)
         return
+    value = plain(repr(col.values[bad[0]]))[:40]
+    yield d.finding(k, f"needs a whole number for a class, but `{k}` is {value} in {{rows}}", _write['class'],
+        'silent: each value is a class of its own' if grouped else 'raises: the loss wants whole numbers from 0', bad)
+
+def _class_sizes(d:_Data, grouped:bool)->Iterator:
+    k, col = d.label, d.columns[d.label]
     n = Counter(col.values)
-    alone = col.where(lambda o: n[o] == 1) if batches else []
-    if len(n) < 2: yield d.finding(k, f"needs several classes, but {{rows}} have {k} {_said(col.values[0])}", 'see which column holds the class', 'silent: there is nothing to tell apart; its sampler raises')
-    elif batches and sum(o > 1 for o in n.values()) < 2:
-        yield d.finding(k, f"needs two classes of two texts and more, but `{k}` is no other's in {{rows}}", 'use recipe `in-batch` if a label names a pair, or merge classes', 'silent: there is no triplet to learn from; its sampler raises', alone)
-    elif alone: yield d.finding(k, f"never draws a text that is alone in its class, as in {{rows}}", 'merge classes, or leave these rows out', 'silent: its sampler passes over them', alone, fails=False)
+    alone = col.where(lambda o: n[o] == 1) if grouped else []
+    if len(n) < 2:
+        yield d.finding(k, f"needs several classes, but {{rows}} {{have}} {k} {_value(col.values[0])}",
+            'see which column holds the class', 'silent: there is nothing to distinguish; its sampler raises')
+    elif grouped and sum(o > 1 for o in n.values()) < 2:
+        yield d.finding(k, f"needs two classes of at least two texts, but `{k}` is unique in {{rows}}",
+            'use recipe `in-batch` if a label names a pair, or merge classes',
+            'silent: there is no triplet to learn from; its sampler raises', alone)
+    elif alone:
+        yield d.finding(k, 'never draws a text that is alone in its class, as in {rows}',
+            'merge classes, or leave these rows out', 'silent: its sampler ignores them', alone, fails=False)
 
 # %% ../../nbs/training/00_contract.ipynb #e4fc76a0
 def _array(values)->np.ndarray|None: # None where rows differ in shape or hold other than numbers
-    "A teacher's words as numbers"
+    "A teacher's labels as numbers"
     try: res = np.asarray(values)
     except ValueError: return None
     return res.astype(float) if res.dtype.kind in 'biuf' else None
 
 def _shape(o)->tuple: # ('?',) where it holds other than numbers
-    "The shape of one teacher's word"
+    "The shape of one of a teacher's labels"
     if isinstance(o, Real): return ()
     res = _array(o) if isinstance(o, (list, tuple, np.ndarray)) else None
     return ('?',) if res is None else res.shape
 
 # %% ../../nbs/training/00_contract.ipynb #1b6cf5c4
 def _wanted(d:_Data)->tuple: # (what is wanted, a test of a shape)
-    "The shape of a teacher's word"
-    n = len(d.more)
-    def vector(o): return len(o) in (1, 2) and o[-1] != '?' and o[-1] > 1 and (len(o) == 1 or o[0] == len(d.texts))
-    return dict(margins=(f"{n} margin{'s'*(n > 1)} or {n+1} scores", {(n,), (n+1,)}.union([()]*(n == 1)).__contains__), scores=(f'{n+1} scores', {(n+1,)}.__contains__),
-        vector=('one vector of the same width', vector))[d.contract.label]
+    "The shape that a teacher's label should have"
+    n, kind = len(d.more), d.contract.label
+    shapes = {(n+1,)} if kind == 'scores' else {(n,), (n+1,)} | ({()} if n == 1 else set())
+    def is_vector(o): return len(o) in (1, 2) and o[-1] != '?' and o[-1] > 1 and (len(o) == 1 or o[0] == len(d.texts))
+    if kind == 'vector': return 'one vector of the same width', is_vector
+    return (f"{count(n, 'margin')} or " if kind == 'margins' else '') + count(n+1, 'score'), shapes.__contains__
 
+# %% ../../nbs/training/00_contract.ipynb #tr00tea1
 def _teacher(d:_Data)->Iterator:
-    k, col, (want, fits) = d.label, d.columns[d.label], _wanted(d)
-    words = _array(col.values)
-    if words is None or not fits(words.shape[1:]):
-        shapes = [_shape(o) for o in col.values]
-        usual = next((o for o,_ in Counter(shapes).most_common() if fits(o)), None)
-        bad = [i for i,o in enumerate(shapes) if o != usual]
-        stretched = d.contract.label == 'vector' and {shapes[i] for i in bad} == {(1,)} and len(bad) == d.n
-        yield d.finding(k, f"needs {want} in each row, but `{k}` is {_said(col.values[bad[0]])} in {{rows}}", 'ask the teacher for all of it, as recipe `distil` does', f"{'warns' if d.contract.name == 'mse' else 'silent'}: one number is stretched over the vector" if stretched else 'raises: sizes do not match', bad)
-    else: yield from _teachers_numbers(d, words.reshape(d.n, -1))
+    k, values = d.label, d.columns[d.label].values
+    want, fits = _wanted(d)
+    words = _array(values)
+    if words is not None and fits(words.shape[1:]):
+        yield from _teacher_numbers(d, words.reshape(d.n, -1))
+        return
+    shapes = [_shape(o) for o in values]
+    usual = next((o for o,_ in Counter(shapes).most_common() if fits(o)), None)
+    bad = [i for i,o in enumerate(shapes) if o != usual]
+    harm = 'raises: sizes do not match'
+    if d.contract.label == 'vector' and {shapes[i] for i in bad} == {(1,)} and len(bad) == d.n:
+        harm = f"{'warns' if d.contract.name == 'mse' else 'silent'}: one number is stretched over the vector"
+    yield d.finding(k, f"needs {want} in each row, but `{k}` is {_value(values[bad[0]])} in {{rows}}",
+        'ask the teacher for all of it, as recipe `distil` does', harm, bad)
 
 # %% ../../nbs/training/00_contract.ipynb #fb8c8dd9
-def _teachers_numbers(d:_Data, words:np.ndarray)->Iterator:
-    c, k = d.contract, d.label
-    masked = c.label == 'scores'
+def _teacher_numbers(d:_Data, words:np.ndarray)->Iterator:
+    k, kind = d.label, d.contract.label
+    masked = kind == 'scores'
     lost = np.isnan(words) | (np.isposinf(words) if masked else np.isinf(words))
-    if bad := np.flatnonzero(lost.any(1) | np.isneginf(words).all(1)).tolist():
-        yield d.finding(k, f"needs finite numbers from the teacher, but `{k}` is {_said(d.columns[k].values[bad[0]])} in {{rows}}", 'leave these rows out', 'raises: scores may not be NaN' if masked else 'silent: the loss turns NaN', bad)
+    bad = np.flatnonzero(lost.any(1) | np.isneginf(words).all(1)).tolist()
+    if bad:
+        value = _value(d.columns[k].values[bad[0]])
+        yield d.finding(k, f"needs finite numbers from the teacher, but `{k}` is {value} in {{rows}}", 'leave these rows out',
+            'raises: scores may not be NaN' if masked else 'silent: the loss turns NaN', bad)
         return
-    same = words.min(1) == words.max(1) if masked else (words == words[0]).all(1) if c.label == 'vector' else (words == words.flat[0]).all(1)
-    if same.all() and d.n > 1: yield d.finding(k, f"learns from a teacher who tells texts apart, but `{k}` says the same in {{rows}}", 'see whether this is the teacher\'s word, and not a label', 'silent: all texts are pulled to the same')
-    wide = words.max(1) - np.where(np.isneginf(words), words.max(1)[:, None], words).min(1) > 100 if masked else np.zeros(d.n, bool)
-    if wide.any(): yield d.finding(k, f"reads differences between scores up to 100, and `{k}` has larger ones in {{rows}}", "raise the loss's `teacher_temperature`", 'warns: the lower scores count as 0', np.flatnonzero(wide).tolist(), fails=False)
+    if masked: same = words.min(1) == words.max(1)
+    else: same = (words == (words[0] if kind == 'vector' else words.flat[0])).all(1)
+    if same.all() and d.n > 1:
+        yield d.finding(k, f"learns from a teacher that distinguishes texts, but `{k}` says the same in {{rows}}",
+            'see whether this is from a teacher, and not a label', 'silent: all texts are pulled to the same')
+    if masked: yield from _wide_scores(d, words)
+
+def _wide_scores(d:_Data, words:np.ndarray)->Iterator:
+    most = words.max(1)
+    least = np.where(np.isneginf(words), most[:, None], words).min(1)
+    wide = np.flatnonzero(most - least > 100).tolist()
+    if wide:
+        yield d.finding(d.label, f"reads differences between scores up to 100, but `{d.label}` has larger ones in {{rows}}",
+            "raise the loss's `teacher_temperature`", 'warns: the lower scores count as 0', wide, fails=False)
 
 # %% ../../nbs/training/00_contract.ipynb #6f4a89fe
-_kinds = dict(none=_unread, binary=_binary, order=_order, range=_range) | {'class': _class}
+_by_kind = {'none': _unread, 'binary': _binary, 'order': _order, 'range': _range, 'class': _class}
 
 def _labels(d:_Data)->Iterator:
     if d.label is None: return
-    if d.contract.teacher: yield from _teacher(d); return
+    if d.contract.teacher:
+        yield from _teacher(d)
+        return
     wrong = list(_numbers(d))
-    yield from wrong or _kinds[d.contract.label](d)
+    yield from wrong or _by_kind[d.contract.label](d)
 
 # %% ../../nbs/training/00_contract.ipynb #7bf57a1b
 def _largest(d:_Data, batch_size:int)->tuple: # (rows, column that sets the limit; '' where there is none)
-    if d.contract.sampler != 'no_duplicates' or not d.texts or not all(d.columns[k].text for k in d.texts): return batch_size, ''
-    sizes = [(len(d.columns[k].distinct), k) for k in d.texts]
-    if d.more and (pool := len(set().union(*(d.columns[k].distinct for k in d.texts[1:])))) < len(d.texts[1:])*batch_size:
-        sizes.append((pool // min(len({*o}) for o in zip(*(d.columns[k].values for k in d.texts[1:]))), d.texts[1])) # a row takes all of its texts at once
+    if d.contract.sampler != 'no_duplicates' or not d.texts: return batch_size, ''
+    if not all(d.columns[k].text for k in d.texts): return batch_size, ''
+    sizes, answers = [(len(d.columns[k].distinct), k) for k in d.texts], d.texts[1:]
+    pool = len(set().union(*(d.columns[k].distinct for k in answers))) if d.more else 0
+    if d.more and pool < len(answers)*batch_size: # a row takes all of its texts at once
+        each = min(len(set(o)) for o in zip(*(d.columns[k].values for k in answers)))
+        sizes.append((pool // each, answers[0]))
     return min(sizes)
 
+# %% ../../nbs/training/00_contract.ipynb #tr00bat1
 def _batches(d:_Data, batch_size:int|None)->Iterator:
     c = d.contract
     if batch_size is None: return
-    if batch_size < c.batch and not d.more or c.sampler == 'group_by_label' and batch_size % 2:
-        even = c.sampler == 'group_by_label'
-        yield d.finding('', f"needs batches of {c.batch} rows or more{', an even number' if even else ''}, and batch_size is {batch_size} for {{rows}}", f"set batch_size to {max(16, 2*c.batch)}", 'raises: its sampler refuses' if even else 'silent: a row has nothing to be compared with, and the loss is 0')
+    even = c.sampler == 'group_by_label'
+    if batch_size < c.batch and not d.more or even and batch_size % 2:
+        least = f"batches of at least {c.batch} rows{', an even number' if even else ''}"
+        yield d.finding('', f"needs {least}, but batch_size is {batch_size} for {{rows}}",
+            f"set batch_size to {max(16, 2*c.batch)}", 'raises: its sampler refuses' if even else
+            'silent: a row has nothing to be compared with, and the loss is 0')
     most, k = _largest(d, batch_size)
     if most >= min(batch_size, d.n) or k in c.texts and len(d.columns[k].distinct) == 1: return
-    remedy = ' or '.join([f'set batch_size to {most:,} or less']*(most > 1) + ['train with fewer or other negatives']*bool(d.more))
-    yield d.finding(k, f"has no text twice in a batch, and `{k}` has texts for batches of {most:,} at most in {{rows}}, not of {batch_size:,}", remedy, f"silent: no batch is larger than {most:,}, and an epoch ends after as many steps as larger ones would take, with most rows unseen", fails=False)
+    remedy = [f'set batch_size to {most:,} or less']*(most > 1) + ['train with fewer or other negatives']*bool(d.more)
+    yield d.finding(k,
+        f"has no text twice in a batch, but the texts in `{k}` allow batches of {most:,} at most in {{rows}}, not of {batch_size:,}",
+        ' or '.join(remedy), f"silent: no batch is larger than {most:,}, and an epoch ends after as many steps as larger ones "
+        "would take, with most rows unseen", fails=False)
 
 # %% ../../nbs/training/00_contract.ipynb #7567f269
 def _contradictions(d:_Data)->Iterator:
-    if d.contract.label not in ('binary', 'class') or not d.label or not d.texts or not d.columns[d.label].types <= {int, float, bool}: return
-    if not all(d.columns[k].text for k in d.texts): return
-    keys, said = [d.columns[k].values for k in d.texts], d.columns[d.label].values
-    if len({*zip(*keys)}) == len({*zip(*keys, said)}): return
+    if d.contract.label not in ('binary', 'class') or not d.label or not d.texts: return
+    if not d.columns[d.label].types <= {int, float, bool} or not all(d.columns[k].text for k in d.texts): return
+    keys, given = [*zip(*(d.columns[k].values for k in d.texts))], d.columns[d.label].values
+    if len(set(keys)) == len(set(zip(keys, given))): return
     found = defaultdict(set)
-    for *key,o in zip(*keys, said): found[*key].add(o)
-    bad = [i for i,key in enumerate(zip(*keys)) if len(found[key]) > 1]
-    yield d.finding(d.label, f"is told two things of the same text: `{d.label}` differs in {{rows}}", 'see `emb check`, and `drop_conflicts` in preprocess', 'silent: the one undoes the other', bad, fails=False)
+    for key,o in zip(keys, given): found[key].add(o)
+    bad = [i for i,key in enumerate(keys) if len(found[key]) > 1]
+    yield d.finding(d.label, f"gets two labels for the same text: `{d.label}` differs in {{rows}}",
+        'see `emb check`, and `drop_conflicts` in preprocess', 'silent: one undoes the other', bad, fails=False)
 
 # %% ../../nbs/training/00_contract.ipynb #a0a823d9
-_rules = _missing, _label_columns, _leftover, _number_of_negatives, _texts, _labels, _constant_texts, _same_texts, _contradictions
+_rules = (_missing, _label_columns, _leftover, _number_of_negatives, _texts,
+    _labels, _constant_texts, _same_texts, _contradictions)
 
-def _nothing(c, why, remedy, harm): return [Finding(c.name, '', why, (), 0, remedy, harm)]
+def _unreadable(c, rule, remedy, harm): return [Finding(c.name, '', rule, (), 0, remedy, harm)]
 
 def check(
     data,                    # A `Dataset`, a dict of columns or a list of rows: what the loss will be given
     loss:str,                # One of `contracts`
-    batch_size:int|None=None # Rows a step; batches are not looked at when None
+    batch_size:int|None=None # Rows a step; batches are not checked when None
 )->list:                     # `Finding`s, those that refuse first; empty when data and loss fit
-    "Hold data to a loss's contract; columns are matched by name, not by order"
+    "Check data against a loss's contract; columns are matched by name, not by order"
     c = contract(loss)
     try: d = _Data(data, c)
-    except Exception as e: return _nothing(c, f"reads columns, and these are none ({plain(e)[:80]})", 'give it a `Dataset`, a dict of columns or a list of rows', 'raises: it is no dataset')
-    if len({*d.sizes.values()}) > 1: return _nothing(c, f"reads rows, and the columns differ in length ({plain(d.sizes)[:80]})", 'see which one lost rows', 'raises: it is no dataset')
-    if not d.n: return _nothing(c, 'has nothing to learn from: there are no rows', 'see what the steps before have dropped', 'raises: there is nothing to draw from; without duplicates in a batch it makes no step, and says so')
-    return sorted((o for found in (*(rule(d) for rule in _rules), _batches(d, batch_size)) for o in found), key=lambda o: not o.fails)
+    except Exception as e:
+        return _unreadable(c, f"reads columns, and these are not columns ({plain(e)[:80]})",
+            'give it a `Dataset`, a dict of columns or a list of rows', 'raises: it is not a dataset')
+    if len({*d.sizes.values()}) > 1:
+        return _unreadable(c, f"reads rows, but the columns differ in length ({plain(d.sizes)[:80]})",
+            'see which one lost rows', 'raises: it is not a dataset')
+    if not d.n:
+        return _unreadable(c, 'has nothing to learn from: there are no rows', 'see what the steps before have dropped',
+            'raises: there is nothing to draw from; without duplicates in a batch it makes no step, and says so')
+    found = [o for rule in _rules for o in rule(d)] + list(_batches(d, batch_size))
+    return sorted(found, key=lambda o: not o.fails)
 
 # %% ../../nbs/training/00_contract.ipynb #2c7e593e
 def fitting_batch(
@@ -456,11 +629,12 @@ def ordered(
     d = _Data({k: () for k in data.column_names} if hasattr(data, 'column_names') else data, c)
     return d.texts + ([d.label] if d.label and c.label != 'none' and not d.ranked else [])
 
+# %% ../../nbs/training/00_contract.ipynb #tr00ref1
 def refuse(
     findings:list,                # As `check` gives them
     where:str='data/train.jsonl'  # What they were found in
 )->list:                          # Those that are worth a line only; raises `LabError` with the first of the others
     "Stop before data do harm"
     bad = [o for o in findings if o.fails]
-    if bad: raise LabError(f"{where}: {bad[0]}" + (f" (and {len(bad)-1} more)" if len(bad) > 1 else ''))
-    return findings
+    if not bad: return findings
+    raise LabError(f"{where}: {bad[0]}" + (f" (and {len(bad)-1} more)" if len(bad) > 1 else ''))

@@ -12,14 +12,14 @@ from functools import cache
 from html import escape
 import numpy as np
 from fastcore.basics import patch
-from ..lab import LabError
+from ..lab import LabError, count
 from ..models.index import nearest_passages
 from ..data.texts import normalised
 from ..models.vectors import unit
 
 # %% ../../nbs/training/03_mining.ipynb #b40ae71f
 def told(rows:list, never:Iterable)->Iterator: # (query, passage, 'right', 'judged' or 'decided')
-    "What has been said of pairs"
+    "What is known of pairs"
     yield from ((o['query'], o['passage'], 'right' if o['label'] == 1 else 'judged') for o in rows)
     yield from ((o['query'], t, 'judged') for o in rows for t in o.get('negatives') or ())
     yield from ((*o, 'decided') for o in never)
@@ -27,35 +27,39 @@ def told(rows:list, never:Iterable)->Iterator: # (query, passage, 'right', 'judg
 # %% ../../nbs/training/03_mining.ipynb #4954c77a
 @dataclass(frozen=True)
 class Pool:
-    "Training queries and passages, each once, and what has been said of their pairs"
+    "Training queries and passages, each once, and what is known of their pairs"
     queries:list   # Those that have a right passage
     passages:list  # All passages of the split, those in `negatives` too
     known:dict     # 'right', 'judged' (wrong) and 'decided' → pairs as rows of two, query and passage
+
+def _places(texts): return {t: i for i,t in enumerate(texts)}
 
 def pool(
     rows:Iterable,    # Of the training split
     never:Iterable=() # Pairs of query and passage that must not be mined
 )->Pool:              # Texts are those of the first row that has them
-    "What there is to mine in"
-    rows, form, queries, passages, known = list(rows), cache(normalised), {}, {}, dict(right={}, judged={}, decided={})
+    "What can be mined"
+    rows, form, queries, passages = list(rows), cache(normalised), {}, {}
     for o in rows:
         if o['label'] == 1: queries.setdefault(form(o['query']), o['query'])
         for t in (o['passage'], *(o.get('negatives') or ())): passages.setdefault(form(t), t)
-    at = [{t: i for i,t in enumerate(o)} for o in (queries, passages)]
+    known, q_at, p_at = dict(right={}, judged={}, decided={}), _places(queries), _places(passages)
     for q,p,what in told(rows, never):
-        if form(q) in queries and form(p) in passages: known[what][at[0][form(q)], at[1][form(p)]] = None
-    return Pool([*queries.values()], [*passages.values()], {k: np.array([*o], np.int64).reshape(-1, 2) for k,o in known.items()})
+        if form(q) in queries and form(p) in passages: known[what][q_at[form(q)], p_at[form(p)]] = None
+    pairs = {k: np.array([*o], np.int64).reshape(-1, 2) for k,o in known.items()}
+    return Pool([*queries.values()], [*passages.values()], pairs)
 
 # %% ../../nbs/training/03_mining.ipynb #e16abf8f
 def limit(
-    right:np.ndarray,           # Scores of right passages
+    right:np.ndarray,           # (queries,), scores of right passages
     margin:float|None,          # How much a negative must score below
     relative_margin:float|None  # What share of it a negative may score
-)->dict:                        # 'margin' and 'relative_margin' → the highest score that may stay; without those that are None
-    "Where negatives begin"
-    lines = dict(margin=margin is not None and right - margin,
-        relative_margin=relative_margin is not None and right - (1 - relative_margin)*np.abs(right))
-    return {k: o for k,o in lines.items() if o is not False}
+)->dict:                        # 'margin' and 'relative_margin' → (queries,), the highest score that may stay; None is left out
+    "The highest scores that a negative may have"
+    lines = {}
+    if margin is not None: lines['margin'] = right - margin
+    if relative_margin is not None: lines['relative_margin'] = right - (1 - relative_margin)*np.abs(right)
+    return lines
 
 # %% ../../nbs/training/03_mining.ipynb #1bf7d22e
 def sensible(
@@ -63,16 +67,19 @@ def sensible(
     skip:int,                    # First ranks left out
     margin:float|None,           # See `limit`
     relative_margin:float|None,  # Likewise
-    depth:int,                   # Ranks looked at
+    depth:int,                   # Ranks that are read
     pick:str                     # 'top' or 'random'
-):                               # Raises `LabError` at the first that will not do
+):                               # Raises `LabError` at the first one that makes no sense
     "Refuse settings under which nothing sensible is mined"
-    if n < 1: raise LabError(f"{n} negatives a query are asked for; ask for one at least, or use recipe `in-batch`")
+    if n < 1: raise LabError(f"`n` is {n}; ask for at least 1 negative a query, or use recipe `in-batch`")
     if skip < 0: raise LabError(f"`skip` is {skip}; write how many of the first ranks are left out, or 0")
-    if margin is not None and not 0 <= margin < 2: raise LabError(f"`margin` is {margin}; write by how much a negative's cosine must lie below the right one's, such as 0.1, or None")
+    if margin is not None and not 0 <= margin < 2:
+        raise LabError(f"`margin` is {margin}; write how far a negative's cosine must lie below the right one's, such as 0.1, or None")
     if relative_margin is not None and not .5 <= relative_margin <= 1:
-        raise LabError(f"`relative_margin` is {relative_margin}; write what share of the right passage's score a negative may have, such as 0.95 (sentence-transformers writes 0.05 for it), or None")
-    if depth < skip + n: raise LabError(f"{skip} ranks skipped and {n} mined are more than the {depth} looked at; lower `skip` or `n`")
+        raise LabError(f"`relative_margin` is {relative_margin}; write what share of the right passage's score a negative may have, "
+            "such as 0.95 (sentence-transformers writes 0.05 for it), or None")
+    if depth < skip + n:
+        raise LabError(f"`skip` is {skip} and `n` is {n}, together more than the {depth} ranks that are read; lower `skip` or `n`")
     if pick not in ('top', 'random'): raise LabError(f"`pick` is {pick!r}; write 'top' or 'random'")
 
 # %% ../../nbs/training/03_mining.ipynb #e04b7731
@@ -109,23 +116,27 @@ def removed(
     lines:dict    # Filter → (queries,), the highest score that may stay
 )->tuple:         # (filter → mask of what it takes, ranks after what is known), each (queries, ranks)
     "Which filter takes which passage"
-    places = np.arange(len(rank.found))[:, None]*len(pool.passages) + rank.found
-    masks = {k: np.isin(places, o[:, 0]*len(pool.passages) + o[:, 1]) for k,o in pool.known.items()}
+    size = len(pool.passages)
+    places = np.arange(len(rank.found))[:, None]*size + rank.found
+    masks = {k: np.isin(places, o[:, 0]*size + o[:, 1]) for k,o in pool.known.items()}
     ranks = np.cumsum(~np.logical_or.reduce([*masks.values()]), axis=1)
     masks |= dict(skip=ranks <= skip) | {k: rank.scores > o[:, None] for k,o in lines.items()}
     taken = np.zeros(rank.found.shape, bool)
-    for k,o in masks.items(): masks[k], taken = o & ~taken, taken | o
+    for k,mask in masks.items():
+        masks[k] = mask & ~taken
+        taken = taken | mask
     return masks, ranks
 
 # %% ../../nbs/training/03_mining.ipynb #4a9fdc5f
-words = dict(right='known to be right', judged='already judged wrong', decided='somebody decided', skip='among the first ranks', margin='by the margin', relative_margin='by the relative margin')
+words = dict(right='known to be right', judged='already judged wrong', decided='decided by a person',
+    skip='among the first ranks', margin='by the margin', relative_margin='by the relative margin')
 
 @dataclass(frozen=True, repr=False)
 class Mined:
     "Hard negatives, and what was left out on the way"
-    candidates:list  # Dicts with query, positive, passage, score and rank, positive_score and positive_rank, a query's one after the other
+    candidates:list  # Dicts with query, positive, passage, score and rank, positive_score and positive_rank, sorted by query
     removed:dict     # Filter → passages it took, of all that were ranked
-    ranked:int       # Passages looked at, over all queries
+    ranked:int       # Passages read, over all queries
     queries:int      # Distinct training queries with a right passage
     short:int        # Of them, those with some negatives but fewer than asked for
     none:int         # Of them, those without any
@@ -134,27 +145,39 @@ class Mined:
     def counts(self)->dict:
         searched = {} if self.recall is None else dict(recall=round(self.recall, 4))
         return dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none, **self.removed) | searched
+
     def __repr__(self)->str:
         gone = ', '.join(f'{v:,} {words[k]}' for k,v in self.removed.items() if v)
-        found = f"{len(self.candidates):,} hard negatives for {self.queries:,} queries"
-        lacking = f"{self.short:,} have fewer than asked for, {self.none:,} none"
+        found = f"{count(len(self.candidates), 'hard negative')} for {count(self.queries, 'query', 'queries')}"
+        few = f"{self.short:,} {'has' if self.short == 1 else 'have'} fewer than asked for, {self.none:,} none"
         index = '' if self.recall is None else f" An index was searched, and found {self.recall:.1%} of the nearest passages."
-        return f"{found}; {lacking}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
+        return f"{found}; {few}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
+def _html_row(tag, cells):
+    return '<tr>' + ''.join(f'<{tag} style="text-align:left;vertical-align:top">{escape(o)}</{tag}>' for o in cells) + '</tr>'
+
 @patch
 def _repr_html_(self:Mined)->str:
-    def cells(o): return ''.join(f'<td style="text-align:left;vertical-align:top">{escape(v if len(v) < 160 else v[:160] + " …")}</td>' for v in (o['query'], o['positive'], o['passage'], f"{o['score']:.2f} / {o['positive_score']:.2f}"))
+    def short(t): return t if len(t) < 160 else t[:160] + ' …'
     near = sorted(self.candidates, key=lambda o: o['positive_score'] - o['score'])[:4]
-    head = ''.join(f'<th style="text-align:left">{o}</th>' for o in ('query', 'right', 'mined as wrong', 'scores'))
-    return f'<p>{escape(repr(self))}</p>' + (f'<table><tr>{head}</tr>' + ''.join(f'<tr>{cells(o)}</tr>' for o in near) + '</table>' if near else '')
+    rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), f"{o['score']:.2f} / {o['positive_score']:.2f}"] for o in near]
+    head = _html_row('th', ('query', 'right', 'mined as wrong', 'scores'))
+    table = f"<table>{head}{''.join(_html_row('td', o) for o in rows)}</table>" if rows else ''
+    return f'<p>{escape(repr(self))}</p>{table}'
 
 # %% ../../nbs/training/03_mining.ipynb #9b7af268
-def _picked(masks, n, rng): # For each query, places in its ranking; the best `n` that no filter takes, or with `rng` any of them
+def _picked(masks, n, rng): # For each query, places in its ranking
+    "The best `n` that no filter takes, or with `rng` any of them"
     left = [np.flatnonzero(~o) for o in np.logical_or.reduce([*masks.values()])]
     return [(o if rng is None else rng.permutation(o))[:n] for o in left]
 
 # %% ../../nbs/training/03_mining.ipynb #19c36937
+def _candidate(pool, rank, ranks, q, j): # `j`: place in the ranking of query `q`
+    return dict(query=pool.queries[q], positive=pool.passages[rank.right[q]], passage=pool.passages[rank.found[q, j]],
+        score=float(rank.scores[q, j]), positive_score=float(rank.least[q]),
+        rank=int(ranks[q, j]), positive_rank=int(rank.above[q])+1)
+
 def mine(
     rows:Iterable,     # Of the training split: query, passage, label, perhaps `negatives`
     encode:Callable,   # Called with texts and 'query' or 'document'; such as `partial(encoded, model)`
@@ -162,20 +185,19 @@ def mine(
     skip:int=0,        # First ranks left out
     margin:float|None=None,          # How much a negative must score below the right passage
     relative_margin:float|None=None, # What share of the right passage's score it may have
-    depth:int=100,     # Ranks looked at, right ones among them
+    depth:int=100,     # Ranks that are read, right ones among them
     pick:str='top',    # 'top': the best that are left, 'random': any of them
     seed:int=0,        # Of the random ones
     never:Iterable=()  # Pairs of query and passage that must not be mined
-)->Mined:              # Raises `LabError` for settings that will not do
-    "Wrong passages that stand high in a model's ranking"
+)->Mined:              # Raises `LabError` for settings that make no sense, and where no row is relevant
+    "Wrong passages that rank high"
     sensible(n, skip, margin, relative_margin, depth, pick)
     p, rng = pool(rows, never), np.random.default_rng(seed)
-    if not p.queries: raise LabError("data/train.jsonl: no row has label 1, so there is nothing that a negative could be told from; add relevant pairs")
+    if not p.queries:
+        raise LabError("data/train.jsonl: no row has label 1, so there is nothing to compare a negative with; add relevant pairs")
     rank = ranking(p, encode, depth)
     masks, ranks = removed(p, rank, skip, limit(rank.least, margin, relative_margin))
     some = _picked(masks, n, rng if pick == 'random' else None)
-    def one(q, j): return dict(query=p.queries[q], positive=p.passages[rank.right[q]], passage=p.passages[rank.found[q, j]],
-        score=float(rank.scores[q, j]), positive_score=float(rank.least[q]), rank=int(ranks[q, j]), positive_rank=int(rank.above[q])+1)
-    size = np.array([*map(len, some)])
-    return Mined([one(q, j) for q,js in enumerate(some) for j in js.tolist()], {k: int(o.sum()) for k,o in masks.items()},
-        rank.found.size, len(p.queries), int(((size > 0) & (size < n)).sum()), int((size == 0).sum()), rank.recall)
+    found = [_candidate(p, rank, ranks, q, j) for q,js in enumerate(some) for j in js.tolist()]
+    sizes, taken = [len(o) for o in some], {k: int(o.sum()) for k,o in masks.items()}
+    return Mined(found, taken, rank.found.size, len(sizes), sum(0 < o < n for o in sizes), sizes.count(0), rank.recall)
