@@ -19,7 +19,7 @@ def emb(*args, cwd, ok=0, **env): return sh(bin/'emb', *args, cwd=cwd, ok=ok, **
 
 def small_data(folder:Path)->Path:
     "The head of the sample, enough to train a tiny model in a second"
-    from embed_lab.data.rows import write_rows
+    from embed_lab.data.files import write_rows
     from embed_lab.data.sample import mine_sample
     rows = mine_sample()
     for k,n in dict(train=600, dev=120, gold=120).items(): write_rows(folder/f'{k}.jsonl', rows[k][:n])
@@ -32,7 +32,7 @@ def data(tmp_path_factory): return small_data(tmp_path_factory.mktemp('data'))
 def base(tmp_path_factory, data):
     "A base model made on the spot"
     from embed_lab.models.base import tiny_model
-    from embed_lab.data.rows import read_rows
+    from embed_lab.data.reading import read_rows
     path = tmp_path_factory.mktemp('base')
     tiny_model([t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]).save_pretrained(str(path))
     return path

@@ -4,7 +4,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 from embed_lab.data.check import check
-from embed_lab.data.rows import Doc, Row, Scan, line_flaws, read_rows, rules, scan_blocks, write_rows
+from embed_lab.data.rows import Doc, Row, line_flaws, rules
+from embed_lab.data.reading import Scan, read_rows, scan_blocks
+from embed_lab.data.files import write_rows
 from embed_lab.lab import LabError
 from embed_lab.data.texts import Texts, jaccard, near, normalised
 

@@ -8,7 +8,8 @@ from embed_lab.data.check import failing_leaks
 from embed_lab.inventory.datasets import Splits, checked, compared, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
 from embed_lab.lab import LabError
-from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.reading import read_rows
+from embed_lab.data.files import write_rows
 from embed_lab.runs.record import rehearsal
 from embed_lab.data.texts import jaccard, normalised
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from conftest import emb, sh
 from embed_lab.lab import LabError
-from embed_lab.data.rows import read_rows
+from embed_lab.data.reading import read_rows
 from test_lab import manifest
 from test_resume import checkpoints, write
 

@@ -8,7 +8,8 @@ from embed_lab.data import split as module
 from embed_lab.data.check import leaks_between
 from embed_lab.lab import LabError
 from embed_lab.data.leaks import Nearness, table_of
-from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.reading import read_rows
+from embed_lab.data.files import write_rows
 from embed_lab.data.split import judged_up_to, split_rows, splits, write_split
 from conftest import root
 

@@ -125,7 +125,7 @@ def check(
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: nothing fails, 1: something does, 2: could not check."
     from embed_lab.data import page as report
     from embed_lab.data.check import check as look
-    from embed_lab.data.rows import write_atomic
+    from embed_lab.data.files import write_atomic
     if html: from embed_lab.lab import installed; installed('plotly')
     folder = find(model) if model else None
     with bar('check', False) as show: res = look(path, threshold, folder, show)

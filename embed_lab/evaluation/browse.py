@@ -13,7 +13,7 @@ from statistics import fmean
 from textwrap import shorten
 import msgspec
 from ..lab import Lab
-from ..data.rows import read_rows
+from ..data.reading import read_rows
 from ..data.task import present, read_corpus, text_hash
 
 # %% ../../nbs/evaluation/06_browse.ipynb #979b77fd

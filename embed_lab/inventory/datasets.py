@@ -19,7 +19,7 @@ from datasets import Dataset
 from ..training.audit import applied, decided
 from ..data.check import failing_leaks
 from ..lab import LabError
-from ..data.rows import read_rows
+from ..data.reading import read_rows
 from ..runs.record import Run
 from ..data.task import Task, present, read_corpus, read_decisions, read_qrels, retrieval_task
 

@@ -12,7 +12,7 @@ from typing import Protocol
 import bm25s, numpy as np
 from .datasets import Splits, unprompted
 from .train import Encoder, base_model
-from ..data.rows import write_json, write_rows
+from ..data.files import write_json, write_rows
 from ..runs.record import Run
 from ..evaluation.scores import Scores, ceiling, query_lines, scored
 from ..models.search import fuse, top_k

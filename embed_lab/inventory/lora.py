@@ -11,7 +11,7 @@ from ..training.checkpoints import flaw, seal
 from .datasets import Splits
 from .train import Trained, base_model, save, train
 from ..lab import LabError, need
-from ..data.rows import write_json
+from ..data.files import write_json
 from ..runs.record import Run
 from sentence_transformers import SentenceTransformer
 

@@ -29,7 +29,7 @@ from .train import Encoder, Progress, Trained, arguments, base_model, base_readi
 from ..lab import LabError, shown
 from ..data.metrics import Interval, difference, per_query
 from ..models.base import find_model, hardware, load_model, weights_hash, wishes
-from ..data.rows import write_atomic
+from ..data.files import write_atomic
 from ..runs.record import Run
 from ..evaluation.scores import Scores
 from ..data.task import Task

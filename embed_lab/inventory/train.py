@@ -32,7 +32,7 @@ from ..models.inference import prepared
 from ..lab import LabError, shown
 from ..models.base import arithmetic, hardware, load_model, wishes
 from ..notebooks import nearest
-from ..data.rows import write_rows
+from ..data.files import write_rows
 from ..runs.record import Run
 from ..models.vectors import encode, unkept
 from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments

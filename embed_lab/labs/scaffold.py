@@ -18,7 +18,7 @@ from ..lab import Lab, LabError, export_inventory, module_of, read_lab, settings
 from .recipes import Recipe, core, module, recast, recipe
 from ..runs.results import reserved
 from ..notebooks import about
-from ..data.rows import jsonl, write_atomic
+from ..data.files import jsonl, write_atomic
 from ..data.task import check_data, is_beir, present, read_beir, read_corpus, read_qrels, retrieval_task
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..lab import LabError, shown
-from ..data.rows import write_json
+from ..data.files import write_json
 from .vectors import fingerprint, several
 
 # %% ../../nbs/models/08_corpus.ipynb #59b375b7

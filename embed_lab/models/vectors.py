@@ -24,7 +24,7 @@ import numpy as np
 from .inference import convolves, prepared
 from ..lab import LabError, need, shown
 from .base import arithmetic, ask, hardware, wishes
-from ..data.rows import write_atomic
+from ..data.files import write_atomic
 
 # %% ../../nbs/models/04_vectors.ipynb #6abb7aba
 def encode(

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 import msgspec
 from ..lab import LabError, shown
-from ..data.rows import file_hash, write_json
+from ..data.files import file_hash, write_json
 from ..runs.record import Run
 
 # %% ../../nbs/training/05_checkpoints.ipynb #42cd86f7

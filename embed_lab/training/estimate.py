@@ -17,7 +17,7 @@ from random import Random
 import msgspec
 from ..lab import Lab
 from ..runs.results import seconds_since
-from ..data.rows import write_json
+from ..data.files import write_json
 
 # %% ../../nbs/training/08_estimate.ipynb #03a23a9e
 def peak_memory()->int: # Bytes; of the GPU where there is one in use
