@@ -123,7 +123,7 @@ def check(
     model:Annotated[Optional[str], typer.Option(help='Count tokens as this base model does: a folder or a hub id.')] = None,
     threshold:Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: nothing fails, 1: something does, 2: could not check."
-    from embed_lab.data import page as report
+    from embed_lab.data import page, report
     from embed_lab.data.check import check as look
     from embed_lab.data.files import write_atomic
     if html: from embed_lab.lab import installed; installed('plotly')
@@ -132,7 +132,7 @@ def check(
     if json: as_json(res.to_dict())
     else: typer.echo('\n'.join(report.lines(res)))
     if html:
-        write_atomic(html, report.page(res).encode())
+        write_atomic(html, page.page(res).encode())
         typer.echo(f'wrote {plain(html)}', err=json)
     if not res.clean: raise typer.Exit(1)
 
@@ -427,7 +427,7 @@ def demo(path:Annotated[Path, typer.Argument(help='Folder of the lab; made when 
     from embed_lab.labs.scaffold import init_lab
     made = init_lab(path)
     typer.echo(f'lab: {plain(path)} ({len(made.created)} files created, {len(made.kept)} kept)')
-    from embed_lab.data import check, page as report
+    from embed_lab.data import check
     typer.echo(f'data: {check.check(made.lab.data).verdict()}')
     ended = run_one(made.lab, 'exp_02_in_batch', {})
     if ended['status'] != 'completed': raise typer.Exit(1)

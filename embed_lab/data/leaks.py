@@ -32,7 +32,7 @@ class Part:
     exact:np.ndarray    # The query, exactly
     good:np.ndarray     # Whether the passage is relevant: by `score` where there is one, else by `label`
     group:np.ndarray    # What must not be split; -1 where none is declared
-    own:np.ndarray      # False for what stands in `negatives`: a passage of its row, and no row itself
+    own:np.ndarray      # False for what stands in `negatives`: a passage of its row, and not a row itself
 
     def __len__(self): return len(self.line)
 
@@ -67,7 +67,8 @@ def add(self:Table,
     qs = self.queries.add([] if 'query' in self.without else [o.query for o in every])
     ps = self.passages.add([] if 'passage' in self.without else [o.passage for o in rows] + [t for *_,t in wrong])
     group = [self.group_of(o) for o in every]
-    part.append((np.array(at + [n for n,*_ in wrong], np.int64), qs, ps, np.array(good, bool), np.array(group, np.int64), np.arange(len(good)) < len(rows)))
+    line, own = np.array(at + [n for n,*_ in wrong], np.int64), np.arange(len(good)) < len(rows)
+    part.append((line, qs, ps, np.array(good, bool), np.array(group, np.int64), own))
 
 # %% ../../nbs/data/06_leaks.ipynb #5fc0519f
 def joined(
@@ -177,7 +178,8 @@ leak_rules = (
     Leak('pair', 'are in {} too, question and answer', 0, 0, 'such a score is memory'),
     Leak('query', 'repeat a question of {}', 0, 0, 'the model was trained on that question'),
     Leak('group', 'belong to a `group` that {} has rows of', 0, 0, 'its owner declared that it must not be split'),
-    Leak('passage', 'have their passage in {} as the answer to some question', 0, None, "tomorrow's new passages will be harder than these"),
+    Leak('passage', 'have their passage in {} as the answer to some question', 0, None,
+        "tomorrow's new passages will be harder than these"),
     Leak('passage retyped', 'have their passage in {}, apart from case and punctuation', .25, None,
         'case and punctuation can be all that distinguishes two commands, but many of these are the same passages again'),
     Leak('near pair', 'are in {} with a few words changed', .05, .25, 'a few are natural, many are the same data twice'),
@@ -194,19 +196,21 @@ def touched(
     nearness:Nearness  # Of their table
 )->dict:               # Name of a leak → for each row of `a`, whether it is touched
     "Which rows of a split are known from another"
-    query, form, passage = np.isin(a.query, b.query), np.isin(a.form, b.form[b.good]) & a.good, np.isin(a.passage, b.passage[b.good]) & a.good
+    query = np.isin(a.query, b.query)
+    form, passage = (np.isin(getattr(a, k), getattr(b, k)[b.good]) & a.good for k in ('form', 'passage'))
+    group = (a.group >= 0) & np.isin(a.group, b.group)
     pair = np.isin(both(a.query, a.form), both(b.query, b.form)[b.good]) & a.good
     near_pair = near_pairs(a, b, nearness) >= 0
     near_query = close_to(a.query, b.query, nearness.query, nearness.query_links)
     near_passage = close_to(a.form, b.form[b.good], nearness.passage, nearness.passage_links) & a.good
-    return {'pair': pair, 'query': query, 'group': (a.group >= 0) & np.isin(a.group, b.group), 'passage': passage, 'passage retyped': form & ~passage,
+    return {'pair': pair, 'query': query, 'group': group, 'passage': passage, 'passage retyped': form & ~passage,
         'near pair': near_pair & ~query, 'near passage': near_passage & ~form, 'near query': near_query & ~query & ~near_pair}
 
 # %% ../../nbs/data/06_leaks.ipynb #2c46f483
 def repeats(
     part:Part # A split
 )->np.ndarray: # True for every own row but the first with its query, passage and label
-    "Rows that stand there already, but for case and punctuation"
+    "Rows that repeat an earlier one, apart from case and punctuation"
     seen = np.ones(len(part), bool)
     own = np.flatnonzero(part.own)
     keys = (both(part.query, part.form) << 1 | part.good)[own]

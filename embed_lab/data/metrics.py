@@ -39,12 +39,12 @@ def relevant(
 def places(
     query:str,             # Its id, for messages
     grades:dict[str,int],  # Document id → grade
-    hits:list[str]         # Document ids, best first; raises `ValueError` when one stands twice
+    hits:list[str]         # Document ids, best first; raises `ValueError` when one is there twice
 )->dict[str,int]:          # Place → grade; a judged document that was not found has a place of its own
     "The judgements of one query, with documents named by their place in `hits`"
     at = {}
     for i,d in enumerate(hits):
-        if d in at: raise ValueError(f"query {query!r}: document {d!r} stands twice in its hits, at ranks {int(at[d])+1} and {i+1}")
+        if d in at: raise ValueError(f"query {query!r}: document {d!r} is twice in its hits, at ranks {int(at[d])+1} and {i+1}")
         at[d] = str(i)
     return {at.get(d, f'missed {i}'): g for i,(d,g) in enumerate(grades.items())}
 

@@ -6,6 +6,7 @@
 __all__ = ['same_within', 'same_between', 'chart_numbers', 'token_lengths']
 
 # %% ../../nbs/data/09_profile.ipynb #46d4b795
+from collections.abc import Iterator
 from pathlib import Path
 import msgspec, numpy as np
 from ..lab import LabError, need, shown
@@ -21,14 +22,17 @@ def same_within(
     "What a split repeats"
     part = Part(*(getattr(part, k)[part.own] for k in Part.__dataclass_fields__))
     res = []
-    for what,form,exact,near in (('query', part.query, part.exact, nearness.query), ('passage', part.form, part.passage, nearness.passage)):
+    columns = ('query', part.query, part.exact, nearness.query), ('passage', part.form, part.passage, nearness.passage)
+    for what,form,exact,near in columns:
         there, forms = np.zeros(len(near.same), bool), distinct(form)
         there[near.same[forms]] = True
         inside = near.pairs[there[near.pairs].all(1)] if len(near.pairs) else near.pairs
         twins = len(forms) - len(distinct(near.same[forms]))
-        res.append(dict(of=name, what=what, exact=len(part) - len(distinct(exact)), retyped=len(distinct(exact)) - len(forms), near=len(distinct(inside.ravel())) + twins))
-    pairs = [distinct(both(*o)) for o in ((part.exact, part.passage), (part.query, part.form))]
-    return res + [dict(of=name, what='pair', exact=len(part) - len(pairs[0]), retyped=len(pairs[0]) - len(pairs[1]), near=int((near_pairs(part, part, nearness) >= 0).sum()))]
+        texts, close = len(distinct(exact)), len(distinct(inside.ravel())) + twins
+        res.append(dict(of=name, what=what, exact=len(part) - texts, retyped=texts - len(forms), near=close))
+    texts, forms = (len(distinct(both(*o))) for o in ((part.exact, part.passage), (part.query, part.form)))
+    close = int((near_pairs(part, part, nearness) >= 0).sum())
+    return res + [dict(of=name, what='pair', exact=len(part) - texts, retyped=texts - forms, near=close)]
 
 # %% ../../nbs/data/09_profile.ipynb #12c2b7f0
 def same_between(
@@ -42,13 +46,15 @@ def same_between(
         same = distinct(exact[np.isin(exact, others)])
         retyped = distinct(form[np.isin(form, forms)])
         close = distinct(form[close_to(form, forms, near, links) & ~np.isin(form, forms)])
-        return dict(of=name, what=what, exact=len(same), retyped=max(0, len(retyped) - len(distinct(form[np.isin(exact, same)]))), near=len(close))
+        known = len(distinct(form[np.isin(exact, same)]))
+        return dict(of=name, what=what, exact=len(same), retyped=max(0, len(retyped) - known), near=len(close))
     def keys(p): return both(p.exact, p.passage), both(p.query, p.form)
     (pa, fa), (pb, fb) = keys(a), keys(b)
     exact, form = (len(np.intersect1d(*o)) for o in ((pa, pb), (fa, fb)))
+    close = int((near_pairs(a, b, nearness) >= 0).sum())
     return [one('query', a.exact, b.exact, a.query, b.query, nearness.query, nearness.query_links),
         one('passage', a.passage, b.passage, a.form, b.form, nearness.passage, nearness.passage_links),
-        dict(of=name, what='pair', exact=exact, retyped=max(0, form - exact), near=int((near_pairs(a, b, nearness) >= 0).sum()))]
+        dict(of=name, what='pair', exact=exact, retyped=max(0, form - exact), near=close)]
 
 # %% ../../nbs/data/09_profile.ipynb #74627c37
 def chart_numbers(
@@ -68,28 +74,46 @@ def chart_numbers(
         query_words={k: [len(r['query'].split()) for r in v] for k,v in some.items()},
         passage_words={k: [len(r['passage'].split()) for r in v] for k,v in some.items()},
         overlap={str(l): [share(r) for r in every if r['label'] == l] for l in (1, 0)},
-        passages_per_query={k: np.bincount(np.bincount(distinct(both(p.query, p.form)[p.good & p.own]) >> 31))[1:21].tolist() if p.good.any() else [] for k,p in parts.items()},
-        terms={k: [(t, n) for n,t in common(w for r in every for w in words(r[k]) if len(w) > 2)] for k in ('query', 'passage')},
+        passages_per_query={k: _answers(p) for k,p in parts.items()},
+        terms={k: [(t, n) for n,t in common(_long_words(every, k))] for k in ('query', 'passage')},
         openings=[(t, n) for n,t in common(' '.join(r['query'].split()[:2]) for r in every)])
+
+def _answers(p:Part)->list:
+    "How many queries have 1, 2, … up to 20 relevant passages"
+    if not p.good.any(): return []
+    pairs = distinct(both(p.query, p.form)[p.good & p.own])
+    return np.bincount(np.bincount(pairs >> 31))[1:21].tolist()
+
+def _long_words(rows:list, key:str)->Iterator:
+    "The distinct words of each text that have more than two characters"
+    return (w for r in rows for w in words(r[key]) if len(w) > 2)
 
 # %% ../../nbs/data/09_profile.ipynb #ca6cd086
 def token_lengths(
     folder:Path,  # A base model
     some:dict     # Split → rows as dicts
-)->list:          # Dicts: `split`, `text`, `median`, `p95`, `longest`, `limit`, `cut_rows` (share), `cut_tokens` (share)
+)->list:          # One dict a split and text, as `Report.lengths`; raises `LabError` without a tokenizer.json
     "How long texts are for a model, and what it does not see of them"
     need('tokenizers')
     from tokenizers import Tokenizer
-    if not (folder/'tokenizer.json').is_file(): raise LabError(f"{shown(folder)}: no tokenizer.json, so lengths cannot be counted; leave --model away")
+    if not (folder/'tokenizer.json').is_file():
+        raise LabError(f"{shown(folder)}: no tokenizer.json, so lengths cannot be counted; leave --model out")
     tok = Tokenizer.from_file(str(folder/'tokenizer.json'))
-    tok.no_truncation(), tok.no_padding()
-    limit = next((v for f,k in (('sentence_bert_config.json', 'max_seq_length'), ('config.json', 'max_position_embeddings'))
-        if (folder/f).is_file() and (v := msgspec.json.decode((folder/f).read_bytes()).get(k))), None)
-    res = []
+    tok.no_truncation()
+    tok.no_padding()
+    limit, res = _token_limit(folder), []
     for split,rows in some.items():
         for text in ('query', 'passage'):
             n = np.array([len(o) for o in tok.encode_batch([r[text] for r in rows])] or [0])
             cut = np.maximum(n - limit, 0) if limit else np.zeros(1)
-            res.append(dict(split=split, text=text, median=float(np.median(n)), p95=float(np.quantile(n, .95)), longest=int(n.max()), limit=limit,
-                cut_rows=float((cut > 0).mean()), cut_tokens=float(cut.sum() / max(1, n.sum()))))
+            sizes = dict(median=float(np.median(n)), p95=float(np.quantile(n, .95)), longest=int(n.max()), limit=limit)
+            shares = dict(cut_rows=float((cut > 0).mean()), cut_tokens=float(cut.sum() / max(1, n.sum())))
+            res.append(dict(split=split, text=text) | sizes | shares)
     return res
+
+def _token_limit(folder:Path)->int|None:
+    "How many tokens a model reads, as far as its folder says"
+    for file,key in (('sentence_bert_config.json', 'max_seq_length'), ('config.json', 'max_position_embeddings')):
+        if (folder/file).is_file():
+            limit = msgspec.json.decode((folder/file).read_bytes()).get(key)
+            if limit: return limit

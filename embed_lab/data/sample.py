@@ -146,7 +146,7 @@ def is_query(
 def unique(
     fns:Iterable[Function] # Functions, perhaps repeated
 )->list[Function]:         # Documented ones first
-    "Functions whose code, and whose query if they have one, nobody else has"
+    "Functions whose code, and whose query if they have one, no other function has"
     codes = {}
     for f in sorted(fns, key=lambda f: f.query is None): codes.setdefault(' '.join(words(f.code)), f)
     asked = Counter(' '.join(words(f.query)) for f in codes.values() if f.query)

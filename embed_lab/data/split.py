@@ -18,7 +18,7 @@ from typing import Any
 import msgspec, numpy as np, os
 from fastcore.basics import patch
 from .findings import JsonlSource
-from ..lab import LabError, shown
+from ..lab import LabError, count, shown
 from .leaks import Nearness, Part, Table, at_odds
 from .reading import Scan, file_blocks, mended, scan_blocks
 from .rows import clip
@@ -66,14 +66,16 @@ def sound(
     "Refuse a file that cannot be split"
     if bad := scan.failed(): raise LabError(f"{shown(scan.path)}:{bad[0][0]}: {bad[0][1]}")
     if not scan.good: raise LabError(f"{shown(scan.path)}: empty; a split needs rows")
-    if by and not numbers: raise LabError(f"{shown(scan.path)}: no row has a value for the key `{by}`" + (f"; keys of your own are {', '.join(scan.extra)}" if scan.extra else ''))
+    if by and not numbers:
+        own = f"; keys of your own are {', '.join(scan.extra)}" if scan.extra else ''
+        raise LabError(f"{shown(scan.path)}: no row has a value for the key `{by}`{own}")
 
 # %% ../../nbs/data/12_split.ipynb #6d84950c
 def read_once(
     path:Path,      # JSONL, `.gz` or not
     by:str|None,    # A key whose values tie rows
     tick:Callable   # Told how far it is
-)->Reading:         # Raises `LabError` at the first line that will not do
+)->Reading:         # Raises `LabError` at the first line that cannot be used
     "The first pass over a file"
     scan, table, keys, found, numbers = Scan(path), Table(), [], [], Vocabulary()
     size, values = stamp(path) if path.is_file() else (0, 0), values_of(by) if by else lambda o: [None]*len(o.rows)
@@ -125,10 +127,12 @@ def ties_of(
 )->Ties:
     "Whatever would be a leak if it were torn apart"
     columns, forms = held(read, corpus), dict(query=nearness.query, passage=nearness.passage)
-    ends = np.cumsum([len(read.part), *(len(o.same) for o in forms.values()), len(read.table.groups), read.by.max(initial=-1) + 1])
+    sizes = [len(o.same) for o in forms.values()]
+    ends = np.cumsum([len(read.part), *sizes, len(read.table.groups), read.by.max(initial=-1) + 1])
     starts = dict(zip(columns, ends.tolist()))
     near = np.concatenate([starts[k] + near_ties(columns[k][1], o) for k,o in forms.items()])
-    return Ties(int(ends[-1]), starts, dict(near=near) | {k: np.column_stack((rows, starts[k] + values)) for k,(rows,values) in columns.items()})
+    held_by = {k: np.column_stack((rows, starts[k] + values)) for k,(rows,values) in columns.items()}
+    return Ties(int(ends[-1]), starts, dict(near=near) | held_by)
 
 # %% ../../nbs/data/12_split.ipynb #681778c7
 def roots(
@@ -179,15 +183,16 @@ def blame(
     return max((k for k,v in ties.edges.items() if len(v)), key=without)
 
 # %% ../../nbs/data/12_split.ipynb #2ff90d82
-says = dict(query='{n} queries are asked in {rows} rows', passage='{n} passages answer {rows} rows', group='{n} groups hold {rows} rows',
-    by='{n} values of the key hold {rows} rows', near='{n} texts are nearly equal to others')
-ways = dict(query='bring rows that ask something else', passage="if tomorrow's questions are answered from these same passages, write `corpus = fixed` in settings.ini",
-    group='declare finer groups', by='name a key with more values', near='raise the threshold if texts with nearly the same words mean different things')
+says = dict(query=('query', 'queries'), passage=('passage', 'passages'), group=('group', 'groups'),
+    by=('value of the key', 'values of the key'), near=('nearly equal text', 'nearly equal texts'))
+ways = dict(query='add rows that ask something else', group='declare finer groups', by='name a key with more values',
+    passage="if tomorrow's questions are answered from these same passages, write `corpus = fixed` in settings.ini",
+    near='raise the threshold if texts with nearly the same words mean different things')
 
 def example(
     read:Reading,  # A file
     ties:Ties,     # Its graph
-    node:int,      # A node that is no row
+    node:int,      # A node that is not a row
     by:str|None    # The key asked for
 )->str:            # With its line
     "A text or value as a message shows it"
@@ -228,10 +233,14 @@ def lines(self:Split)->list: # One text a line
     "How near sizes and labels came to what was asked"
     every, wide = self.balance['all'], len(f'{len(self):,}')
     def points(apart): return f'{100*max(map(abs, apart)):.1f} points'
-    return [f'{len(self):,} rows in {self.components:,} components; the largest has {self.largest:,} rows',
-        *(f'{k:5} {len(v):{wide},} rows, {self.got[k]:5.1%} where {self.asked[k]:.1%} was asked; {self.balance[k]:.1%} of them relevant' for k,v in self.rows.items()),
-        f'sizes within {points(v - self.asked[k] for k,v in self.got.items())} of what was asked, labels within {points(v - every for v in self.balance.values())} of the {every:.1%} of all rows',
-        *(f'{k} is far from what was asked: a hash keeps to shares on average, over many small components' for k in splits[1:] if not .5 <= self.got[k]/self.asked[k] <= 1.5), *self.notes]
+    def one(k, v): return f'{k:5} {len(v):{wide},} rows, {self.got[k]:5.1%} where {self.asked[k]:.1%} was asked; {self.balance[k]:.1%} of them relevant'
+    sizes, labels = points(v - self.asked[k] for k,v in self.got.items()), points(v - every for v in self.balance.values())
+    far = [k for k in splits[1:] if not .5 <= self.got[k]/self.asked[k] <= 1.5]
+    return [f"{count(len(self), 'row')} in {count(self.components, 'component')}; the largest has {count(self.largest, 'row')}",
+        *(one(k, v) for k,v in self.rows.items()),
+        f'sizes within {sizes} of what was asked, labels within {labels} of the {every:.1%} of all rows',
+        *(f'{k} is far from what was asked: a hash keeps to shares on average, over many small components' for k in far),
+        *self.notes]
 
 # %% ../../nbs/data/12_split.ipynb #14f9d3c2
 def tangle(
@@ -241,13 +250,15 @@ def tangle(
     large:np.ndarray, # Roots of the components that are too large
     by:str|None       # The key asked for
 )->str:               # What ties them most, and what would be different
-    "Why rows hang together"
+    "Why rows are tied together"
     kind = blame(ties, len(read.part))
     edges = ties.edges[kind][np.isin(root[ties.edges[kind][:, 0]], large)]
     if kind == 'near': edges = np.concatenate([edges, edges[:, ::-1]])[np.tile(edges[:, 0] != edges[:, 1], 2)]
     nodes, times = np.unique(edges[:, 1], return_counts=True)
-    most = f"{times.max():,} {'others' if kind == 'near' else 'rows'} with {example(read, ties, nodes[times.argmax()], by)}"
-    return f"{says[kind].format(n=f'{len(nodes):,}', rows=f'{len(edges):,}')}, as many as {most}; {ways[kind]}"
+    n, most = count(len(nodes), *says[kind]), int(times.max())
+    where = example(read, ties, nodes[times.argmax()], by)
+    if kind == 'near': return f"{n}, one of them near {count(most, 'other')} ({where}); {ways[kind]}"
+    return f"{n} in {count(len(edges), 'row')}, the most common in {most:,} ({where}); {ways[kind]}"
 
 # %% ../../nbs/data/12_split.ipynb #216601f7
 def refuse(
@@ -258,15 +269,18 @@ def refuse(
     limit:int,        # `judged_up_to`
     by:str|None       # The key asked for
 ):                    # Raises `LabError`, or does nothing
-    "Refuse what nobody asked for"
+    "Refuse a split that is far from what was asked"
     (k, got), n = min(split.got.items(), key=lambda o: o[1]/split.asked[o[0]]), len(split)
     sizes = np.bincount(root[:n])
     large = np.flatnonzero(sizes > limit)
     if got < split.asked[k]/2 and sizes[large].sum() > n/3:
-        raise LabError(f"{shown(read.path)}: {k} would get {got:.1%} of the rows instead of {split.asked[k]:.1%}, because {sizes[large].sum():,} of {n:,} rows hang together "
-            f"in {len(large):,} component{'s'*(len(large) > 1)} of more than {limit:,}: {tangle(read, ties, root, large, by)}")
+        raise LabError(f"{shown(read.path)}: {k} would get {got:.1%} of the rows instead of {split.asked[k]:.1%}, "
+            f"because {sizes[large].sum():,} of {n:,} rows are tied together "
+            f"in {count(len(large), 'component')} of more than {limit:,}: {tangle(read, ties, root, large, by)}")
     if k := next((k for k in splits[1:] if not split.relevant[k]), ''):
-        raise LabError(f"{shown(read.path)}: {k} would hold nothing relevant, because {n:,} rows in {split.components:,} components are too few for {split.asked[k]:.1%}; bring more rows with label 1, or ask for more")
+        few = f"{count(n, 'row')} in {count(split.components, 'component')}"
+        raise LabError(f"{shown(read.path)}: {k} would hold nothing relevant, because {few} are too few for {split.asked[k]:.1%}; "
+            "add rows with label 1, or ask for more")
 
 # %% ../../nbs/data/12_split.ipynb #9e41ad35
 def remarks(
@@ -277,10 +291,14 @@ def remarks(
 )->list:                # One text each
     "What else the owner of a split should know"
     sizes, lost, res = np.bincount(part), np.bincount(part, read.part.good) == 0, []
-    if (big := sizes > limit).any(): res.append(f'{sizes[big].sum():,} rows go to train because their component has more than {limit:,}; the largest has {sizes.max():,}')
-    if lost.any(): res.append(f'{sizes[lost].sum():,} rows ask what no row answers; in dev and gold they serve for pairs of labels and are not scored as retrieval')
-    if (n := int(at_odds(read.part, nearness)[0].sum())): res.append(f'{n:,} rows with label 0 have the very passage that answers their query elsewhere; `emb check` fails on them, and `drop_conflicts` in preprocess drops them')
-    if nearness.query.capped or nearness.passage.capped: res.append('so many texts are alike that each was compared with a part of the others; some near duplicates may be apart')
+    big, clash = sizes > limit, int(at_odds(read.part, nearness)[0].sum())
+    def rows(n): return count(int(n), 'row')
+    if big.any(): res.append(f'{rows(sizes[big].sum())} in train because of a component with more than {limit:,}; the largest has {sizes.max():,}')
+    if lost.any(): res.append(f'{rows(sizes[lost].sum())} with a query that nothing answers; in dev and gold they are not scored as retrieval')
+    if clash: res.append(f'{rows(clash)} with label 0 and the very passage that answers the query elsewhere; '
+        '`emb check` fails on them, and `drop_conflicts` in preprocess drops them')
+    if nearness.query.capped or nearness.passage.capped:
+        res.append('so many texts are alike that each was compared with only some of the others; near duplicates may be apart')
     return res
 
 # %% ../../nbs/data/12_split.ipynb #3698d377
@@ -294,7 +312,8 @@ def split_rows(
     tick:Callable=lambda stage, done, total: None # Told how far it is
 )->Split:                # Raises `LabError` where nothing leak-proof comes near what is asked
     "Deal out a file's rows so that no split gives another away"
-    if not (dev > 0 and gold > 0 and dev + gold < 1): raise LabError(f"shares of {dev} for dev and {gold} for gold will not do; write numbers over 0 that leave something for train, such as 0.1 and 0.1")
+    if not (dev > 0 and gold > 0 and dev + gold < 1):
+        raise LabError(f"shares of {dev} for dev and {gold} for gold; write numbers over 0 that leave something for train, such as 0.1 and 0.1")
     if corpus not in ('open', 'fixed'): raise LabError(f"corpus {corpus!r}; write `open` or `fixed`")
     read = read_once(Path(path), by, tick)
     nearness, n = Nearness(read.table, threshold, tick), len(read.part)
@@ -303,8 +322,10 @@ def split_rows(
     part = (np.cumsum(root[:n] == np.arange(n)) - 1)[root[:n]]
     to = dealt(read, part, dev, gold)
     mine = {k: to == i for i,k in enumerate(splits)}
-    split = Split(read.path, read.lines, read.stamp, {k: read.part.line[v] for k,v in mine.items()}, dict(train=1 - dev - gold, dev=dev, gold=gold),
-        {k: int(read.part.good[v].sum()) for k,v in mine.items()}, int(part.max()) + 1, int(np.bincount(part).max()), remarks(read, nearness, part, limit))
+    lines, relevant = ({k: o[v] for k,v in mine.items()} for o in (read.part.line, read.part.good))
+    relevant = {k: int(v.sum()) for k,v in relevant.items()}
+    notes, asked = remarks(read, nearness, part, limit), dict(train=1 - dev - gold, dev=dev, gold=gold)
+    split = Split(read.path, read.lines, read.stamp, lines, asked, relevant, int(part.max()) + 1, int(np.bincount(part).max()), notes)
     refuse(split, read, ties, root, limit, by)
     return split
 
@@ -331,7 +352,9 @@ def copy_lines(
         files = [stack.enter_context((folder/f'{k}.jsonl').open('wb')) for k in splits]
         for i,line in zip(to[1:].tolist(), lines_of(split.path), strict=True):
             if i >= 0: files[i].write(line + b'\n')
-        for f in files: f.flush(); os.fsync(f.fileno())
+        for f in files:
+            f.flush()
+            os.fsync(f.fileno())
 
 # %% ../../nbs/data/12_split.ipynb #83fdf350
 def write_split(
@@ -341,8 +364,10 @@ def write_split(
     "Write all three files or none"
     folder = Path(folder)
     paths = [folder/f'{k}.jsonl' for k in splits]
-    if there := [o for p in paths for o in (p, p.with_name(f'{p.name}.gz')) if o.exists()]: raise LabError(f"{shown(there[0])} exists, and a split overwrites nothing; name another folder, or move it away")
-    if not split.path.is_file() or stamp(split.path) != split.stamp: raise LabError(f"{shown(split.path)} has changed since it was read; split it again")
+    there = [o for p in paths for o in (p, p.with_name(f'{p.name}.gz')) if o.exists()]
+    if there: raise LabError(f"{shown(there[0])} exists, and a split overwrites nothing; name another folder, or move it away")
+    if not split.path.is_file() or stamp(split.path) != split.stamp:
+        raise LabError(f"{shown(split.path)} has changed since it was read; split it again")
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix='.split.') as made:
         copy_lines(split, Path(made))

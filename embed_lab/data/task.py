@@ -25,7 +25,8 @@ def read_corpus(
     "The documents that queries are answered from"
     docs = {}
     for i,o in numbered(path, Doc):
-        if o['_id'] in docs: raise LabError(f"{shown(path)}:{i}: `_id` {o['_id']!r} stands here for the second time; ids must differ")
+        if o['_id'] in docs:
+            raise LabError(f"{shown(path)}:{i}: `_id` {o['_id']!r} is already that of an earlier line; give each document an id of its own")
         docs[o['_id']] = '\n'.join(filter(None, (o.get('title'), o['text'])))
     return docs
 
@@ -33,22 +34,25 @@ def read_corpus(
 def scan_qrels(
     path:str|Path  # qrels.tsv: query-id, corpus-id, score, with a header line
 )->tuple:          # ([(line, query id, document id, grade)], [(line, what is wrong)])
-    "Judgements in BEIR's layout, and every line that is none"
+    "Judgements in BEIR's layout, and every line that is not one"
     path, judged, bad = Path(path), [], []
     if not path.is_file(): raise LabError(f"{shown(path)}: no such file; it holds query-id, corpus-id and score, separated by tabs")
     for i,line in enumerate(path.read_bytes().splitlines(), 1):
         try:
             q,d,grade = line.decode().split('\t')
             if i > 1: judged.append((i, q, d, int(grade)))
-            elif grade.strip('-').isdigit(): bad.append((i, "a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it"))
-        except ValueError: bad.append((i, f"{ascii(line.decode(errors='replace'))[:80]} is not query-id, corpus-id and a whole-number score between tabs"))
+            elif grade.strip('-').isdigit():
+                bad.append((i, "a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it"))
+        except ValueError:
+            text = ascii(line.decode(errors='replace'))[:80]
+            bad.append((i, f"{text} is not query-id, corpus-id and a whole-number score, separated by tabs"))
     return judged, bad
 
 # %% ../../nbs/data/03_task.ipynb #1f25a1a2
 def read_qrels(
     path:str|Path  # qrels.tsv
 )->dict:           # Query id → {document id: whole-number grade}
-    "Judgements in BEIR's layout; raises `LabError` at the first line that is none"
+    "Judgements in BEIR's layout; raises `LabError` at the first line that is not one"
     (judged, bad), res = scan_qrels(path), {}
     if bad: raise LabError(f"{shown(path)}:{bad[0][0]}: {bad[0][1]}")
     for _,q,d,grade in judged: res.setdefault(q, {})[d] = grade
@@ -75,7 +79,7 @@ def grade(
     "How relevant the row's passage is to its query"
     g = row.get('score', row['label'])
     if isinstance(g, bool) or not isinstance(g, (int, float)) or g != int(g):
-        raise LabError(f"gold: `score` {g!r} of {row['query'][:40]!r} is no whole number; grade relevance 0, 1, 2 …")
+        raise LabError(f"gold: `score` {g!r} of {row['query'][:40]!r} is not a whole number; grade relevance 0, 1, 2 …")
     return int(g)
 
 # %% ../../nbs/data/03_task.ipynb #770880c1
@@ -83,17 +87,19 @@ def matched(
     qrels:dict,   # Query id → {document id: grade}
     queries:dict, # The queries there are
     docs:dict     # The documents there are
-)->dict:          # The same judgements; raises `LabError` for one that hangs in the air
+)->dict:          # The same judgements; raises `LabError` for one about something that does not exist
     "Judgements, each of them to a query and a document that exist"
     for q,ds in qrels.items():
         if q not in queries: raise LabError(f"qrels.tsv judges the query {q!r}, but no row of gold.jsonl has that `query_id`")
-        if lost := [d for d in ds if d not in docs]: raise LabError(f"qrels.tsv judges the document {lost[0]!r} for {q!r}, which is not in corpus.jsonl")
+        lost = [d for d in ds if d not in docs]
+        if lost: raise LabError(f"qrels.tsv judges the document {lost[0]!r} for {q!r}, but corpus.jsonl has no such `_id`")
     return qrels
 
 def _document(r, corpus, by_text):
     d = (str(r['passage_id']) if 'passage_id' in r else None) or by_text.get(r['passage'])
     if d is None or d not in corpus:
-        raise LabError(f"corpus.jsonl lacks the passage {r['passage'][:60]!r} of the query {r['query'][:60]!r}: add it, or take corpus.jsonl away")
+        passage, query = r['passage'][:60], r['query'][:60]
+        raise LabError(f"corpus.jsonl lacks the passage {passage!r} of the query {query!r}: add it, or remove corpus.jsonl")
     return d
 
 # %% ../../nbs/data/03_task.ipynb #961c9bf4
@@ -112,11 +118,14 @@ def retrieval_task(
     for r in rows:
         q = str(r['query_id']) if 'query_id' in r else qid.get(r['query']) or qid.setdefault(r['query'], next(free))
         d = _document(r, corpus, by_text) if corpus else new.setdefault(r['passage'], f'd{len(new)}')
-        if queries.setdefault(q, r['query']) != r['query']: raise LabError(f"the `query_id` {q!r} is that of two queries, {queries[q][:40]!r} and {r['query'][:40]!r}; give each an id of its own")
+        first = queries.setdefault(q, r['query'])
+        if first != r['query']:
+            raise LabError(f"the `query_id` {q!r} is that of two queries, {first[:40]!r} and {r['query'][:40]!r}; give each an id of its own")
         if r.get('tags'): tags.setdefault(q, {}).update(dict.fromkeys(r['tags']))
         judged.setdefault(q, {})[d] = max(grade(r), judged.get(q, {}).get(d, 0))
     docs = corpus if corpus else {d: t for t,d in new.items()}
-    return Task(queries, docs, judged if qrels is None else matched(qrels, queries, docs), {q: list(o) for q,o in tags.items()})
+    qrels = judged if qrels is None else matched(qrels, queries, docs)
+    return Task(queries, docs, qrels, {q: list(o) for q,o in tags.items()})
 
 # %% ../../nbs/data/03_task.ipynb #b25c9a1d
 def text_hash(
@@ -133,7 +142,7 @@ def _digest(parts):
 def task_hashes(
     task:Task # Any
 )->dict:      # 'gold', over queries and judgements, and 'corpus', over ids and texts
-    "What tells this task from another"
+    "What distinguishes this task from another"
     asked = ([q, t, sorted(task.qrels.get(q, {}).items())] for q,t in sorted(task.queries.items()))
     return dict(gold=_digest(asked), corpus=_digest(sorted(task.corpus.items())))
 
@@ -149,7 +158,8 @@ def is_beir(
 def _known(file, judged, queries, docs):
     for q,ds in judged.items():
         if q not in queries: raise LabError(f"{file} judges the query {q!r}, which is not in queries.jsonl")
-        if lost := [d for d in ds if d not in docs]: raise LabError(f"{file} judges {lost[0]!r}, which is not in corpus.jsonl")
+        lost = [d for d in ds if d not in docs]
+        if lost: raise LabError(f"{file} judges {lost[0]!r}, which is not in corpus.jsonl")
 
 # %% ../../nbs/data/03_task.ipynb #0b244352
 def read_beir(
@@ -161,7 +171,9 @@ def read_beir(
     splits = dict(train='train', dev='dev', gold='test')
     qrels = {k: read_qrels(folder/'qrels'/f'{v}.tsv') for k,v in splits.items()}
     for k,judged in qrels.items(): _known(f'{shown(folder)}/qrels/{splits[k]}.tsv', judged, queries, docs)
-    def row(q, d, g): return dict(query=queries[q], passage=docs[d], label=int(g > 0), query_id=q, passage_id=d) | (dict(score=g) if g > 1 else {})
+    def row(q, d, g):
+        res = dict(query=queries[q], passage=docs[d], label=int(g > 0), query_id=q, passage_id=d)
+        return res | (dict(score=g) if g > 1 else {})
     return {k: [row(q, d, g) for q,ds in judged.items() for d,g in ds.items()] for k,judged in qrels.items()}
 
 # %% ../../nbs/data/03_task.ipynb #60e5c1ca
@@ -176,17 +188,19 @@ def present(
 def read_decisions(
     path:str|Path # decisions.jsonl
 )->list:          # Dicts with query, passage, decision, and perhaps note, as they were made; later ones win
-    "What was said of wrong answers; raises `LabError` with file and line at the first that is no decision"
+    "Decisions about wrong answers; raises `LabError` with file and line at the first that is not one"
     return [o for _,o in numbered(path, Decision)]
 
 # %% ../../nbs/data/03_task.ipynb #1f6e87bf
 def check_data(
     data:Path  # A lab's data folder
-):             # Raises `LabError` at the first thing that will not do
+):             # Raises `LabError` at the first thing that cannot be used
     "Refuse data that a run could not be trained and judged on, before anything starts"
     rows, there = {o: read_rows(data/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}, present(data)
     read = read_corpus, read_qrels, read_rows, read_decisions
     docs, judged, guard, _ = (f(there[o]) if o in there else None for o,f in zip(data_files[3:], read))
-    tasks = dict(dev=retrieval_task(rows['dev']), gold=retrieval_task(rows['gold'], docs, judged)) | (dict(guard=retrieval_task(guard)) if guard else {})
+    tasks = dict(dev=retrieval_task(rows['dev']), gold=retrieval_task(rows['gold'], docs, judged))
+    if guard: tasks['guard'] = retrieval_task(guard)
     for k,task in tasks.items():
-        if not any(task.relevant.values()): raise LabError(f"{shown(data/k)}.jsonl: no query has a relevant passage, so nothing can be measured on it; add rows with label 1")
+        if any(task.relevant.values()): continue
+        raise LabError(f"{shown(data/k)}.jsonl: no query has a relevant passage, so nothing can be measured on it; add rows with label 1")
