@@ -58,7 +58,7 @@ class Report:
 def verdict(self:Report)->str:
     "Whether a run may start from this data, and how much there is to look at"
     fail, warn = (sum(o.level == k for o in self.findings) for k in ('fail', 'warn'))
-    words = [count(fail, 'failure') if fail else 'clean'] + [count(warn, 'warning')]*(warn > 0)
+    words = [count(fail, 'error') if fail else 'clean'] + [count(warn, 'warning')]*(warn > 0)
     return ', '.join(words)
 
 @patch
