@@ -10,7 +10,8 @@ def one(loss:str, batch:int, mini:int, steps:int):
     import resource, shutil
     from datasets import disable_progress_bars
     from embed_lab.inventory.datasets import Splits, to_dataset
-    from embed_lab.inventory.train import base_model, train
+    from embed_lab.inventory.train import train
+    from embed_lab.training.weights import base_model
     from embed_lab.models.base import find_model, minilm
     from embed_lab.runs.record import rehearsal
     from embed_lab.data.sample import mine_sample

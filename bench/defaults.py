@@ -1,10 +1,11 @@
 """Each recipe with its defaults on some pairs of one data set, MiniLM as base model: gain over it, and time
 
-    python bench/defaults.py FOLDER [DATA] [PAIRS] [RECIPE,RECIPE]"""
+    python bench/defaults.py FOLDER [RECIPE]... [--data DATA] [--pairs N]"""
 import json, sys
 from datetime import datetime
 from pathlib import Path
 from random import Random
+from arguments import known, parser
 from recipes import emb
 from verdicts import data
 
@@ -41,13 +42,19 @@ def row(lab:Path, recipe:str)->str:
     took, h = (datetime.fromisoformat(said['end']) - datetime.fromisoformat(said['start'])).total_seconds(), said['headline']
     return f"| `{recipe}` | {h['base']['mean']:.3f} | {h['tuned']['mean']:.3f} | {h['gain']['mean']:+.3f} [{h['gain']['low']:+.3f}, {h['gain']['high']:+.3f}] | {took/60:.1f} min |"
 
-def main(folder, name='nl2bash', pairs=3000, only=','.join(experiments)):
-    home = Path(folder).resolve()
+def main():
+    p = parser(__doc__)
+    p.add_argument('folder', type=Path)
+    p.add_argument('recipe', nargs='*', type=known(experiments, 'recipe'), help='all when none is named')
+    p.add_argument('--data', default='nl2bash')
+    p.add_argument('--pairs', type=int, default=3000)
+    args = p.parse_intermixed_args()
+    home = args.folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    labs = make(home, name, int(pairs))
-    for recipe in only.split(','):
+    labs = make(home, args.data, args.pairs)
+    for recipe in args.recipe or experiments:
         res = emb(labs[recipe], 'run', experiments[recipe], *given.get(recipe, ()))
         if res.returncode: print(f'{recipe}: {res.stderr.strip().splitlines()[-1:]}', file=sys.stderr)
         print(row(labs[recipe], recipe), flush=True)
 
-if __name__ == '__main__': main(*sys.argv[1:])
+if __name__ == '__main__': main()

@@ -1,14 +1,16 @@
 """Encoding passages of mixed length beside `SentenceTransformer.encode` with defaults, MiniLM, and what that changes on gold
 
-    python bench/encoding.py [PASSAGES] [ROUNDS] [DATA,DATA]
+    python bench/encoding.py [PASSAGES] [--rounds N] [--gold DATA]... [--no-gold]
 
 Each arm is a process of its own, in turn; loading is not counted. Needs the development data beside the repository."""
 import json, os, subprocess, sys, time
 from random import Random
 from statistics import fmean, median
+from arguments import known, parser
 from verdicts import data, load
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='true') # As it is where nobody sets it: nothing is forked here
 
+sets = 'nl2bash', 'medquad'
 arms = {'encode with defaults': 'cpu fp32', 'ours, fp32': 'cpu fp32', 'ours, bf16': 'cpu bf16'}
 
 def mixed(n:int)->list:
@@ -55,19 +57,26 @@ def child(what, arm, arg):
     res = subprocess.run([sys.executable, __file__, '--one', what, arm, str(arg)], env=os.environ | dict(EMB_HARDWARE=arms[arm]), capture_output=True, text=True, check=True)
     return json.loads(res.stdout.splitlines()[-1])
 
-def main(n=10_000, rounds=1, names='nl2bash,medquad'):
+def main():
+    p = parser(__doc__)
+    p.add_argument('passages', nargs='?', type=int, default=10_000)
+    p.add_argument('--rounds', type=int, default=1)
+    p.add_argument('--gold', action='append', type=known(sets, 'data set'), help=f"repeatable, of {', '.join(sets)}; all when none is named")
+    p.add_argument('--no-gold', action='store_true', help='time alone')
+    args = p.parse_intermixed_args()
+    n = args.passages
     from embed_lab.models.base import bf16_gain
     print(f'a product in bf16 is {bf16_gain():.1f} times as fast as in float32 here', flush=True)
     took = {o: [] for o in arms}
-    for _ in range(int(rounds)):
+    for _ in range(args.rounds):
         for arm in arms: took[arm].append(child('timed', arm, n))
     peer = next(iter(took))
     for arm,got in took.items():
         ratios = [median(b[k]/a[k] for a,b in zip(got, took[peer])) for k in ('wall', 'cpu')]
         print(f"{arm:<21} {median(o['wall'] for o in got):7.1f} s, {median(o['cpu'] for o in got):7.1f} CPU s; {ratios[0]:.2f} times as fast, {ratios[1]:.2f} in CPU seconds", flush=True)
-    for name in filter(None, names.split(',')):
+    for name in () if args.no_gold else args.gold or sets:
         got = {o: child('judged', o, name) for o in arms}
         first = got[peer]
         print(f"{name}, {first['queries']:,} queries, {first['documents']:,} documents: nDCG@10 " + ', '.join(f"{o['ndcg']:.4f} {arm}" + ('' if arm == peer else f" ({o['ndcg'] - first['ndcg']:+.4f})") for arm,o in got.items()), flush=True)
 
-if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main(*sys.argv[1:])
+if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main()

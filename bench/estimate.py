@@ -1,12 +1,13 @@
 """How far `emb run --estimate` is off: the estimate of a run beside the run itself, MiniLM
 
-    python bench/estimate.py FOLDER [DATA,DATA] [STEPS] [EXPERIMENT]
+    python bench/estimate.py FOLDER [DATA]... [--steps N] [--experiment EXP]
 
 Each run is recorded in its lab, so a second call needs another folder. Needs the development data beside the repository."""
 import json, os, sys
 os.environ |= dict(HF_HUB_OFFLINE='1')
 from pathlib import Path
-from recipes import emb, lengths, make, settings
+from arguments import known, parser
+from recipes import emb, lengths, make, sets, settings
 from verdicts import data
 
 def one(lab:Path, exp:str, given:dict)->dict:
@@ -17,16 +18,23 @@ def one(lab:Path, exp:str, given:dict)->dict:
     run, = (json.loads(o.read_text()) for o in lab.glob(f'results/{exp},*/run.json'))
     return run['estimate']
 
-def main(folder, names='nl2bash,medquad', steps=40, exp='exp_02_in_batch'):
+def main():
+    p = parser(__doc__)
+    p.add_argument('folder', type=Path)
+    p.add_argument('data', nargs='*', type=known(sets, 'data set'), help='nl2bash and medquad when none is named')
+    p.add_argument('--steps', type=int, default=40)
+    p.add_argument('--experiment', default='exp_02_in_batch')
+    args = p.parse_intermixed_args()
+    exp = args.experiment
     from embed_lab.models.base import minilm
     from embed_lab.training.estimate import duration, size
-    home = Path(folder).resolve()
+    home = args.folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
-    for name in names.split(','):
+    for name in args.data or ('nl2bash', 'medquad'):
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
-        make(home/name, name, minilm, int(steps)*int(settings['minilm']['batch_size']))
+        make(home/name, name, minilm, args.steps*int(settings['minilm']['batch_size']))
         for k,o in one(home/name, exp, settings['minilm'] | dict(max_length=lengths.get(name, '128'))).items():
             show = duration if k == 'seconds' else size
             print(f"{name}, {exp}, {k}: {show(o['estimated'])} estimated, {show(o['was'])} it was, {o['off']:+.0%} off", flush=True)
 
-if __name__ == '__main__': main(*sys.argv[1:])
+if __name__ == '__main__': main()

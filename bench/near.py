@@ -2,6 +2,7 @@
 import json, os, random, re, subprocess, sys, tempfile, time
 from collections import Counter
 from pathlib import Path
+from arguments import parser
 
 words = [f'{a}{b}{c}' for a in 'bcdfghklmnprstvz' for b in ('a', 'e', 'i', 'o', 'u', 'ai', 'ou') for c in ('nder', 'st', 'mok', 'ril', 'ton', 'vex', 'sha', 'pel', 'gim', 'dur', 'lo', 'ne', 'rak', 'fi', 'wu', 'zet', 'bas', 'cor', 'hym', 'jad')]
 words = words + [f'{a}{b}' for a,b in zip(words * 8, words[7:] * 8)]
@@ -78,9 +79,13 @@ def recall(planted:list, hit:list, threshold:float)->str:
     every = [h for h,r in zip(hit, real) if r]
     return f'{sum(every)/len(every):.4f} of {len(every):,} planted pairs at or above {threshold} ({", ".join(f"{k} {sum(v)/len(v):.3f}" for k,v in by.items() if v)})'
 
-def main(sizes:str='100000,1000000', peer_up_to:str='1000000', threshold:float=.8):
-    before = None
-    for n in map(int, sizes.split(',')):
+def main():
+    p = parser(__doc__)
+    p.add_argument('rows', nargs='*', type=int, help='100,000 and a million when none is named')
+    p.add_argument('--peer-up-to', type=int, default=1_000_000, help='rows beyond which the peer is left out')
+    args = p.parse_intermixed_args()
+    threshold, before = .8, None
+    for n in args.rows or (100_000, 1_000_000):
         home = Path(tempfile.mkdtemp())
         planted = make(home, n)
         took, peak = ours(home)
@@ -88,8 +93,8 @@ def main(sizes:str='100000,1000000', peer_up_to:str='1000000', threshold:float=.
         before = n, took
         hit, pairs, low = found_by_us(home, planted, threshold)
         print(f'  emb: recall {recall(planted, hit, threshold)}; {pairs:,} near pairs of passages, {low} of 2,000 of them below the threshold', flush=True)
-        if n <= int(peer_up_to):
+        if n <= args.peer_up_to:
             theirs_took, hit, alarms = theirs(home, planted, threshold)
             print(f'  datasketch: {theirs_took:.1f} s, {theirs_took/took:.1f} times as long; recall {recall(planted, hit, threshold)}; {alarms:.1%} of its candidates are below the threshold', flush=True)
 
-main(*sys.argv[1:])
+if __name__ == '__main__': main()

@@ -1,15 +1,17 @@
 """`in-batch` and `hard-negatives` against the untuned model, BM25 and a plain script with the same steps, by `emb compare`
 
-    python bench/recipes.py FOLDER [DATA,DATA] [static|minilm] [SEEDS] [STEPS] [ARM,ARM]"""
+    python bench/recipes.py FOLDER [DATA]... [--arm ARM]... [--model static|minilm] [--seeds N] [--steps N]"""
 import json, os, shutil, subprocess, sys, time
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
 from random import Random
+from arguments import known, parser
 from kills import bin
 from verdicts import base_model, data
 
 settings = dict(static=dict(lr='.05', batch_size='256', max_length='128'), minilm=dict(lr='1e-4', batch_size='64', max_length='128'))
 lengths = dict(medquad='256') # where the texts are long, for a model that reads more than 128 tokens
+sets = 'nl2bash', 'medquad', 'banking77', 'pquad_fa', 'oewn'
 arms = {'in-batch': ('exp_02_in_batch', {}), 'hard, audited': ('exp_03_hard_negatives', dict(suspects='drop')),
     'hard, not audited': ('exp_03_hard_negatives', dict(suspects='keep')), 'plain script': ('exp_90_plain', {})}
 
@@ -55,7 +57,7 @@ def make(lab:Path, name:str, base:str, most:int):
     (lab/'settings.ini').write_text(ini.replace('corpus = open', 'corpus = fixed') if name == 'banking77' else ini)
     (lab/'experiments'/'exp_90_plain.ipynb').write_text(notebook())
 
-def run_all(lab:Path, kind:str, seeds:int):
+def run_all(lab:Path, kind:str, seeds:int, arms:dict):
     "Every arm with every seed; what is done already is left. Hard negatives are mined with the in-batch model of the first seed"
     given = dict(settings[kind])
     if kind == 'minilm' and (name := lab.name.removeprefix('minilm_')) in lengths: given['max_length'] = lengths[name]
@@ -68,7 +70,7 @@ def run_all(lab:Path, kind:str, seeds:int):
             if exp == 'exp_02_in_batch' and not (lab/'miner').exists(): shutil.copytree(next((lab/'results').glob(f'{exp},*seed=1*'))/'final', lab/'miner')
             print(f'{lab.name} {arm} seed {seed}: {time.time()-t:.0f} s' + (f' {res.stderr.strip().splitlines()[-1:]}' if res.returncode else ''), file=sys.stderr, flush=True)
 
-def report(lab:Path):
+def report(lab:Path, arms:dict):
     "Scores with intervals, and each arm against the plain script"
     globs = {k: f'{exp}*' + (f"suspects={more['suspects']}*" if more else '') for k,(exp,more) in arms.items()}
     got = json.loads(emb(lab, 'compare', *globs.values(), '--json').stdout)
@@ -81,16 +83,30 @@ def report(lab:Path):
         v = p['verdict']
         print(f"  {marks[p['ours']]} v {marks[p['theirs']]}: {v['word']} {v['effect']:+.4f} [{v['low']:+.4f}, {v['high']:+.4f}], p {v['p']:.3f}, could show {v['detectable']:.3f}")
 
-def main(folder, names='nl2bash,medquad,banking77,pquad_fa,oewn', kind='static', seeds=3, steps=400, some=','.join(arms)):
-    for o in arms.keys() - some.split(','): arms.pop(o)
-    home = Path(folder).resolve()
+def arguments(words:list|None=None):
+    p = parser(__doc__)
+    p.add_argument('folder', type=Path, help='where the labs are made; what is there already is left')
+    p.add_argument('data', nargs='*', type=known(sets, 'data set'), help=f"of {', '.join(sets)}; all when none is named")
+    p.add_argument('--arm', action='append', type=known(arms, 'arm'), help=f"repeatable, of {', '.join(map(repr, arms))}; all when none is named")
+    p.add_argument('--model', choices=settings, default='static')
+    p.add_argument('--seeds', type=int, default=3)
+    p.add_argument('--steps', type=int, default=400)
+    args = p.parse_intermixed_args(words)
+    args.data = args.data or [*sets]
+    args.arm = {k: v for k,v in arms.items() if k in (args.arm or arms)}
+    return args
+
+def main():
+    args = arguments()
+    home = args.folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
     from embed_lab.models.base import minilm
-    base = minilm if kind == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
-    for name in names.split(','):
+    base = minilm if args.model == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
+    for name in args.data:
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
-        make(home/f'{kind}_{name}', name, base, int(steps)*int(settings[kind]['batch_size']))
-        run_all(home/f'{kind}_{name}', kind, int(seeds))
-        report(home/f'{kind}_{name}')
+        lab = home/f'{args.model}_{name}'
+        make(lab, name, base, args.steps*int(settings[args.model]['batch_size']))
+        run_all(lab, args.model, args.seeds, args.arm)
+        report(lab, args.arm)
 
-if __name__ == '__main__': main(*sys.argv[1:])
+if __name__ == '__main__': main()

@@ -1,13 +1,14 @@
 """One table: each hot path, this project, its peer in the same run, the ratio, and the limit where there is one
 
-    python bench/table.py [PATH,PATH] [--keep]     print it; with --keep also write bench/table.json and bench/TABLE.md
-    python bench/table.py [PATH,PATH] --check      measure again, and exit with 1 where a ratio has fallen by more than a fifth since
+    python bench/table.py [PATH]... [--keep]     print it; with --keep also write bench/table.json and bench/TABLE.md
+    python bench/table.py [PATH]... --check      measure again, and exit with 1 where a ratio has fallen by more than a fifth since
 
 A ratio says how many times as fast as the peer; above 1 this project is faster. Paired: each round runs both, one after the other."""
 import json, os, shutil, statistics, subprocess, sys, tempfile, time
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
 from random import Random
+from arguments import known, parser
 
 here, bin = Path(__file__).resolve().parent, Path(sys.executable).parent
 kept, fall = here/'table.json', .2
@@ -167,19 +168,23 @@ def fallen(old:list, new:list)->list: # Sentences
     was = {o['path']: o['ratio'] for o in old}
     return [f"{paths[o['path']]}: {o['ratio']:.2f} times as fast, {was[o['path']]:.2f} when it was kept" for o in new if o['ratio'] and was.get(o['path']) and o['ratio'] < (1 - fall) * was[o['path']]]
 
-def main(*args):
-    names = next((o.split(',') for o in args if not o.startswith('--')), list(paths))
-    if odd := [o for o in names if o not in paths]: raise SystemExit(f"there is no path `{odd[0]}`; there are {', '.join(paths)}")
+def main():
+    p = parser(__doc__)
+    p.add_argument('path', nargs='*', type=known(paths, 'path'), help=f"of {', '.join(paths)}; all when none is named")
+    p.add_argument('--keep', action='store_true')
+    p.add_argument('--check', action='store_true')
+    args = p.parse_intermixed_args()
+    names = args.path or [*paths]
     print(f'{described()}\n\n{head}')
     rows = measured(names)
-    if '--check' in args:
+    if args.check:
         bad = fallen(json.loads(kept.read_text())['rows'], rows)
         for o in bad: print(o, file=sys.stderr)
         raise SystemExit(bool(bad))
-    if '--keep' in args:
+    if args.keep:
         old = {o['path']: o for o in json.loads(kept.read_text())['rows']} if kept.exists() else {}
         all_rows = [o for k in paths if (o := ({r['path']: r for r in rows}.get(k) or old.get(k)))]
         kept.write_text(json.dumps(dict(machine=described(), rows=all_rows), indent=1) + '\n')
         (here/'TABLE.md').write_text(f'# What was measured\n\nBy `python bench/table.py --keep`, on {described()}. How many times as fast as the peer in the same run; above 1 this project is faster. `python bench/table.py --check` measures again, and exits with 1 where a ratio has fallen by more than a fifth.\n\n{head}\n' + '\n'.join(map(line, all_rows)) + '\n')
 
-if __name__ == '__main__': main(*sys.argv[1:])
+if __name__ == '__main__': main()

@@ -1,15 +1,17 @@
 """CPU seconds and peak memory of in-batch training beside the script of sentence-transformers' documentation: MiniLM, same rows, steps and seed
 
-    python bench/training.py [DATA,DATA] [STEPS] [ROUNDS]
+    python bench/training.py [DATA]... [--steps N] [--rounds N]
 
 Each arm is a process of its own; loading, saving and looking at dev are not counted. Needs the development data beside the repository."""
 import json, os, resource, subprocess, sys, tempfile, time
 os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false')
 from pathlib import Path
 from statistics import median
+from arguments import known, parser
 from verdicts import data, load
 
 lengths, batch = dict(medquad=256), 64
+sets = 'nl2bash', 'medquad'
 
 def rows(name:str, steps:int):
     "So many relevant pairs, no passage or query twice"
@@ -52,7 +54,7 @@ def ours(name, train, clock):
     from embed_lab.models.base import find_model, keep_memory, minilm
     from embed_lab.runs.record import rehearsal
     keep_memory()
-    t.Trainer = clock(t.Trainer)
+    t.LabTrainer = clock(t.LabTrainer)
     few = train.select(range(4))
     t.train(Splits(train, few, few), rehearsal(find_model(minilm), seed=1), loss='in-batch', epochs=1, batch_size=batch, lr=1e-4, max_length=lengths.get(name, 128), evals=1)
 
@@ -63,12 +65,18 @@ def one(arm, name, steps):
     dict(plain=plain, ours=ours)[arm](name, rows(name, int(steps)), clock)
     print(json.dumps(dict(cpu=clock.total, wall=clock.wall, peak=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/1024, loss=clock.loss)))
 
-def main(names='nl2bash,medquad', steps=8, rounds=3):
+def main():
+    p = parser(__doc__)
+    p.add_argument('data', nargs='*', type=known(sets, 'data set'), help=f"of {', '.join(sets)}; all when none is named")
+    p.add_argument('--steps', type=int, default=8)
+    p.add_argument('--rounds', type=int, default=3)
+    args = p.parse_intermixed_args()
+    steps = args.steps
     from embed_lab.models.base import hardware
     print(hardware())
-    for name in names.split(','):
+    for name in args.data or sets:
         got = {o: [] for o in ('plain', 'ours')}
-        for i in range(int(rounds)):
+        for i in range(args.rounds):
             for arm in got:
                 res = subprocess.run([sys.executable, __file__, '--one', arm, name, str(steps)], capture_output=True, text=True, check=True)
                 got[arm].append(json.loads(res.stdout.splitlines()[-1]))
@@ -76,4 +84,4 @@ def main(names='nl2bash,medquad', steps=8, rounds=3):
         ratios = sorted(a/b for a,b in zip(cpu['plain'], cpu['ours']))
         print(f"{name}, {steps} steps of {batch} pairs: plain {median(cpu['plain']):.0f} CPU s, ours {median(cpu['ours']):.0f}: {median(ratios):.2f} times [{ratios[0]:.2f}, {ratios[-1]:.2f}]; peak {median(peak['plain']):,.0f} MiB and {median(peak['ours']):,.0f} MiB; mean loss {got['plain'][0]['loss']:.3f} and {got['ours'][0]['loss']:.3f}", flush=True)
 
-if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main(*sys.argv[1:])
+if __name__ == '__main__': one(*sys.argv[2:]) if sys.argv[1:2] == ['--one'] else main()

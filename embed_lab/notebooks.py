@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ways', 'read_notebook', 'code_hash', 'Parameter', 'read_parameters', 'convert', 'nearest', 'sensible', 'overrides',
-           'About', 'about']
+           'About', 'about', 'shipped']
 
 # %% ../nbs/01_notebooks.ipynb #6f7d6c32
 import ast, hashlib, io, json, math, tokenize
@@ -205,3 +205,13 @@ def about(
     cell = next((c['source'] for c in nb['cells'] if c['cell_type'] == 'markdown'), '')
     def after(mark): return next((o[len(mark):].strip() for o in cell.splitlines() if o.startswith(mark)), '')
     return About(after('# '), after('> '), after('**Needs:**'), nb['metadata'].get('embed_lab', {}).get('recipe', {}))
+
+# %% ../nbs/01_notebooks.ipynb #a52a891f
+def shipped(
+    kind:str  # 'inventory', 'experiments' or 'reports'
+)->Path:      # A folder of notebooks; raises `LabError` when the installation lacks it
+    "The notebooks that come with this package"
+    here = Path(__file__).resolve().parent
+    folder = next((o for o in (here/'notebooks'/kind, here.parent/'nbs'/kind) if o.is_dir()), None)
+    if folder is None: raise LabError(f"this installation of embed-lab lacks its notebooks ({kind}); install it again")
+    return folder

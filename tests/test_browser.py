@@ -1,7 +1,7 @@
 "A real JupyterLab in headless Chromium runs a lab's baseline cell by cell and draws its charts"
 import json, os, shutil, socket, subprocess, time, urllib.request
 import pytest
-from conftest import bin, emb, sh, too_fast
+from support import bin, emb, sh, too_fast
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if chromium is None and not os.environ.get('CI'): pytest.skip('needs Chromium or Chrome on the path', allow_module_level=True)

@@ -2,7 +2,7 @@
 import json, os, shutil, signal, subprocess, time
 from contextlib import suppress
 import numpy as np, psutil, pytest
-from conftest import bin, emb, made_lab
+from support import bin, emb, made_lab
 
 exp = 'exp_02_in_batch'
 points = exp, '-g', 'lr=.1,.01', '-p', 'epochs', 60, '--seeds', 2

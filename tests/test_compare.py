@@ -2,8 +2,7 @@
 import json, shutil, sys
 from concurrent.futures import ProcessPoolExecutor
 import numpy as np, pytest
-from conftest import bin, emb, exp, sh
-from test_resume import name
+from support import emb, exp, sh, whole_run_path as name
 
 rng = np.random.default_rng(0)
 ease = rng.normal(0, 1.8, 300)

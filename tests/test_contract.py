@@ -3,7 +3,7 @@ import gc, logging, sys, warnings
 from time import process_time
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
-from conftest import sh
+from support import sh
 from embed_lab.training.contract import Contract, check, contract, contracts, ordered, refuse, register
 from embed_lab.lab import LabError
 
@@ -287,7 +287,7 @@ def test_a_plug_in_adds_a_loss_under_a_name_that_is_free():
         register(mine) # a notebook that is run twice
         assert not check(pairs | one, 'tests-own') and '`negative_1`' in str(check(pairs, 'tests-own')[0])
         for o in (Contract('tests-own', 'Own', 'something else'), Contract('in-batch', 'Own', 'pairs')):
-            with pytest.raises(LabError, match=f'there is a loss `{o.name}` already'): register(o)
+            with pytest.raises(LabError, match=f'there is already a loss `{o.name}`'): register(o)
     finally: contracts.pop('tests-own')
 
 def test_the_message_of_constant_labels():

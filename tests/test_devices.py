@@ -2,14 +2,13 @@
 import json, os, signal, time
 from contextlib import suppress
 import numpy as np, pytest, torch
-from conftest import bin, emb, made_lab
+from support import bin, emb
 from embed_lab.inventory import train as t
 from embed_lab.inventory.datasets import Splits, to_dataset
 from embed_lab.lab import LabError
-from embed_lab.models.base import ask, tiny_model, tiny_transformer
+from embed_lab.models.base import set_overrides, tiny_model, tiny_transformer
 from embed_lab.runs.record import rehearsal
 from embed_lab.models.vectors import encode
-from test_lab import manifest
 
 exp = 'exp_02_in_batch'
 things, deeds = 'router headset light kettle camera thermostat doorbell vacuum'.split(), dict(reset='start over with', pair='connect', clean='wash', repair='fix', open='unscrew')
@@ -36,11 +35,11 @@ def trained(base, devices, **given):
     run, steps = rehearsal(base, seed=3), []
     def heard(self, args, state, control, logs=None, **kw): steps.extend([logs['loss']] if 'loss' in (logs or {}) else [])
     try:
-        ask(dict(devices=devices))
+        set_overrides(dict(devices=devices))
         with pytest.MonkeyPatch.context() as m:
             m.setattr(t.Progress, 'on_log', heard)
             res = t.train(splits, run, **dict(loss='in-batch', epochs=2, batch_size=8, lr=.01, evals=2) | given)
-    finally: ask({})
+    finally: set_overrides({})
     return steps, [o['dev'] for o in res.history if 'dev' in o], encode(res.encoder, [o['query'] for o in rows], 'query'), run
 
 @pytest.mark.parametrize('base, given', [('transformer', {}), ('transformer', dict(loss='cached-in-batch', mini_batch_size=2)), ('static', dict(lr=.1, **t.directions(True))), ('transformer', dict(dims=[32, 8])), ('transformer', dict(loss='contrastive'))], ids=str)

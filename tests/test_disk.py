@@ -1,10 +1,8 @@
 "A disk that is full or may not be written to is said in a line, and costs nothing that was there"
 import os, shutil, signal, subprocess, time
 import pytest
-from conftest import bin, exp
+from support import bin, content, exp, manifest, whole_run_path as name
 from fastcore.nbio import mk_cell, read_nb, write_nb
-from test_lab import content, manifest
-from test_resume import name
 
 def mounting(script, lab):
     "Run a script in a place where it may mount, in the lab; the mounts are gone when it ends"
@@ -63,4 +61,4 @@ def test_ctrl_c_loses_nothing_and_the_next_run_goes_on(lab):
     out, err = p.communicate(timeout=120)
     assert p.returncode == 130 and manifest(run)['status'] == 'interrupted' and 'Traceback' not in err
     again = subprocess.run([bin/'emb', 'run', exp, '-p', 'epochs', '12'], cwd=lab, capture_output=True, text=True)
-    assert again.returncode == 0 and 'went on from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']
+    assert again.returncode == 0 and 'was resumed from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']

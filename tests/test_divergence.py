@@ -2,7 +2,7 @@
 import json
 from math import nan
 import pytest
-from conftest import emb, too_fast
+from support import emb, too_fast
 
 torch, st = pytest.importorskip('torch'), pytest.importorskip('sentence_transformers')
 pytestmark = pytest.mark.filterwarnings(f'ignore:.*{too_fast}')

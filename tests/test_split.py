@@ -11,7 +11,7 @@ from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.reading import read_rows
 from embed_lab.data.files import write_rows
 from embed_lab.data.split import judged_up_to, split_rows, splits, write_split
-from conftest import root
+from support import root
 
 from hypothesis import HealthCheck, event, given, settings, strategies as st
 

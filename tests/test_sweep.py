@@ -1,8 +1,7 @@
 "Sweeps: every point a run, the rest of them when one fails, and the same command again after a stop"
-import json, os, signal, subprocess, time
+import json, os, signal, subprocess
 import pytest
-from conftest import bin, emb, made_lab
-from test_lab import manifest
+from support import bin, emb, made_lab, wait_for
 
 exp = 'exp_02_in_batch'
 
@@ -16,12 +15,6 @@ def started(lab, *args):
 
 def running(lab): return [p for p in (lab/'results').glob(f'{exp}*/run.json') if (m := json.loads(p.read_text()))['status'] == 'running' and m.get('progress')]
 
-def wait_for(f, seconds=120):
-    end = time.time() + seconds
-    while not (res := f()):
-        assert time.time() < end, 'waited in vain'
-        time.sleep(.1)
-    return res
 
 def test_every_point_is_a_run_and_one_that_fails_stops_no_other(shared):
     res = emb('sweep', exp, '-g', 'lr=.1,.01,-1', '-p', 'epochs', 2, '--seeds', 2, '--jobs', 2, cwd=shared, ok=1)

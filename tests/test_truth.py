@@ -1,9 +1,8 @@
 "What a run says of itself after the worst has happened, and who may write to it"
 import json, os, re, signal, subprocess, time
 import psutil, pytest
-from conftest import bin, emb, sh
+from support import bin, content, emb, gone, manifest, sh
 from embed_lab.runs.results import alive
-from test_lab import content, manifest
 
 exp = 'exp_02_in_batch'
 
@@ -31,12 +30,6 @@ def start(lab):
     yield emb_run
     for p in ps:
         if p.poll() is None: p.kill(); p.communicate()
-
-def gone(pid):
-    for _ in range(100):
-        if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE: return
-        time.sleep(.1)
-    raise AssertionError(pid)
 
 def kill(p, run, both=False):
     "Kill the kernel without a word, and its parent before it when `both`"

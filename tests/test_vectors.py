@@ -6,7 +6,7 @@ from embed_lab.models import vectors
 from embed_lab.lab import LabError
 from embed_lab.models.base import tiny_model
 from embed_lab.models.vectors import encode, encoded, fingerprint, prune
-from conftest import root, sh
+from support import sh
 
 texts = [f'{verb} the {thing}' for verb in ('reset', 'pair', 'clean', 'charge') for thing in ('router', 'headset', 'light', 'kettle', 'printer')]
 
@@ -143,8 +143,10 @@ def test_the_same_model_has_the_same_key_when_used_trained_upon_copied_and_loade
 
 def test_another_process_that_orders_its_sets_otherwise_finds_the_same_key(saved, tmp_path):
     tiny_model(texts).save_pretrained(str(tmp_path))
-    code = f"from test_vectors import loaded, fingerprint\nfor o in {[str(saved), str(tmp_path)]!r}: print(fingerprint(loaded(o), 'query'))"
-    out = sh(sys.executable, '-c', code, cwd=root/'tests', PYTHONHASHSEED='1').stdout.split()
+    code = f"""from sentence_transformers import SentenceTransformer
+from embed_lab.models.vectors import fingerprint
+for o in {[str(saved), str(tmp_path)]!r}: print(fingerprint(SentenceTransformer(o, device='cpu', local_files_only=True), 'query'))"""
+    out = sh(sys.executable, '-c', code, cwd=tmp_path, PYTHONHASHSEED='1').stdout.split()
     assert out[-2:] == [fingerprint(loaded(o), 'query') for o in (saved, tmp_path)]
 
 @pytest.mark.parametrize('harm', ['cut', 'emptied', 'flipped', 'other', 'no hashes'])
@@ -266,11 +268,11 @@ def _workers():
     return [o.pid for o in psutil.Process().children() if 'spawn_main' in ' '.join(o.cmdline())]
 
 def test_precision_is_in_the_key_and_moves_vectors_a_little(model, tmp_path):
-    from embed_lab.models.base import ask
+    from embed_lab.models.base import set_overrides
     want, key = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
     try:
-        ask(dict(precision='bf16'))
+        set_overrides(dict(precision='bf16'))
         low, other = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
-    finally: ask({})
+    finally: set_overrides({})
     assert other != key == fingerprint(model, 'query') and 0 < abs(low - want).max() < .05
     np.testing.assert_array_equal(encoded(model, texts, 'query', tmp_path), want)

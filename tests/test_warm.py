@@ -3,11 +3,9 @@ import json, os, signal, subprocess, sys, textwrap
 from pathlib import Path
 import papermill as pm
 import pytest
-from conftest import bin, emb
+from support import bin, emb, manifest, wait_for
 from embed_lab.runs.engine import SocketManager
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
-from test_lab import manifest
-from test_sweep import wait_for
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='processes are forked on Linux alone')
 exp = 'exp_02_in_batch'
@@ -25,7 +23,7 @@ def executed(tmp_path, *cells, **kw):
 
 look = '''
 import gc, json, os, random, signal, sys, threading, warnings
-forked = 'torch' in sys.modules and 'embed_lab.inventory.train' in sys.modules
+forked = 'torch' in sys.modules and 'papermill' in sys.modules
 import numpy as np, torch
 print(json.dumps(dict(forked=forked, marks=[k for k in ('builtins_mark', 'torch_mark') if hasattr(torch, k) or k in dir(__builtins__)], env=os.environ.get('LEFT_BEHIND'), cwd=os.getcwd(), path='/left/behind' in sys.path,
     random=[random.random(), float(np.random.rand())], main=sorted(k for k in globals() if k.startswith('mine')), grad=torch.is_grad_enabled(), dtype=str(torch.get_default_dtype()), threads=torch.get_num_threads(),
@@ -111,7 +109,7 @@ asking = textwrap.dedent('''
     said = open(sys.argv[1], 'w')
     nothing = open(os.devnull)
     p = forked('kernel', ['-f', sys.argv[1] + '.json', '--IPKernelApp.log_level=50'], dict(os.environ), os.getcwd(), [nothing.fileno(), 1, 2])
-    said.write(f'{p.pid} {next(iter(servers.values())).process.pid}'), said.close()
+    said.write(f'{p.pid} {next(iter(servers.started.values())).process.pid}'), said.close()
     time.sleep(600)''')
 
 def alive(pid):

@@ -2,7 +2,7 @@
 import json, os, subprocess, sys, venv
 from pathlib import Path
 import pytest
-from conftest import root, sh
+from support import root, sh
 
 clean = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
 

@@ -13,6 +13,10 @@ import typer
 from ..lab import plain
 
 # %% ../../nbs/cli/00_terminal.ipynb #6b2e7a7d
+def _file_trouble(e):
+    "What the file system refused, and what to look at"
+    return f"{e.filename or 'file system'}: {e.strerror or e}; check that the folder exists, is writable and has room"
+
 class Commands(typer.core.TyperGroup):
     "A group whose commands answer a user's mistake with one line and exit code 2"
     def invoke(self, ctx):
@@ -20,7 +24,7 @@ class Commands(typer.core.TyperGroup):
         try: return super().invoke(ctx)
         except LabError as e: why = str(e)
         except BrokenPipeError: raise # click ends quietly when `head` has seen enough
-        except OSError as e: why = f"{e.filename or 'file system'}: {e.strerror or e}; see that the folder exists, has room and may be written"
+        except OSError as e: why = _file_trouble(e)
         except KeyboardInterrupt:
             typer.echo('emb: stopped', err=True)
             raise typer.Exit(130)
@@ -36,9 +40,10 @@ def drawn(
     from rich.table import Table
     from rich.text import Text
     t = Table(box=None, pad_edge=False, header_style='bold')
-    longest = {k: max((len(w) for o in rows for w in plain(o[k]).split()), default=0) for k in rows[0]}
-    room = sum(longest.values()) + 2*len(longest) <= width # for every word
-    for k in longest: t.add_column(k, overflow='fold', no_wrap=room and not any(' ' in plain(o[k]) for o in rows))
+    texts = {k: [plain(o[k]) for o in rows] for k in rows[0]}
+    longest = [max(map(len, ' '.join(v).split()), default=0) for v in texts.values()] # words
+    room = sum(longest) + 2*len(longest) <= width # for every word
+    for k,v in texts.items(): t.add_column(k, overflow='fold', no_wrap=room and not any(' ' in o for o in v))
     for o in rows: t.add_row(*(Text(plain(v)) for v in o.values()))
     return t
 
@@ -81,28 +86,38 @@ def bar(
 # %% ../../nbs/cli/00_terminal.ipynb #c610eddb
 @contextmanager
 def live():
-    "A function of (rows, caption) that draws them over and over on a terminal, and does nothing elsewhere"
+    "A function of (rows, caption) that redraws them on a terminal, and does nothing elsewhere"
     from rich.console import Console, Group
     from rich.live import Live
     console = Console(stderr=True)
-    if not console.is_terminal: yield lambda rows, caption: None; return
-    with Live(console=console, transient=True, refresh_per_second=4) as l: yield lambda rows, caption: l.update(Group(*([drawn(rows, console.width)] if rows else []), caption))
+    if not console.is_terminal:
+        yield lambda rows, caption: None
+        return
+    with Live(console=console, transient=True, refresh_per_second=4) as screen:
+        def show(rows, caption): screen.update(Group(*([drawn(rows, console.width)] if rows else []), caption))
+        yield show
 
 # %% ../../nbs/cli/00_terminal.ipynb #291d4d2f
 class Pairs(typer.core.TyperCommand):
     "A command whose `-p` takes two words; typer's options take one"
     def parse_args(self, ctx, args):
-        from embed_lab.lab import LabError
         args, joined = list(args), []
         while args:
             word = args.pop(0)
-            if word.startswith(('-p', '--parameter')):
-                if word not in ('-p', '--parameter') or len(args) < 2 or not args[0].isidentifier(): raise LabError('-p takes a name and a value, as two words: -p epochs 2')
-                word = f'-p{args.pop(0)}={args.pop(0)}'
-            joined.append(word)
+            joined.append(_joined(word, args) if word.startswith(('-p', '--parameter')) else word)
         return super().parse_args(ctx, joined)
 
-Given = Annotated[Optional[list[str]], typer.Option('-p', '--parameter', metavar='KEY VALUE', help='Override a parameter of the notebook.')]
+def _joined(word, rest):
+    "`-p` and the two words after it as one word; takes these from `rest`"
+    from embed_lab.lab import LabError
+    if word not in ('-p', '--parameter') or len(rest) < 2 or not rest[0].isidentifier():
+        raise LabError('-p takes a name and a value, as two words: -p epochs 2')
+    name, value = rest.pop(0), rest.pop(0)
+    return f'-p{name}={value}'
+
+# %% ../../nbs/cli/00_terminal.ipynb #6d08a622
+Given = Annotated[Optional[list[str]],
+    typer.Option('-p', '--parameter', metavar='KEY VALUE', help='Override a parameter of the notebook; can be repeated.')]
 
 def values(
     words:list[str]|None # As `Pairs` leaves them

@@ -13,7 +13,8 @@ from statistics import fmean
 from textwrap import shorten
 import msgspec
 from ..lab import Lab
-from ..data.reading import read_rows
+from ..runs.results import RunFiles
+from ..data.rows import read_rows
 from ..data.task import present, read_corpus, text_hash
 
 # %% ../../nbs/evaluation/06_browse.ipynb #979b77fd
@@ -32,7 +33,7 @@ def found(
     system:str='tuned'    # Of the systems that were scored
 )->dict:                  # Query id → {'query', 'scores', 'hits'}
     "What one system found for every query of gold"
-    lines = map(msgspec.json.decode, (run/'eval'/'per_query.jsonl').read_bytes().splitlines())
+    lines = map(msgspec.json.decode, (run/RunFiles.per_query).read_bytes().splitlines())
     return {o['query_id']: dict(query=o['query'], tags=o.get('tags', []), **o[system]) for o in lines}
 
 # %% ../../nbs/evaluation/06_browse.ipynb #8ff6338c

@@ -15,8 +15,8 @@ from ..lab import Lab, LabError, shown
 from ..runs.looks import gold_files, recipe_hash
 from ..runs.manifest import environment, machine
 from ..notebooks import nearest
-from ..runs.results import find_run, now, read_run, run_name
-from ..data.files import write_json, write_rows
+from ..runs.results import RunFiles, find_run, now, read_run, run_name
+from ..data.rows import write_json, write_rows
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #f0ef9a2b
 def _lines(scores):
@@ -35,11 +35,11 @@ def mock_run(
     "A completed run that was never trained, for trying things out"
     run, experiment, data = lab.results/name, name.split(',')[0], {o: dict(sha256='sha256:' + o, lines=1) for o in ('train.jsonl', 'gold.jsonl')}
     inputs = dict(notebook=experiment, parameters=params | dict(seed=seed), inventory={}, data=data, corpus='open', base_model=None)
-    write_json(run/'run.json', dict(schema=1, experiment=experiment, status='completed', start=now(), heartbeat=now(), process=dict(pid=0, born=0, host=''),
+    write_json(run/RunFiles.manifest, dict(schema=1, experiment=experiment, status='completed', start=now(), heartbeat=now(), process=dict(pid=0, born=0, host=''),
         overrides={}, inputs=inputs, environment=environment(), hardware=machine(), git=None, exported=[]))
-    write_json(run/'eval'/'gold_metrics.json', {})
-    write_rows(run/'eval'/'per_query.jsonl', _lines(scores))
-    if guard: write_rows(run/'eval'/'guard_per_query.jsonl', _lines(guard))
+    write_json(run/RunFiles.gold_metrics, {})
+    write_rows(run/RunFiles.per_query, _lines(scores))
+    if guard: write_rows(run/RunFiles.guard_per_query, _lines(guard))
     return run
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #8affa311
@@ -48,18 +48,18 @@ def meant(
     word:str  # A run, its folder, or a pattern
 )->tuple:     # (folders, whether they were named one by one)
     "The runs that one word stands for; raises `LabError` where there are none"
-    if (Path(word)/'run.json').is_file(): return [Path(word).resolve()], True
+    if (Path(word)/RunFiles.manifest).is_file(): return [Path(word).resolve()], True
     if not set('*?[') & set(word): return [find_run(lab, word)], True
     paths = [*glob.glob(f'{glob.escape(str(lab.results))}/{word}'), *glob.glob(word)]
-    found = sorted({Path(o).resolve() for o in paths if (Path(o)/'run.json').is_file()})
-    if not found: raise LabError(f"no run matches `{word}` in {shown(lab.results)}/; {nearest(word, sorted(o.parent.name for o in lab.results.glob('*/run.json')))}")
+    found = sorted({Path(o).resolve() for o in paths if (Path(o)/RunFiles.manifest).is_file()})
+    if not found: raise LabError(f"no run matches `{word}` in {shown(lab.results)}/; {nearest(word, sorted(o.parent.name for o in lab.results.glob(f'*/{RunFiles.manifest}')))}")
     return found, False
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #c6906228
 def _unfit(path, run):
     "Why a run cannot be compared; nothing where it can"
     if run['status'] != 'completed': return run['status']
-    return '' if (path/'eval'/'per_query.jsonl').is_file() else 'without eval/per_query.jsonl'
+    return '' if (path/RunFiles.per_query).is_file() else f'without {RunFiles.per_query}'
 
 def chosen(
     lab:Lab,   # Whose results
@@ -92,7 +92,7 @@ def judges(
     run:dict   # Its manifest
 )->tuple:      # (what evaluation said of it or None, what the manifest says): each what → hash or version
     "By what a run was judged"
-    said, data = _said(path/'eval'/'gold_metrics.json'), run['inputs']['data']
+    said, data = _said(path/RunFiles.gold_metrics), run['inputs']['data']
     files = {f'data/{o}': data.get(o, {}).get('sha256') for o in gold_files} | {'corpus in settings.ini': run['inputs']['corpus']}
     files['the metrics'] = f"pytrec-eval-terrier {run['environment']['packages'].get('pytrec-eval-terrier')}"
     return said, files
@@ -155,12 +155,12 @@ def read_scores(
 # %% ../../nbs/evaluation/03_comparable.ipynb #f769255e
 def all_scores(
     paths:list,              # Folders of runs
-    name:str='per_query.jsonl' # Of the file in `eval/`
+    name:str=RunFiles.per_query # Of the file in each run's folder
 )->dict:                     # Folder → system → measure → one score a query; raises `LabError` where queries differ
     "Scores of runs that answered the same queries"
     first, res = None, {}
     for p in paths:
-        ids, res[p] = read_scores(p/'eval'/name)
+        ids, res[p] = read_scores(p/name)
         first = first or (p, ids)
         if ids != first[1]: raise LabError(f"{shown(p)} was scored on other queries than {shown(first[0])} ({len(ids):,} and {len(first[1]):,}); compare runs that were judged alike")
     return res

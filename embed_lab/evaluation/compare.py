@@ -13,6 +13,7 @@ from itertools import combinations
 import numpy as np
 from .comparable import all_scores, chosen, few, gathered, refuse_other_gold
 from ..lab import Lab, LabError, plain
+from ..runs.results import RunFiles
 from ..runs.looks import Looks, gold_hash, looks
 from ..runs.manifest import differences
 from ..data.metrics import bootstrap
@@ -116,11 +117,11 @@ def _others(recipes, measure):
 # %% ../../nbs/evaluation/04_compare.ipynb #ee3c2a5a
 def _guard(runs):
     "Scores on the guard set if every run has them and it is the same set, and a note where that is not so"
-    have = [p for p in runs if (p/'eval'/'guard_per_query.jsonl').is_file()]
+    have = [p for p in runs if (p/RunFiles.guard_per_query).is_file()]
     if not have: return {}, []
     if lacking := [p.name for p in runs if p not in have]: return {}, [f"guard is not compared: {few(lacking)} has no scores on it"]
     if len({o['inputs']['data'].get('guard.jsonl', {}).get('sha256') for o in runs.values()}) > 1: return {}, ["guard is not compared: data/guard.jsonl differs between the runs"]
-    return all_scores(have, 'guard_per_query.jsonl'), []
+    return all_scores(have, RunFiles.guard_per_query), []
 
 def _notes(recipes, pairs):
     for o in recipes:

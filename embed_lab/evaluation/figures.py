@@ -11,6 +11,7 @@ from itertools import groupby
 import msgspec
 from .browse import browser_rows
 from ..lab import need
+from ..runs.results import RunFiles
 
 # %% ../../nbs/evaluation/07_figures.ipynb #7deeaf46
 def interactive():
@@ -26,7 +27,7 @@ def _styled(fig, title, height):
         margin=dict(l=70, r=20, t=60, b=60), legend=dict(orientation='h', y=-.18))
 
 def _history(run):
-    log = [msgspec.json.decode(o) for o in (run/'history.jsonl').read_bytes().splitlines()]
+    log = [msgspec.json.decode(o) for o in (run/RunFiles.history).read_bytes().splitlines()]
     for row,key,mode in ((1, 'loss', 'lines'), (2, 'dev', 'lines+markers')):
         at = [o for o in log if key in o]
         yield row, dict(x=[o['step'] for o in at], y=[o[key] for o in at], mode=mode)
@@ -38,7 +39,7 @@ def curves(
     "Training of several runs over one another"
     go, fig = need('plotly.graph_objects'), need('plotly.subplots').make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=.08)
     for i,(name,runs) in enumerate(recipes.items()):
-        for j,run in enumerate(o for o in runs if (o/'history.jsonl').exists()):
+        for j,run in enumerate(o for o in runs if (o/RunFiles.history).exists()):
             for row,line in _history(run):
                 fig.add_trace(go.Scatter(**line, line=dict(color=palette[i % len(palette)], width=1.5), name=escape(name),
                     legendgroup=str(i), showlegend=row == 1 and j == 0, opacity=.8), row, 1)

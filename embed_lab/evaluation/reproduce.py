@@ -15,8 +15,8 @@ from ..runs.execute import execute, plan
 from ..lab import Lab, LabError, shown
 from ..runs.manifest import differences, environment, inputs, machine
 from ..notebooks import read_parameters, ways
-from ..runs.results import find_run, list_runs, read_run
-from ..data.files import write_json
+from ..runs.results import RunFiles, find_run, list_runs, read_run
+from ..data.rows import write_json
 from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #ffef72c8
@@ -55,7 +55,7 @@ def noise(
     found = [v for k,v in seeds(lab, run).items() if k != run['inputs']['parameters'].get('seed')]
     spread = max(found, default=0) - min(found, default=0)
     if len(found) >= 3: return abs(a - b) <= spread, f'{len(found)} other seeds of this run spread over {spread:.4f} nDCG@10'
-    gain = difference(_scores(new/'eval'/'per_query.jsonl'), _scores(old/'eval'/'per_query.jsonl'))
+    gain = difference(_scores(new/RunFiles.per_query), _scores(old/RunFiles.per_query))
     return gain.low <= 0 <= gain.high, f'the paired difference over {gain.n:,} queries is {gain:+.4f}, 95 %; fewer than three other seeds of this run are here'
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #7d0a25b3
@@ -117,7 +117,7 @@ def reproduce(
     equal = old['outcome'] == new['outcome'] and old['headline'] == new['headline']
     within,measured = (True, '') if equal else noise(lab, path, again)
     res = Reproduction(path.name, again, differences(old, new), equal, within, measured, _moved(old, new))
-    write_json(again/'run.json', new | dict(reproduction=res.to_dict()))
+    write_json(again/RunFiles.manifest, new | dict(reproduction=res.to_dict()))
     return res
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #1228e7ec
@@ -150,7 +150,7 @@ def _refuse_other(lab, path, run, nb, data):
 
 def _packed(lab, path, run, nb, data):
     base = lab.path/str(run['inputs']['parameters'].get('model'))
-    parts = [lab.path/'settings.ini', lab.path/'pyproject.toml', *sorted(lab.nbs.glob('*.ipynb')), *sorted(lab.inventory.glob('*.py')), nb, path/'run.json', path/nb.name, path/'history.jsonl', path/'dirty.patch.gz', *path.glob('eval/*')]
+    parts = [lab.path/'settings.ini', lab.path/'pyproject.toml', *sorted(lab.nbs.glob('*.ipynb')), *sorted(lab.inventory.glob('*.py')), nb, path/RunFiles.manifest, path/nb.name, path/RunFiles.history, path/RunFiles.patch, *path.glob(f'{RunFiles.evaluation}/*')]
     if data: parts += [lab.data/o for o in run['inputs']['data']]
     if base.is_dir() and base.is_relative_to(lab.path): parts += [o for o in sorted(base.rglob('*')) if o.is_file()]
     return filter(Path.exists, parts)

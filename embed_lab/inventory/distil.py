@@ -7,18 +7,17 @@ __all__ = ['scale', 'Teacher', 'load_teacher', 'graded', 'taught', 'TimesCosine'
 
 # %% ../../nbs/inventory/09_distil.ipynb #55a407f1
 from dataclasses import dataclass
+import torch
 from datasets import Dataset
-from ..models.crossencoders import kind, load_cross_encoder, pair_scores, rerank
-from ..training.examples import positives
 from .datasets import Splits
 from .evaluate import search
-from .train import base_model
-from ..lab import LabError, shown
-from ..models.base import find_model, load_model, weights_hash
-from ..runs.record import Run
+from ..lab import LabError
+from ..models.crossencoders import pair_scores, rerank
 from ..models.vectors import encoded, unit
+from ..runs.record import Run
+from ..training.examples import positives
+from ..training.weights import base_model, named_model
 from sentence_transformers.util import pairwise_cos_sim
-import torch
 
 # %% ../../nbs/inventory/09_distil.ipynb #0be96c62
 scale = 20. # What a cosine is multiplied by, the teacher's and the student's
@@ -34,15 +33,15 @@ class Teacher:
 def load_teacher(
     run:Run,      # Notes who taught
     name:str|None # A folder or hub id; there is no default
-)->Teacher:       # Raises `LabError` where that is no teacher
+)->Teacher:       # Raises `LabError` where that is not a teacher
     "The model that a student learns from"
-    if not name: raise LabError("distil needs a teacher: set `teacher` to a cross-encoder, such as results/exp_08_rerank/final, or to a larger encoder, as a folder or a hub id")
-    path = find_model(name, run.lab.path)
-    what, weights = kind(path), weights_hash(path)
-    if what == 'transformer': raise LabError(f"teacher {shown(path)} is a bare transformer, which nobody has trained to compare texts; name a cross-encoder or an encoder")
-    if path == run.base: raise LabError(f"teacher {shown(path)} is the base model itself, and knows no more than its student; name a larger or a tuned one")
-    run.note('teacher', name=name, kind=what, weights=weights)
-    return Teacher(name, what, weights, load_cross_encoder(path) if what == 'cross-encoder' else load_model(path))
+    if not name:
+        raise LabError("distil needs a teacher: set `teacher` to a cross-encoder, such as results/exp_08_rerank/final, or to a larger encoder, as a folder or a hub id")
+    found = named_model(run, name)
+    if found.kind == 'transformer': raise LabError(f"teacher {name} is a bare transformer, which was never trained to compare texts; name a cross-encoder or an encoder")
+    if found.path == run.base: raise LabError(f"teacher {name} is the base model itself, and knows no more than its student; name a larger or a tuned one")
+    run.note('teacher', name=name, kind=found.kind, weights=found.weights)
+    return Teacher(name, found.kind, found.weights, found.load())
 
 # %% ../../nbs/inventory/09_distil.ipynb #8b0a32e1
 def graded(
@@ -52,11 +51,13 @@ def graded(
 )->list:             # For each row the scores of its passages, in the order of the columns
     "What a teacher says of each row's passages"
     queries, columns = rows['query'], [rows[o] for o in rows.column_names if o != 'query']
-    def tell(done, n): run.progress('asking the teacher', done, n)
-    if teacher.kind == 'cross-encoder': scores = pair_scores(teacher.model, [(q, p) for q,*ps in zip(queries, *columns) for p in ps], tell)
+    def progress(done, n): run.progress('asking the teacher', done, n)
+    if teacher.kind == 'cross-encoder':
+        pairs = [(q, p) for q,*passages in zip(queries, *columns) for p in passages]
+        scores = pair_scores(teacher.model, pairs, progress)
     else:
         q = unit(encoded(teacher.model, queries, 'query'))
-        p = unit(encoded(teacher.model, [t for ps in zip(*columns) for t in ps], 'document', progress=tell))
+        p = unit(encoded(teacher.model, [t for passages in zip(*columns) for t in passages], 'document', progress=progress))
         scores = scale * (q.repeat(len(columns), 0) * p).sum(1)
     return scores.reshape(-1, len(columns)).tolist()
 
@@ -89,6 +90,11 @@ def loss_options(
     return dict(similarity_fct=TimesCosine()) | (dict(temperature=temperature) if loss == 'distil-kl' else {})
 
 # %% ../../nbs/inventory/09_distil.ipynb #95a04889
+def _layers(model, n):
+    "Where a model keeps its `n` layers: (module, name); None where it has no such list"
+    lists = ((module, name) for module in model.modules() for name,o in module.named_children() if isinstance(o, torch.nn.ModuleList) and len(o) == n)
+    return next(lists, None)
+
 def student(
     run:Run,           # Brings the base model
     max_length:int,    # Tokens of a text that are read
@@ -98,12 +104,12 @@ def student(
     "The base model, or the first layers of it"
     model = base_model(run, max_length, prompted)
     if not layers: return model
-    config = getattr(model.transformers_model, 'config', None)
+    config, name = getattr(model.transformers_model, 'config', None), run.params.get('model', run.base)
     has = getattr(config, 'num_hidden_layers', 0)
-    stack = next(((o, k) for o in model.modules() for k,v in o.named_children() if isinstance(v, torch.nn.ModuleList) and len(v) == has), None) if has else None
-    if not stack: raise LabError(f"{shown(run.base)} has no stack of layers to cut; set layers to 0")
-    if not 0 < layers < has: raise LabError(f"layers is {layers}, and {shown(run.base)} has {has}: keep from 1 to {has - 1}, or 0 for all")
-    setattr(*stack, getattr(*stack)[:layers])
+    place = _layers(model, has) if has else None
+    if not place: raise LabError(f"{name} has no stack of layers to cut; set layers to 0")
+    if not 0 < layers < has: raise LabError(f"layers is {layers}, and {name} has {has}: keep from 1 to {has - 1}, or 0 for all")
+    setattr(*place, getattr(*place)[:layers])
     config.num_hidden_layers = layers
     return model
 
@@ -117,6 +123,9 @@ def teacher_hits(
 )->dict:             # {'teacher': as `search`}, for `evaluate`
     "What the teacher makes of gold"
     task = splits.task('gold')
-    def tell(done, n): run.progress('the teacher on gold', done, n)
-    def found(): return rerank(teacher.model, task, search(base_model(run, length, any(splits.prompts)), task), top, tell) if teacher.kind == 'cross-encoder' else search(teacher.model, task)
+    def progress(done, n): run.progress('the teacher on gold', done, n)
+    def found():
+        if teacher.kind != 'cross-encoder': return search(teacher.model, task)
+        hits = search(base_model(run, length, any(splits.prompts)), task)
+        return rerank(teacher.model, task, hits, top, progress)
     return dict(teacher=run.kept('gold_teacher', found, of=[teacher.weights, task.queries, task.corpus, top]))

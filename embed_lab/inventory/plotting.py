@@ -9,7 +9,7 @@ __all__ = ['colours', 'tints', 'styled', 'stamped', 'keep', 'curve', 'loss_figur
 from textwrap import wrap
 import plotly.graph_objects as go
 from ..runs.record import Run
-from ..evaluation.scores import Scores, shown_as, written
+from ..evaluation.scores import Scores
 from plotly.subplots import make_subplots
 
 # %% ../../nbs/inventory/04_plotting.ipynb #c64d1513
@@ -23,9 +23,10 @@ def styled(
     subtitle:str='' # What it says
 )->go.Figure:       # The same figure
     "The look all charts share"
-    return fig.update_layout(template='plotly_white', title=dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1, yanchor='top',
-        pad_t=18), height=height, margin=dict(l=60, r=20, t=110 if subtitle else 75, b=50), legend=dict(orientation='h', x=1, xanchor='right', y=1.02,
-        yanchor='bottom'), font=dict(family='system-ui, sans-serif'))
+    heading = dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1, yanchor='top', pad_t=18)
+    legend = dict(orientation='h', x=1, xanchor='right', y=1.02, yanchor='bottom')
+    margin = dict(l=60, r=20, t=110 if subtitle else 75, b=50)
+    return fig.update_layout(template='plotly_white', title=heading, height=height, margin=margin, legend=legend, font=dict(family='system-ui, sans-serif'))
 
 # %% ../../nbs/inventory/04_plotting.ipynb #f66509a7
 def stamped(
@@ -83,16 +84,18 @@ def lr_figure(
     return styled(fig, 'Learning rate')
 
 # %% ../../nbs/inventory/04_plotting.ipynb #3b680113
+def _dots(name, row, i, n): # One system's means and intervals; `i` of `n` systems side by side
+    up, down = [o.high - o.mean for o in row.values()], [o.mean - o.low for o in row.values()]
+    marker = dict(size=10, color=tints[i % len(tints)], symbol='line-ew-open' if name == 'ceiling' else 'circle')
+    return go.Scatter(x=[j + .16*(i - (n-1)/2) for j in range(len(row))], y=[o.mean for o in row.values()], name=name, mode='markers', marker=marker,
+        error_y=dict(type='data', array=up, arrayminus=down, thickness=2), text=[str(o) for o in row.values()], hovertemplate='%{text}<extra>' + name + '</extra>')
+
 def gold_figure(
     scores:Scores  # As `evaluate` gives them
 )->go.Figure:      # A dot and an interval for each system and measure
     "Every system on gold, with intervals over queries"
-    fig, table = go.Figure(), {written.get(s, s): {k: o[m] for m,k in shown_as.items() if m in o} for s,o in scores.means.items()}
-    for i,(name,row) in enumerate(table.items()):
-        up, down = [o.high - o.mean for o in row.values()], [o.mean - o.low for o in row.values()]
-        fig.add_trace(go.Scatter(x=[j + .16*(i - (len(table)-1)/2) for j in range(len(row))], y=[o.mean for o in row.values()], name=name, mode='markers',
-            marker=dict(size=10, color=tints[i % len(tints)], symbol='line-ew-open' if name == written['oracle'] else 'circle'), error_y=dict(type='data', array=up, arrayminus=down, thickness=2), text=[str(o) for o in row.values()],
-            hovertemplate='%{text}<extra>' + name + '</extra>'))
+    table = scores.table()
+    fig = go.Figure([_dots(name, row, i, len(table)) for i,(name,row) in enumerate(table.items())])
     measures = list(next(iter(table.values())))
     fig.update_xaxes(tickvals=list(range(len(measures))), ticktext=measures).update_yaxes(title='mean over queries', range=[0, 1.02])
     return styled(fig, 'Gold', 460, scores.verdict())

@@ -10,9 +10,9 @@ __all__ = ['preprocess', 'dropped', 'drop_duplicates', 'drop_leaks', 'drop_confl
 from dataclasses import replace
 from typing import Protocol
 import numpy as np
+from ..data.removals import conflicting_rows, leaking_rows, repeated_rows
 from .datasets import Splits, compared, map_texts
 from ..lab import LabError, open_lab
-from ..data.leaks import Nearness, at_odds, leak_rules, repeats, table_of, together, touched
 
 # %% ../../nbs/inventory/01_preprocess.ipynb #3c45731b
 def preprocess(
@@ -31,11 +31,11 @@ def dropped(
 )->Splits:         # With a note; raises `LabError` when nothing relevant is left
     "Splits without some rows, and why"
     ds = getattr(splits, split)
-    rest, said = np.ones(len(ds), bool), []
+    rest, counts = np.ones(len(ds), bool), []
     for reason,mask in why.items():
-        if n := int((rest & mask).sum()): said.append(f'{n:,} {reason}')
+        if n := int((rest & mask).sum()): counts.append(f'{n:,} {reason}')
         rest = rest & ~mask
-    note = f'{step}: {len(ds) - rest.sum():,} of {len(ds):,} {split} rows dropped' + (f": {', '.join(said)}" if said else '')
+    note = f'{step}: {len(ds) - rest.sum():,} of {len(ds):,} {split} rows dropped' + (f": {', '.join(counts)}" if counts else '')
     ds = ds.select(np.flatnonzero(rest))
     if not any(ds['label']): raise LabError(f'{note}; no relevant row is left, so split the data again (`emb split`) rather than drop')
     return replace(splits, **{split: ds}, notes=(*splits.notes, note))
@@ -45,8 +45,7 @@ def drop_duplicates(
     splits:Splits  # Of which train is thinned
 )->Splits:
     "Keep the first of train rows with one query, passage and label"
-    again = repeats(table_of(dict(train=compared(splits)['train'])).part('train'))
-    return dropped(splits, 'train', 'drop_duplicates', {'stood there already': again[:len(splits.train)]})
+    return dropped(splits, 'train', 'drop_duplicates', {'are already there': repeated_rows(compared(splits)['train'])})
 
 # %% ../../nbs/inventory/01_preprocess.ipynb #cadc34f5
 def drop_leaks(
@@ -55,26 +54,31 @@ def drop_leaks(
 )->Splits:                # Raises `LabError` when nothing relevant is left in one
     "Drop dev rows that give gold away, then train rows that give dev or gold away"
     corpus = corpus or open_lab().corpus
-    names = [o.name for o in leak_rules if getattr(o, corpus) not in (None, 1)]
     for split,judged in dict(dev=['gold'], train=['dev', 'gold']).items():
-        table = table_of({k: v for k,v in compared(splits).items() if k in (split, *judged)})
-        found = touched(table.part(split), together([table.part(o) for o in judged]), Nearness(table))
-        splits = dropped(splits, split, 'drop_leaks', {f'by {o}': found[o][:len(getattr(splits, split))] for o in names})
+        rows = {k: v for k,v in compared(splits).items() if k in (split, *judged)}
+        found = leaking_rows(rows, split, corpus)
+        splits = dropped(splits, split, 'drop_leaks', {f'by {rule}': mask for rule,mask in found.items()})
     return splits
 
 # %% ../../nbs/inventory/01_preprocess.ipynb #84d34ba9
+def _kept_negatives(train, bad):
+    "Each row's `negatives` without those that `bad` marks, in their order"
+    gone = iter(bad)
+    return [texts and [t for t in texts if not next(gone)] for texts in train['negatives']]
+
 def drop_conflicts(
     splits:Splits  # Of which train is thinned
 )->Splits:
     "Drop from train what is called wrong and answers the same query elsewhere"
-    table, n = table_of(dict(train=compared(splits)['train'])), len(splits.train)
-    clash, false, _ = at_odds(table.part('train'), Nearness(table))
-    if (bad := clash | false)[n:].any():
-        gone = iter(bad[n:])
-        listed = [o and [t for t in o if not next(gone)] for o in splits.train['negatives']]
-        train = splits.train.remove_columns('negatives').add_column('negatives', listed, feature=splits.train.features['negatives'])
-        splits = replace(splits, train=train, notes=(*splits.notes, f'drop_conflicts: {bad[n:].sum():,} of {len(bad) - n:,} train negatives dropped: they answer their query elsewhere'))
-    return dropped(splits, 'train', 'drop_conflicts', {'by contradiction': clash[:n], 'as false negative': false[:n]})
+    n, train = len(splits.train), splits.train
+    contradictions, false_negatives = conflicting_rows(compared(splits)['train'])
+    bad = (contradictions | false_negatives)[n:]
+    if bad.any():
+        feature = train.features['negatives']
+        train = train.remove_columns('negatives').add_column('negatives', _kept_negatives(train, bad), feature=feature)
+        note = f'drop_conflicts: {bad.sum():,} of {len(bad):,} train negatives dropped: they answer their query elsewhere'
+        splits = replace(splits, train=train, notes=(*splits.notes, note))
+    return dropped(splits, 'train', 'drop_conflicts', {'by contradiction': contradictions[:n], 'as false negative': false_negatives[:n]})
 
 # %% ../../nbs/inventory/01_preprocess.ipynb #4d4723b8
 def balance_labels(
@@ -84,10 +88,12 @@ def balance_labels(
     "As many train rows with label 0 as with label 1"
     labels = np.array(splits.train['label'])
     zero, one = (np.flatnonzero(labels == o) for o in (0, 1))
-    if not (len(zero) and len(one)): raise LabError(f'balance_labels needs labels 0 and 1, but all {len(labels):,} train rows have label {labels[0]}: leave the step out')
+    if not (len(zero) and len(one)):
+        raise LabError(f'balance_labels needs labels 0 and 1, but all {len(labels):,} train rows have label {labels[0]}: leave the step out')
     more, less = (one, zero) if len(one) > len(zero) else (zero, one)
     surplus = np.random.default_rng(seed).choice(more, len(more) - len(less), replace=False)
-    return dropped(splits, 'train', 'balance_labels', {f'surplus with label {labels[more[0]]}': np.isin(np.arange(len(labels)), surplus)})
+    goes = np.isin(np.arange(len(labels)), surplus)
+    return dropped(splits, 'train', 'balance_labels', {f'surplus with label {labels[more[0]]}': goes})
 
 # %% ../../nbs/inventory/01_preprocess.ipynb #2e981a5a
 def add_prompts(

@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from ..training.contract import Contract, check, contract, refuse
 from ..training.examples import judged, positives
-from ..lab import LabError, plain, shown
+from ..lab import LabError, plain, shown, variables
 from ..notebooks import read_parameters
 from .recipes import Recipe, kinds, recipes
 from ..data.reading import read_rows
@@ -45,7 +45,7 @@ def cores()->int: # Those this process may use
 def gpu()->bool|None: # None where nothing tells
     "Is there a GPU? Looked up without torch"
     import platform
-    if os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1') or os.environ.get('EMB_HARDWARE', '').startswith('cpu'): return False
+    if os.environ.get('CUDA_VISIBLE_DEVICES', '0') in ('', '-1') or variables().hardware.startswith('cpu'): return False
     if platform.system() == 'Darwin': return platform.machine() == 'arm64'
     if platform.system() != 'Linux': return None
     return any(Path('/dev').glob('nvidia[0-9]*')) or Path('/dev/kfd').exists()

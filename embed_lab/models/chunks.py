@@ -9,7 +9,7 @@ __all__ = ['cuts', 'float_attention', 'attending', 'in_chunks', 'tokens_kept']
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ..lab import need
-from .base import wishes
+from .base import overrides
 
 # %% ../../nbs/models/02_chunks.ipynb #5b815aff
 def cuts(
@@ -90,7 +90,7 @@ def in_chunks(
     tokens:int|None=None         # A chunk, at most, if it is more than one text; 0: batches stay whole; None: what the run asks for, and 512 otherwise
 )->Iterator:
     "Within this, a model's transformer reads each batch in chunks of about equal length"
-    tokens = next(o for o in (tokens, wishes.get('chunk'), 512) if o is not None)
+    tokens = next(o for o in (tokens, overrides.chunk, 512) if o is not None)
     if getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]): return (yield)
     if not tokens:
         with attending(model, float_attention): return (yield)

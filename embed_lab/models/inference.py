@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from .chunks import attending, float_attention, in_chunks
 from ..lab import need
-from .base import arithmetic, hardware, wishes
+from .base import arithmetic, hardware, overrides
 
 # %% ../../nbs/models/03_inference.ipynb #22f04c9b
 def convolves(
@@ -87,5 +87,5 @@ def prepared(
     model:object # A `SentenceTransformer` or a `CrossEncoder`; anything else is left alone
 )->Iterator:
     "Within this, and without gradients, a model that stays as it is computes in the precision of `hardware`, and on a CPU as fast as it can"
-    tokens = 2048 if wishes.get('chunk') is None else wishes['chunk']
+    tokens = 2048 if overrides.chunk is None else overrides.chunk
     with in_chunks(model, tokens), arithmetic(model), _ready(model): yield

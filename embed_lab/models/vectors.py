@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['aside', 'shard', 'room', 'encode', 'unit', 'dealt', 'several', 'traits', 'tokenizer_text', 'tensor_hash', 'described',
            'steady', 'content', 'fingerprint', 'text_key', 'write_shard', 'read_shard', 'drop', 'kept', 'prune',
-           'remembered', 'pieces', 'unkept', 'encoded']
+           'remembered', 'pieces', 'unkept', 'encoded', 'kept_matrix']
 
 # %% ../../nbs/models/04_vectors.ipynb #a64c3252
 import os
@@ -15,6 +15,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from copy import deepcopy
+from dataclasses import asdict
 from functools import partial
 from hashlib import sha256
 from multiprocessing import get_context
@@ -23,8 +24,8 @@ from time import time
 import numpy as np
 from .inference import convolves, prepared
 from ..lab import LabError, need, shown
-from .base import arithmetic, ask, hardware, wishes
-from ..data.files import write_atomic
+from .base import arithmetic, hardware, overrides, set_overrides
+from ..data.rows import write_atomic
 
 # %% ../../nbs/models/04_vectors.ipynb #6abb7aba
 def encode(
@@ -64,7 +65,7 @@ def _joined(shares, made):
 _here = [] # The model of a process that `several` started
 
 def _settle(model, device, told):
-    ask(told)
+    set_overrides(told)
     _here[:] = [model.to(device)]
 
 def _part(texts, kind, batch_size): return encode(_here[0], texts, kind, batch_size)
@@ -79,7 +80,7 @@ def several(
     torch = need('torch')
     if devices is None: devices = [f'cuda:{i}' for i in range(torch.cuda.device_count())] if getattr(getattr(model, 'device', None), 'type', '') == 'cuda' else []
     if len(devices) < 2: return (yield partial(encode, model))
-    given, told = deepcopy(model).cpu(), wishes | dict(threads=max(1, torch.get_num_threads() // len(devices)))
+    given, told = deepcopy(model).cpu(), asdict(overrides) | dict(threads=max(1, torch.get_num_threads() // len(devices)))
     pools = [ProcessPoolExecutor(1, get_context('spawn'), _settle, (given, o, told)) for o in devices]
     def make(texts, kind, batch_size):
         shares = dealt(texts, len(pools))
@@ -322,3 +323,19 @@ def encoded(
         if progress: progress(done, len(place))
     if vecs is None: return np.empty((0, model.get_embedding_dimension()), np.float32)
     return vecs if len(place) == len(texts) else vecs[[place[t] for t in texts]]
+
+# %% ../../nbs/models/04_vectors.ipynb #d00r0002
+def kept_matrix(
+    model:'SentenceTransformer', # What the rows are made with
+    kind:str,                    # What they are; another kind is kept apart
+    n:int,                       # Rows
+    make:Callable,               # From some row numbers to their rows, (numbers, dimension)
+    cache:str|Path|None=None     # A folder, if the rows are to be kept
+)->np.ndarray:                   # (n, dimension), float32
+    "A matrix made in parts, of which those made before are read"
+    key, names = fingerprint(model, kind) if cache else '', [text_key(str(i)) for i in range(n)]
+    made = None
+    for places,rows in remembered(key, names, make, cache):
+        if made is None: made = np.empty((n, rows.shape[1]), np.float32)
+        made[places] = rows
+    return made

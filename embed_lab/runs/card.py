@@ -8,8 +8,9 @@ __all__ = ['holds', 'marks', 'judged', 'section', 'placed', 'write_card']
 # %% ../../nbs/runs/03_card.ipynb #a3f05700
 from pathlib import Path
 import msgspec
-from ..data.files import write_atomic
-from ..evaluation.scores import written
+from ..data.rows import write_atomic
+from .results import RunFiles
+from ..data.metrics import written
 
 # %% ../../nbs/runs/03_card.ipynb #b420c710
 def _code(value): return f"`{str(value)}`" if '`' not in str(value) else f"`` {value} ``"
@@ -113,7 +114,7 @@ def write_card(
     run:dict   # Its manifest
 ):
     "Write what is known of a model into its card; nothing is done for a run without a card or without scores"
-    card, scores, guard = path/'final'/'README.md', path/'eval'/'gold_metrics.json', path/'eval'/'guard_metrics.json'
+    card, scores, guard = (path/o for o in (RunFiles.card, RunFiles.gold_metrics, RunFiles.guard_metrics))
     if not (card.exists() and scores.exists()): return
     read = [msgspec.json.decode(o.read_bytes()) for o in (scores, guard) if o.exists()]
     write_atomic(card, placed(card.read_text(encoding='utf-8'), section(run, *read)).encode())

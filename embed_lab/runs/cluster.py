@@ -11,16 +11,16 @@ import io, json, os, shutil, signal, socket, subprocess, sys, tarfile, tempfile,
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
-from ..lab import Lab, LabError, need, plain, shown
+from ..lab import Lab, LabError, Variables, need, plain, shown, variables
 from .looks import log_look
 from .manifest import environment, git_facts
-from .results import hold, now, read_run, set_aside
-from ..data.files import write_atomic, write_json
+from .results import RunFiles, hold, now, read_run, set_aside
+from ..data.rows import write_atomic, write_json
 from .sweep import Point
 from ..data.task import present
 
@@ -86,9 +86,9 @@ def fresh(
     sent:dict   # Name → what it was like when it was handed over; brought up to date
 )->Iterator:    # (name, content); content is None for what is gone
     "What is new in a run's folder"
-    def whole(o): return o.parts[0] != 'checkpoints' or len(o.parts) < 3 or (path/o.parts[0]/o.parts[1]/'sealed.json').exists()
+    def whole(o): return o.parts[0] != RunFiles.checkpoints or len(o.parts) < 3 or (path/o.parts[0]/o.parts[1]/RunFiles.seal).exists()
     files = [r for o in sorted(path.rglob('*')) if o.is_file() and whole(r := o.relative_to(path)) and not o.name.startswith('.')]
-    for o in sorted(files, key=lambda o: (o.name in ('sealed.json', 'run.json'), o)): # what says that others are whole comes after them
+    for o in sorted(files, key=lambda o: (o.name in (RunFiles.seal, RunFiles.manifest), o)): # what says that others are whole comes after them
         with suppress(FileNotFoundError):
             at = (path/o).stat()
             if sent.get(str(o)) != (like := (at.st_mtime_ns, at.st_size)): yield str(o), (path/o).read_bytes()
@@ -117,8 +117,10 @@ def left(
 
 # %% ../../nbs/runs/10_cluster.ipynb #dcd74229
 def _begun(home, experiment, given, told, said): # A run's process
-    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', json.dumps([str(home), experiment, given])], cwd=home,
-        env=os.environ | told | dict(EMB_ELSEWHERE='1'), stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
+    words = json.dumps([str(home), experiment, given])
+    env = os.environ | told | Variables(elsewhere='1').environ()
+    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', words], cwd=home, env=env,
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said, start_new_session=True)
 
 @contextmanager
 def _ending(process, seconds=30): # Within this it may go on, and after it no more
@@ -226,7 +228,8 @@ class Fleet:
         data = packed(lab.path, parts(lab, [o.plan for o in some]))
         self.key, self.data, self.toolkit = f'{ray.get_runtime_context().get_job_id()}_{sha256(data).hexdigest()[:12]}', ray.put(data), environment()['toolkit']
         self.git, self.diff = git_facts(lab)
-        self.told = dict(OMP_NUM_THREADS=str(max(1, wanted.cpus))) | ({} if wanted.gpus else dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or _cpu()))
+        self.told = dict(OMP_NUM_THREADS=str(max(1, wanted.cpus)))
+        if not wanted.gpus: self.told |= Variables(hardware=variables().hardware or _cpu()).environ()
 
 # %% ../../nbs/runs/10_cluster.ipynb #e9395372
 def _at_home(content, path): # An executed notebook, as if it had been executed here
@@ -238,8 +241,9 @@ def _at_home(content, path): # An executed notebook, as if it had been executed 
 @patch
 def _as_ours(self:Fleet, path, name, content): # What arrived, as it would be had the run been made here
     if name == f'{path.name.split(",")[0]}.ipynb': return _at_home(content, path)
-    if name != 'run.json' or not self.git: return content
-    if self.diff and not (path/'dirty.patch.gz').exists(): write_atomic(path/'dirty.patch.gz', need('gzip').compress(self.diff, mtime=0))
+    if name != RunFiles.manifest or not self.git: return content
+    patch = path/RunFiles.patch
+    if self.diff and not patch.exists(): write_atomic(patch, need('gzip').compress(self.diff, mtime=0))
     return json.dumps(json.loads(content) | dict(git=self.git), indent=2, ensure_ascii=False).encode()
 
 @patch
@@ -252,13 +256,13 @@ def _write(self:Fleet, path, name, content):
 @patch
 def _ready(self:Fleet, path, inputs): # What a run cannot go on from is set aside
     old = read_run(path, held=True)
-    if not (old and old['status'] != 'completed' and old['inputs'] == inputs and any(path.glob('checkpoints/*/sealed.json'))): set_aside(self.lab, path)
+    if not (old and old['status'] != 'completed' and old['inputs'] == inputs and any(path.glob(f'{RunFiles.checkpoints}/*/{RunFiles.seal}'))): set_aside(self.lab, path)
     path.mkdir(parents=True, exist_ok=True)
 
 @patch
 def _once(self:Fleet, point):
     ray, path = need('ray', 'ray'), point.plan.path
-    begun = packed(self.lab.results, [o for o in sorted(path.rglob('*')) if o.is_file()]) if (path/'run.json').exists() else None
+    begun = packed(self.lab.results, [o for o in sorted(path.rglob('*')) if o.is_file()]) if (path/RunFiles.manifest).exists() else None
     task = ray.remote(num_cpus=self.wanted.cpus, num_gpus=self.wanted.gpus, max_retries=0)(work)
     self.live[path] = gen = task.remote(self.key, [self.data], point.plan.notebook.stem, point.plan.given, path.name, begun, self.toolkit, self.told)
     try:
@@ -276,7 +280,7 @@ tries = 4 # How often a run is handed out before its workers are given up on
 @patch
 def _ended(self:Fleet, path, status, error, code):
     run = read_run(path, held=True)
-    if run and run['status'] in ('running', 'killed'): write_json(path/'run.json', run | dict(status=status, error=error, end=now()))
+    if run and run['status'] in ('running', 'killed'): write_json(path/RunFiles.manifest, run | dict(status=status, error=error, end=now()))
     return code, error
 
 @patch
@@ -321,10 +325,11 @@ def _shares(texts, size): # Where the texts of each share are, the longest first
 _models = {} # Of a worker: what it was last sent
 
 def _part(ref, texts, kind, batch_size, told):
-    from embed_lab.models.base import ask
+    from embed_lab.models.base import set_overrides
     from embed_lab.models.vectors import encode
     if ref[0] not in _models:
-        _models.clear(), ask(told)
+        _models.clear()
+        set_overrides(told)
         model = need('ray', 'ray').get(ref[0])
         _models[ref[0]] = model.to('cuda') if need('torch').cuda.is_available() else model
     return encode(_models[ref[0]], texts, kind, batch_size)
@@ -338,10 +343,10 @@ def over(
     size:int=1024                # Texts that one is given at a time
 )->Iterator[Callable]:           # As `several` gives it, for `encode_file`; raises `LabError` where there is no cluster
     "What encodes on a cluster"
-    from embed_lab.models.base import wishes
+    from embed_lab.models.base import overrides
     reach(address), capacity(wanted)
     ray = need('ray', 'ray')
-    ref, told = ray.put(deepcopy(model).cpu()), wishes | dict(threads=max(1, wanted.cpus))
+    ref, told = ray.put(deepcopy(model).cpu()), asdict(overrides) | dict(threads=max(1, wanted.cpus))
     one = ray.remote(num_cpus=wanted.cpus, num_gpus=wanted.gpus, max_retries=tries)(_part)
     def make(texts, kind, batch_size):
         jobs = [(at, one.remote([ref], [texts[i] for i in at], kind, batch_size, told)) for at in _shares(texts, size)]

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from ..lab import LabError
-from .warm import forked, possible
+from .warm import forked, imports_at, possible
 
 # %% ../../nbs/runs/06_engine.ipynb #8945197e
 class SocketManager(AsyncKernelManager):
@@ -44,7 +44,8 @@ class WarmProvisioner(LocalProvisioner):
         return self.connection_info
 
     def _forked(self, argv, kw):
-        with open(os.devnull) as nothing: return forked('kernel', argv, dict(kw.get('env') or os.environ), str(kw.get('cwd') or os.getcwd()), [nothing.fileno(), 1, 2])
+        env, cwd = dict(kw.get('env') or os.environ), str(kw.get('cwd') or os.getcwd())
+        with open(os.devnull) as nothing: return forked('kernel', argv, env, cwd, [nothing.fileno(), 1, 2], imports_at(cwd))
 
 # %% ../../nbs/runs/06_engine.ipynb #f8fca511
 class WarmManager(SocketManager):

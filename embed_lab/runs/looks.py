@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import msgspec
 from ..lab import Lab
-from .results import now
+from .results import RunFiles, now
 
 # %% ../../nbs/runs/02_looks.ipynb #68a3f1b8
 gold_files = 'gold.jsonl', 'corpus.jsonl', 'qrels.tsv'
@@ -38,7 +38,7 @@ def log_look(
     inputs:dict # Of its manifest
 ):
     "Write down that gold was looked at"
-    if path.parent != lab.results or not (path/'eval'/'gold_metrics.json').exists(): return
+    if path.parent != lab.results or not (path/RunFiles.gold_metrics).exists(): return
     line = msgspec.json.encode(dict(time=now(), gold=gold_hash(inputs), run=path.name, recipe=recipe_hash(inputs))) + b'\n'
     fd = os.open(lab.results/'gold_log.jsonl', os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try: os.write(fd, line)

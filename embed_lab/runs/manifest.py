@@ -265,6 +265,7 @@ class Begun(msgspec.Struct, omit_defaults=True):
     git: said(Git | None, 'None in a lab without git')
     exported: said(list[str], 'Inventory notebooks that were stale and exported first')
     lineage: said(str | None, 'The experiment or recipe this one was made from') = None
+    lab: said(str | None, 'Version of the toolkit that the lab was made with') = None
 
 # %% ../../nbs/runs/00_manifest.ipynb #e810ca4b
 class Manifest(Begun, omit_defaults=True):

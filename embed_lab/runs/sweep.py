@@ -15,10 +15,10 @@ from itertools import product
 from pathlib import Path
 from statistics import fmean
 from .execute import Plan, execute, plan
-from ..lab import Lab, LabError, plain, read_lab, shown
-from .results import read_run
-from ..data.files import hashed_once, opened
-from .warm import Forked, forked, possible, warmed
+from ..lab import Lab, LabError, Variables, plain, read_lab, shown, variables
+from .results import RunFiles, read_run
+from ..data.rows import hashed_once, opened
+from .warm import Forked, forked, imports_of, possible, warmed
 
 # %% ../../nbs/runs/08_sweep.ipynb #25fddd44
 _value = r'''(?>\[[^\[\]]*\]|"[^"]*"|'[^']*'|[^,\[\]])++'''
@@ -101,6 +101,9 @@ class Point:
     def good(self)->bool: return self.status in ('completed', 'up to date')
 
 # %% ../../nbs/runs/08_sweep.ipynb #a674859b
+def _modules(lab): # What the processes of a sweep import, and their kernels
+    return ['embed_lab.runs.sweep', *imports_of(lab)]
+
 @hashed_once()
 def planned(
     lab:Lab,    # The lab
@@ -114,7 +117,7 @@ def planned(
         try: p = plan(lab, name, o)
         except LabError as e: raise LabError(f"{e} (in the point {plain(', '.join(f'{k}={v}' for k,v in o.items()))})" if o else str(e)) from None
         old = res.setdefault(p.path, Point(p, 'up to date' if p.done else 'waiting'))
-        if jobs > 0 and not p.done and possible(): warmed(os.environ | threads(min(jobs, len(some))))
+        if jobs > 0 and not p.done and possible(): warmed(os.environ | threads(min(jobs, len(some))), _modules(lab))
         if old.plan.given != p.given: raise LabError(f"two points would both write to {shown(p.path)}, {plain(old.plan.given)} and {plain(p.given)}; run one of them with `emb run`, and rename its folder")
     return list(res.values())
 
@@ -127,10 +130,11 @@ def child():
         os.kill(os.getpid(), signal.SIGINT)
     threading.Thread(target=follow, daemon=True).start()
     signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background jobs ignore it
-    warm = bool(os.environ.get('EMB_WARM'))
+    told = variables()
     try:
         p = plan(read_lab(Path(lab)), name, given)
-        run = execute(p, anew='EMB_ELSEWHERE' in os.environ and bool(read_run(p.path) and p.changed), warm=warm) # begun on a machine of another kind, it cannot go on
+        other = bool(told.elsewhere and read_run(p.path) and p.changed) # begun on a machine of another kind, it cannot be resumed
+        run = execute(p, anew=other, warm=bool(told.warm))
     except (LabError, OSError) as e: print(plain(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
     else: os._exit(dict(completed=0, interrupted=130).get(run['status'], 1))
@@ -144,17 +148,18 @@ def begun(
     "Start a point's process, with the imports done where that is possible"
     env, words = os.environ | told, json.dumps([str(point.plan.lab.path), point.plan.notebook.stem, point.plan.given])
     if possible():
-        try: return _forked(words, env)
+        try: return _forked(words, env, _modules(point.plan.lab))
         except LabError as e: print(f'emb: {e}; starting one', file=sys.stderr)
     return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import child; child()', words], env=env,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
-def _forked(words, env):
+def _forked(words, env, modules):
     (its_input, ours), (its_errors, theirs) = os.pipe(), os.pipe()
     stdin, stderr = open(ours, 'w'), open(its_errors)
     try:
-        with open(os.devnull, 'w') as nothing: res = forked('point', [words], env, os.getcwd(), [its_input, nothing.fileno(), theirs])
-    finally: os.close(its_input), os.close(theirs)
+        with open(os.devnull, 'w') as nothing: res = forked('embed_lab.runs.sweep:child', [words], env, os.getcwd(), [its_input, nothing.fileno(), theirs], modules)
+    finally:
+        for o in (its_input, theirs): os.close(o)
     res.stdin, res.stderr = stdin, stderr
     return res
 
@@ -178,20 +183,22 @@ def threads(
     return dict(OMP_NUM_THREADS=str(max(1, cores // jobs))) if jobs > 1 else {}
 
 def share(
-    jobs:int # Points at a time
+    lab:Lab, # Whose points
+    jobs:int # How many at a time
 )->dict:     # Environment variables of each
     "What the points are told, so that they compute alike"
     from embed_lab.models.base import hardware
-    if possible(): warmed(os.environ | threads(jobs)) # imports while this process does too
+    if possible(): warmed(os.environ | threads(jobs), _modules(lab)) # imports while this process does too
     hw = hardware()
-    return dict(EMB_HARDWARE=os.environ.get('EMB_HARDWARE') or f'{hw.device} {hw.precision}') | threads(jobs)
+    return Variables(hardware=variables().hardware or f'{hw.device} {hw.precision}').environ() | threads(jobs)
 
 # %% ../../nbs/runs/08_sweep.ipynb #d60c7bb7
 class Here:
     "Where the points of a sweep run, if that is this machine"
     def __init__(self,
-        jobs:int # Points at a time
-    ): self.told = share(jobs)
+        lab:Lab, # Whose points
+        jobs:int # How many at a time
+    ): self.told = share(lab, jobs)
 
     def run(self,
         point:Point # One that is not done
@@ -225,7 +232,7 @@ def sweep(
     left, stop = [o for o in some if not o.good], threading.Event()
     def one(point):
         if not stop.is_set(): ended(point, *where.run(point))
-    if left: where = where or Here(min(jobs, len(some)))
+    if left: where = where or Here(some[0].plan.lab, min(jobs, len(some)))
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         waiting = [pool.submit(one, o) for o in left]
         try: _until_done(waiting, .4, lambda: show and show(some))
@@ -243,7 +250,7 @@ def dev_score(
     path:Path    # A run's folder
 )->float|None:   # None before there is a checkpoint, and for an experiment that trains nothing
     "nDCG@10 on dev of the checkpoint that is kept, or would be now"
-    file = path/'history.jsonl'
+    file = path/RunFiles.history
     found = [o['dev'] for o in map(json.loads, file.read_text().splitlines()) if 'dev' in o and o['step']] if file.exists() else []
     return max(found, default=None)
 

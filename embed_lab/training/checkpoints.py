@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 import msgspec
 from ..lab import LabError, shown
-from ..data.files import file_hash, write_json
+from ..runs.results import RunFiles
+from ..data.rows import file_hash, write_json
 from ..runs.record import Run
 
 # %% ../../nbs/training/05_checkpoints.ipynb #42cd86f7
@@ -19,11 +20,11 @@ def seal(
     key:dict     # What the training was called with, and on what it ran
 ):
     "Say that a checkpoint is complete, and what belongs to it"
-    files = {o.relative_to(folder).as_posix(): file_hash(o) for o in sorted(folder.rglob('*')) if o.is_file() and o.name != 'sealed.json'}
-    write_json(folder/'sealed.json', dict(key=key, files=files))
+    files = {o.relative_to(folder).as_posix(): file_hash(o) for o in sorted(folder.rglob('*')) if o.is_file() and o.name != RunFiles.seal}
+    write_json(folder/RunFiles.seal, dict(key=key, files=files))
 
 # %% ../../nbs/training/05_checkpoints.ipynb #0d8ca82e
-def _sealed(folder): return msgspec.json.decode((folder/'sealed.json').read_bytes())
+def _sealed(folder): return msgspec.json.decode((folder/RunFiles.seal).read_bytes())
 
 def flaw(
     folder:Path # A checkpoint

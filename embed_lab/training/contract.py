@@ -9,11 +9,13 @@ __all__ = ['contracts', 'kinds', 'labels', 'Contract', 'register', 'contract', '
 # %% ../../nbs/training/00_contract.ipynb #b3f0bbde
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import signature
 from numbers import Integral, Real
+from fastcore.basics import patch
 import numpy as np
-from ..lab import LabError, plain
+from ..lab import LabError, need, plain
 from ..notebooks import nearest
 
 # %% ../../nbs/training/00_contract.ipynb #8549d041
@@ -21,7 +23,7 @@ from ..notebooks import nearest
 class Contract:
     "What a loss reads"
     name:str                         # As recipes call it
-    library:str                      # Its class in `sentence_transformers.sentence_transformer.losses`
+    library:str|type                 # Its class: a name in `sentence_transformers.sentence_transformer.losses`, or a class of one's own
     summary:str                      # What it learns from
     texts:tuple=('query', 'passage') # Text columns, in the loss's order
     least:int=0                      # Further columns, `prefix` and a number, that it needs
@@ -33,7 +35,19 @@ class Contract:
     others:bool=False                # Whether a batch's other rows are its negatives
     prefix:str='negative_'           # Of further columns
     batch:int=1                      # Least rows a step
+    by_row:bool=False                # Whether it is a mean over rows, so that devices can share a batch without seeing one another's rows
     extra:str='raises: the loss takes another number of columns' # What the library makes of a column of text too many
+
+    @property
+    def class_name(self)->str: return self.library if isinstance(self.library, str) else self.library.__name__
+
+    @property
+    def loss_class(self)->type: # Raises `LabError` where nobody has registered the class itself
+        "The loss, a module that is made from a model and options"
+        if not isinstance(self.library, str): return self.library
+        losses = need('sentence_transformers.sentence_transformer.losses')
+        if hasattr(losses, self.library): return getattr(losses, self.library)
+        raise LabError(f"loss `{plain(self.name)}`: sentence-transformers has no class {plain(self.library)}; import the notebook that registers it")
 
     @property
     def teacher(self)->bool: return self.label in ('margins', 'scores', 'vector') # Whether labels are a model's word rather than a person's
@@ -44,9 +58,9 @@ _ranking = dict(most=None, sampler='no_duplicates', others=True, batch=2, **_wro
 _classes = dict(texts=('text',), label='class', sampler='group_by_label', batch=4, **_idle)
 _vectors = dict(texts=('text',), most=None, prefix='text_', label='vector', extra="silent: it is pulled to another text's vector")
 _table = (
-    Contract('contrastive', 'ContrastiveLoss', 'pairs of both labels', label='binary'),
+    Contract('contrastive', 'ContrastiveLoss', 'pairs of both labels', label='binary', by_row=True),
     Contract('online-contrastive', 'OnlineContrastiveLoss', 'pairs of both labels, the hard ones of a batch', label='binary', batch=2, **_idle),
-    Contract('cosine', 'CosineSimilarityLoss', 'pairs whose label is the cosine they should have', label='range', **_idle),
+    Contract('cosine', 'CosineSimilarityLoss', 'pairs whose label is the cosine they should have', label='range', by_row=True, **_idle),
     Contract('cosent', 'CoSENTLoss', 'pairs with scores, of which the order counts', label='order', batch=2, **_idle),
     Contract('angle', 'AnglELoss', 'the same, or relevant pairs with negatives', most=None, label='order', batch=2, **_wrong),
     Contract('in-batch', 'MultipleNegativesRankingLoss', 'relevant pairs', **_ranking),
@@ -56,13 +70,13 @@ _table = (
     Contract('gist', 'GISTEmbedLoss', 'relevant pairs, with a guide that spots false negatives', **_ranking | dict(most=1)),
     Contract('cached-gist', 'CachedGISTEmbedLoss', 'the same, in large batches', **_ranking),
     Contract('mega-batch-margin', 'MegaBatchMarginLoss', 'relevant pairs, against the hardest passage of a large batch', sampler='no_duplicates', others=True, batch=2),
-    Contract('triplet', 'TripletLoss', 'a query, its passage and a wrong one', least=1, most=1),
-    Contract('margin-mse', 'MarginMSELoss', "a teacher's margins", least=1, most=None, label='margins'),
-    Contract('distil-kl', 'DistillKLDivLoss', "a teacher's scores of several passages", least=1, most=None, label='scores'))
+    Contract('triplet', 'TripletLoss', 'a query, its passage and a wrong one', least=1, most=1, by_row=True),
+    Contract('margin-mse', 'MarginMSELoss', "a teacher's margins", least=1, most=None, label='margins', by_row=True),
+    Contract('distil-kl', 'DistillKLDivLoss', "a teacher's scores of several passages", least=1, most=None, label='scores', by_row=True))
 
 # %% ../../nbs/training/00_contract.ipynb #52aa2ed1
 _table += (
-    Contract('mse', 'MSELoss', "a teacher's vectors", **_vectors),
+    Contract('mse', 'MSELoss', "a teacher's vectors", **_vectors, by_row=True),
     Contract('embed-distil', 'EmbedDistillLoss', "a teacher's vectors, by their direction", **_vectors),
     Contract('softmax', 'SoftmaxLoss', 'pairs in classes', label='class'),
     Contract('batch-all-triplet', 'BatchAllTripletLoss', 'texts in classes', **_classes),
@@ -78,12 +92,17 @@ contracts = {o.name: o for o in _table}
 # %% ../../nbs/training/00_contract.ipynb #9f448372
 kinds = 'none', 'binary', 'range', 'order', 'class', 'margins', 'scores', 'vector' # Of labels
 
+def _named(contract): return replace(contract, library=contract.class_name)
+
 def register(
-    contract:Contract # Of a loss that is not in the table
+    contract:Contract # Of a loss that is not in the table, or of one that is there by the name of its class alone
 ):                    # Raises `LabError` when another one has its name
     "Add a loss to the table"
-    if contract.label not in kinds: raise LabError(f"{plain(contract.name)}: there is no kind of label `{plain(contract.label)}`; {nearest(str(contract.label), list(kinds))}")
-    if contracts.setdefault(contract.name, contract) != contract: raise LabError(f"there is a loss `{plain(contract.name)}` already, with another contract; choose another name")
+    name, known = plain(contract.name), contracts.get(contract.name)
+    if contract.label not in kinds:
+        raise LabError(f"{name}: there is no kind of label `{plain(contract.label)}`; {nearest(str(contract.label), list(kinds))}")
+    if known and _named(known) != _named(contract): raise LabError(f"there is already a loss `{name}`, with another contract; choose another name")
+    if known is None or isinstance(contract.library, type): contracts[contract.name] = contract
 
 def contract(
     loss:str  # A name
@@ -91,6 +110,19 @@ def contract(
     "One loss's contract"
     if loss not in contracts: raise LabError(f"there is no loss `{plain(loss)}`; {nearest(str(loss), list(contracts))}")
     return contracts[loss]
+
+# %% ../../nbs/training/00_contract.ipynb #8059362b
+@patch
+def build(self:Contract,
+    model,     # A `SentenceTransformer`
+    **options  # Of the loss, such as `scale`
+)->'torch.nn.Module': # Raises `LabError` for an option that the loss lacks, or where it does not fit the model
+    "Make the loss for a model"
+    takes = [o for o in signature(self.loss_class).parameters if o != 'model']
+    unknown = next((o for o in options if o not in takes), None)
+    if unknown: raise LabError(f"{self.name} loss has no option `{unknown}`; {nearest(unknown, takes)}")
+    try: return self.loss_class(model, **options)
+    except ValueError as e: raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
 
 # %% ../../nbs/training/00_contract.ipynb #b19e910a
 labels = 'label', 'labels', 'score', 'scores' # Columns that the library takes for labels; the first that is there
