@@ -129,9 +129,9 @@ def check(
     model:Annotated[Optional[str], typer.Option(help='Count tokens as this base model does: a folder or a hub id.')] = None,
     threshold:Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
-    from embed_lab.data import page as report
+    from embed_lab.data import page, report
     from embed_lab.data.check import check as look
-    from embed_lab.data.rows import write_atomic
+    from embed_lab.data.files import write_atomic
     if html: _need_plotly()
     folder = find(model) if model else None
     with bar('check', False) as show: res = look(path, threshold, folder, show)
@@ -505,7 +505,7 @@ def demo(path:Annotated[Path, typer.Argument(help='Folder of the lab; created if
     from embed_lab.labs.scaffold import init_lab
     made = init_lab(path)
     typer.echo(f"lab: {plain(path)} ({count(len(made.created), 'file')} created, {len(made.kept):,} kept)")
-    from embed_lab.data import check, page as report
+    from embed_lab.data import check
     typer.echo(f'data: {check.check(made.lab.data).verdict()}')
     ended = run_one(made.lab, 'exp_02_in_batch', {})
     if ended['status'] != 'completed': raise typer.Exit(1)

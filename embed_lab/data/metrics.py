@@ -24,10 +24,10 @@ def implementation()->dict: # {'implementation', 'version'}
     from importlib.metadata import version
     return dict(implementation='pytrec-eval-terrier', version=version('pytrec-eval-terrier'))
 
-# %% ../../nbs/data/08_metrics.ipynb #286a86ed
+# %% ../../nbs/data/13_metrics.ipynb #286a86ed
 written = {'bm25': 'BM25', 'base': 'base, untuned', 'fused': 'tuned with BM25', 'oracle': 'ceiling'} # System → as people read it
 
-# %% ../../nbs/data/08_metrics.ipynb #03dd34cb
+# %% ../../nbs/data/13_metrics.ipynb #03dd34cb
 def relevant(
     query:str,            # Its id, for messages
     grades:dict[str,int]  # Document id → grade
