@@ -11,7 +11,7 @@ def make_runs(home:Path, recipes:int, seeds:int, queries:int, guard:bool):
     from embed_lab.evaluation.comparable import mock_run
     from embed_lab.lab import read_lab
     from embed_lab.data.metrics import measures
-    from embed_lab.data.rows import write_rows
+    from embed_lab.data.files import write_rows
     rng = np.random.default_rng(0)
     (home/'settings.ini').write_text('[DEFAULT]\n')
     def row(i):

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 import nbformat, psutil
 from embed_lab.models.base import tiny_model
-from embed_lab.data.rows import write_rows
+from embed_lab.data.files import write_rows
 from embed_lab.data.sample import mine_sample
 
 bin, exp = Path(sys.executable).parent, 'exp_02_in_batch'

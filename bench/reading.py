@@ -4,7 +4,7 @@ from pathlib import Path
 
 readers = {
     'emb: read and validate': '''
-from embed_lab.data.rows import Scan, scan_blocks
+from embed_lab.data.reading import Scan, scan_blocks
 scan = Scan(path)
 n = sum(len(o.rows) for o in scan_blocks(scan))
 assert not scan.failed()''',

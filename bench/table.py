@@ -50,7 +50,7 @@ def ls(home):
 def small_lab(home)->Path:
     "A lab on a tiny model, with one run"
     from embed_lab.models.base import tiny_model
-    from embed_lab.data.rows import write_rows
+    from embed_lab.data.files import write_rows
     from embed_lab.data.sample import mine_sample
     rows, lab = mine_sample(), home/'small'
     for k,n in dict(train=600, dev=120, gold=120).items(): write_rows(home/'data'/f'{k}.jsonl', rows[k][:n])
@@ -65,7 +65,7 @@ def reading(home):
     draw, words, path = Random(1), [f'word{i}' for i in range(20_000)], home/'rows.jsonl'
     with path.open('w') as f:
         for i in range(200_000): f.write(json.dumps(dict(query=' '.join(draw.choices(words, k=8)), passage=' '.join(draw.choices(words, k=16)), label=i % 2)) + '\n')
-    ours = 'import sys, time\nfrom pathlib import Path\nfrom embed_lab.data.rows import Scan, scan_blocks\nt = time.perf_counter()\nfor o in scan_blocks(Scan(Path(sys.argv[1]))): pass\nprint(time.perf_counter() - t)'
+    ours = 'import sys, time\nfrom pathlib import Path\nfrom embed_lab.data.reading import Scan, scan_blocks\nt = time.perf_counter()\nfor o in scan_blocks(Scan(Path(sys.argv[1]))): pass\nprint(time.perf_counter() - t)'
     peer = 'import sys, time, msgspec\nfrom typing import Literal\nclass Row(msgspec.Struct): query: str; passage: str; label: Literal[0, 1]\ndecode = msgspec.json.Decoder(Row).decode\nt = time.perf_counter()\nfor line in open(sys.argv[1], "rb"): decode(line)\nprint(time.perf_counter() - t)'
     return 'msgspec, typed, a line at a time', 1/1.5, timed_inside(ours, peer, 5, path)
 

@@ -12,7 +12,7 @@ promised = {
     'data.folder': ('read_folder',),
     'data.metrics': ('Interval', 'bootstrap', 'difference', 'per_query'),
     'data.removals': ('conflicting_rows', 'leaking_rows', 'repeated_rows'),
-    'data.rows': ('write_atomic', 'write_json'),
+    'data.files': ('write_atomic', 'write_json'),
     'data.task': ('Task', 'retrieval_task'),
     'models.crossencoders': ('pair_scores', 'rerank'),
     'models.search': ('fuse', 'top_k'),
@@ -30,7 +30,7 @@ promised = {
 
 # %% ../nbs/03_door.ipynb #a82a08cd
 lessons = {
-    'data.rows': ('write_rows',),
+    'data.files': ('write_rows',),
     'models.base': ('load_model', 'set_overrides', 'tiny_model', 'tiny_transformer'),
     'models.crossencoders': ('load_cross_encoder',),
     'runs.record': ('rehearsal',),

@@ -13,7 +13,7 @@ def data(tmp_path_factory): return small_data(tmp_path_factory.mktemp('data'))
 def base(tmp_path_factory, data):
     "A base model made on the spot"
     from embed_lab.models.base import tiny_model
-    from embed_lab.data.rows import read_rows
+    from embed_lab.data.reading import read_rows
     path = tmp_path_factory.mktemp('base')
     tiny_model([t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]).save_pretrained(str(path))
     return path
@@ -21,7 +21,7 @@ def base(tmp_path_factory, data):
 @pytest.fixture(scope='session')
 def bert(tmp_path_factory, data):
     "A transformer made on the spot"
-    from embed_lab.data.rows import read_rows
+    from embed_lab.data.reading import read_rows
     from embed_lab.models.base import tiny_transformer
     path = tmp_path_factory.mktemp('bert')
     tiny_transformer([t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]).save_pretrained(str(path))

@@ -23,7 +23,7 @@ def emb(*args, cwd, ok=0, **env): return sh(bin/'emb', *args, cwd=cwd, ok=ok, **
 
 def small_data(folder:Path)->Path:
     "The head of the sample, enough to train a tiny model in a second"
-    from embed_lab.data.rows import write_rows
+    from embed_lab.data.files import write_rows
     from embed_lab.data.sample import mine_sample
     rows = mine_sample()
     for k,n in dict(train=600, dev=120, gold=120).items(): write_rows(folder/f'{k}.jsonl', rows[k][:n])

@@ -5,7 +5,7 @@ from embed_lab.training.audit import Audit, applied, decide, decided, in_batch, 
 from embed_lab.lab import LabError
 from embed_lab.runs.manifest import data_facts
 from embed_lab.training.mining import mine
-from embed_lab.data.rows import write_rows
+from embed_lab.data.files import write_rows
 from embed_lab.data.task import check_data, read_decisions
 
 rows = [dict(query='reset my router', passage='hold the button for ten seconds', label=1),

@@ -1,10 +1,13 @@
 "What the data doctor must never miss: arbitrary bytes, planted duplicates, and real data sets as their READMEs describe them"
-import gzip, random
+import gzip, random, subprocess, sys
 from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
 from embed_lab.data.check import check
-from embed_lab.data.rows import Doc, Row, Scan, line_flaws, read_rows, rules, scan_blocks, write_rows
+from embed_lab.data.rows import Doc, Row, line_flaws, rules
+from embed_lab.data.leaks import leak_rules
+from embed_lab.data.reading import longest, Scan, read_rows, scan_blocks
+from embed_lab.data.files import write_rows
 from embed_lab.lab import LabError
 from embed_lab.data.texts import Texts, jaccard, near, normalised
 
@@ -70,6 +73,55 @@ def test_flaws_are_counted_and_capped(home):
     assert not list(o for b in scan_blocks(scan) for o in b.rows)
     [seen] = scan.flaws.values()
     assert seen.count == 9000 and [i for i,_ in seen.first] == [1, 2, 3, 4, 5]
+
+def scanned(path, text):
+    path.write_bytes(text)
+    scan = Scan(path)
+    return [r.query for o in scan_blocks(scan) for r in o.rows], {k: (v.count, v.first[0]) for k,v in scan.flaws.items()}
+
+sound = b'{"query":"a","passage":"b","label":1}\n'
+
+def test_a_line_holds_one_whole_object(home):
+    "Neither two objects on a line nor one on two lines are taken for rows, although a decoder of blocks would take both"
+    half = sound.replace(b'\n', b' ') + sound + sound.replace(b'",', b'",\n', 1)
+    rows, flaws = scanned(home/'half.jsonl', half)
+    assert rows == [] and flaws['not-json', ''][0] == 3
+
+def test_a_line_that_is_too_long_is_skipped_and_counted(home):
+    long = b'{"query":"long","passage":"' + b'b'*(longest + 9) + b'","label":1}\n'
+    assert scanned(home/'long.jsonl', sound + long + sound) == (['a', 'a'], {('unreadable', 'length'): (1, (2, 'a line of more than 16 MiB, which is not read; write one object a line'))})
+    assert scanned(home/'long.jsonl', long + sound)[1]['unreadable', 'length'][1][0] == 1
+
+def test_files_in_odd_shapes(home):
+    assert scanned(home/'odd.jsonl', b'') == ([], {})
+    assert scanned(home/'odd.jsonl', '{"query": "a"}\n'.encode('utf-16'))[1]['unreadable', ''][1] == (1, 'UTF-16 or UTF-32; save the file as UTF-8')
+    assert list(scanned(home/'odd.jsonl', sound.replace(b'}', b',"negatives":[" "],"score":null}'))[1]) == [('empty', 'negatives')]
+
+def test_unknown_keys_stop_joining_the_decoder_at_fifty(home):
+    "More keys than that are data: such a file is read line by line, with the same result"
+    keys = b''.join(b',"k%d":%d' % (i, i) for i in range(70))
+    rows, flaws = scanned(home/'wide.jsonl', sound.replace(b'}', keys + b'}') * 5000)
+    assert len(rows) == 5000 and sum(n for n,_ in flaws.values()) == 70 * 5000
+
+@pytest.mark.parametrize('leak', leak_rules, ids=lambda o: o.name)
+def test_a_leak_in_words_agrees_with_its_number(leak):
+    one, two = leak.words(1, 'train').split()[0], leak.words(2, 'train').split()[0]
+    assert (one, two) in [('is', 'are'), ('has', 'have'), ('repeats', 'repeat'), ('belongs', 'belong'), ('nearly', 'nearly')]
+
+def test_counts_agree_with_their_nouns(home):
+    res = write(home, train=unrelated(9, 1) + [row('reset', 'hold the button'), row('Reset!', 'hold the button')], dev=unrelated(9, 2), gold=unrelated(9, 3) + [row('reset', 'unplug it', '1')])
+    said = {o.rule: o.says for o in res.findings}
+    assert said['duplicate'].startswith('1 row of train repeats an earlier one')
+    assert said['schema: label'] == '1 line with a label other than 0 or 1: `label` is "1"; write 1 (relevant) or 0 (not)'
+    assert res.verdict() == '1 error, 1 warning'
+
+def test_a_report_shows_itself_without_the_page(home):
+    "`check` needs neither the page nor plotly, and a notebook still gets HTML"
+    write(home, train=unrelated(3, 1), dev=unrelated(3, 2), gold=unrelated(3, 3))
+    code = ("import sys; from embed_lab.data.check import check; html = check(sys.argv[1])._repr_html_(); "
+        "assert '<table>' in html; print(*[o for o in ('embed_lab.data.page', 'plotly', 'torch') if o in sys.modules])")
+    res = subprocess.run([sys.executable, '-c', code, str(home)], capture_output=True, text=True)
+    assert (res.returncode, res.stdout.strip()) == (0, ''), res.stderr
 
 # duplicates
 

@@ -1,7 +1,8 @@
 "`emb encode`: the vectors that the model gives, in one piece or after a kill, and one line for what cannot be encoded"
 import json, os, subprocess, time
 import numpy as np, pytest
-from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.reading import read_rows
+from embed_lab.data.files import write_rows
 from embed_lab.models.base import load_model, tiny_model
 from embed_lab.models.corpus import encode_corpus
 from embed_lab.models.vectors import encode

@@ -13,7 +13,7 @@ from embed_lab.inventory.datasets import Splits, load_splits
 from embed_lab.lab import LabError
 from embed_lab.models.base import tiny_model, weights_hash
 from embed_lab.runs.record import rehearsal
-from embed_lab.data.rows import read_rows
+from embed_lab.data.reading import read_rows
 
 texts = ['reset my router', 'hold the button']
 

@@ -9,7 +9,7 @@ from embed_lab.inventory.preprocess import add_prompts
 from embed_lab.lab import LabError
 from embed_lab.data.metrics import per_query
 from embed_lab.models.base import load_model
-from embed_lab.data.rows import write_rows
+from embed_lab.data.files import write_rows
 from embed_lab.runs.record import rehearsal
 from embed_lab.evaluation.scores import Scores, ceiling, scored
 from embed_lab.models.search import fuse

@@ -74,7 +74,7 @@ def test_a_grade_out_of_range_is_named(grade):
 
 
 def test_a_document_twice_is_an_error():
-    with pytest.raises(ValueError, match="query 'q': document 'b' stands twice in its hits, at ranks 2 and 4"):
+    with pytest.raises(ValueError, match="query 'q': document 'b' is twice in its hits, at ranks 2 and 4"):
         per_query(dict(q=dict(a=1)), dict(q=['a', 'b', 'c', 'b']))
 
 

@@ -8,7 +8,8 @@ from embed_lab.data.check import failing_leaks
 from embed_lab.inventory.datasets import Splits, checked, compared, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
 from embed_lab.lab import LabError
-from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.reading import read_rows
+from embed_lab.data.files import write_rows
 from embed_lab.runs.record import rehearsal
 from embed_lab.data.texts import jaccard, normalised
 
@@ -96,7 +97,7 @@ def row(q, p, label=1, **kw): return dict(query=q, passage=p, label=label, **kw)
 def test_what_only_qrels_judges_is_gold_too():
     corpus, qrels = dict(d1='hold the button', d2='pull the plug'), dict(q1=dict(d1=1, d2=1))
     splits = Splits(to_dataset([row('start over', 'pull the plug'), row('make tea', 'boil water')]), to_dataset([row('wash wool', 'cold programme')]), to_dataset([row('reset', 'hold the button', query_id='q1')]), corpus, qrels)
-    with pytest.raises(LabError, match='1 of 2 gold rows have their passage in train'): checked(splits, rehearsal('base'))
+    with pytest.raises(LabError, match='1 of 2 gold rows has its passage in train'): checked(splits, rehearsal('base'))
     assert drop_leaks(splits, 'open').train['query'][:] == ['make tea']
 
 def test_more_copies_than_are_compared_are_dropped_all_the_same():

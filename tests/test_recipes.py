@@ -4,7 +4,8 @@ from itertools import product
 from pathlib import Path
 import pytest
 from support import bin, emb, root, sh
-from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.reading import read_rows
+from embed_lab.data.files import write_rows
 
 hinge = root/'tests'/'plugin'
 heavy = 'torch', 'transformers', 'sentence_transformers', 'papermill', 'plotly', 'pandas', 'nbdev', 'datasets', 'IPython'

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from support import checkpoints, emb, manifest, sh, write_manifest
 from embed_lab.lab import LabError
-from embed_lab.data.rows import read_rows
+from embed_lab.data.reading import read_rows
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory, data, bert):

@@ -17,7 +17,7 @@ def made(tmp_path_factory):
     "A lab whose base model is made of words, with a little transformer beside it, and a finished rerank run"
     import numpy as np
     from embed_lab.models.base import tiny_model, tiny_transformer
-    from embed_lab.data.rows import write_rows
+    from embed_lab.data.files import write_rows
     home = tmp_path_factory.mktemp('teachers')
     rows = [dict(query=f'{d} my {said}', passage=f'{d} {t}', label=1) for d in deeds for t,said in things.items()]
     np.random.default_rng(0).shuffle(rows)

@@ -2,8 +2,9 @@
 import os, shutil
 import pytest
 from embed_lab.data.check import check
-from embed_lab.data.page import lines, page as html
-from embed_lab.data.rows import write_rows
+from embed_lab.data.report import lines
+from embed_lab.data.page import page as html
+from embed_lab.data.files import write_rows
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if chromium is None and not os.environ.get('CI'): pytest.skip('needs Chromium or Chrome on the path', allow_module_level=True)

@@ -8,7 +8,8 @@ from embed_lab.data import split as module
 from embed_lab.data.check import leaks_between
 from embed_lab.lab import LabError
 from embed_lab.data.leaks import Nearness, table_of
-from embed_lab.data.rows import read_rows, write_rows
+from embed_lab.data.reading import read_rows
+from embed_lab.data.files import write_rows
 from embed_lab.data.split import judged_up_to, split_rows, splits, write_split
 from support import root
 
@@ -124,23 +125,23 @@ def test_bytes_survive(tmp_path):
 def test_refusals(tmp_path):
     write_rows(tmp_path/'all.jsonl', quiet(60))
     for bad in ((0, .1), (.1, -1), (.5, .5), (float('nan'), .1)):
-        with pytest.raises(LabError, match='will not do'): split_rows(tmp_path/'all.jsonl', *bad)
+        with pytest.raises(LabError, match='write numbers over 0'): split_rows(tmp_path/'all.jsonl', *bad)
     with pytest.raises(LabError, match='write `open` or `fixed`'): split_rows(tmp_path/'all.jsonl', corpus='closed')
     with pytest.raises(LabError, match='over 0.3'): split_rows(tmp_path/'all.jsonl', threshold=0)
     with pytest.raises(LabError, match='no such file'): split_rows(tmp_path/'none.jsonl')
     with pytest.raises(LabError, match='no row has a value for the key `topic`'): split_rows(tmp_path/'all.jsonl', by='topic')
     write_rows(tmp_path/'own.jsonl', [o | dict(thread=1) for o in quiet(60)])
     with pytest.raises(LabError, match='keys of your own are thread'): split_rows(tmp_path/'own.jsonl', by='thred')
-    with pytest.raises(LabError, match='1 values of the key hold 60 rows, as many as 60 rows with line 1: 1; name a key with more values'): split_rows(tmp_path/'own.jsonl', by='thread')
+    with pytest.raises(LabError, match='1 value of the key in 60 rows, the most common in 60 .line 1: 1.; name a key with more values'): split_rows(tmp_path/'own.jsonl', by='thread')
     assert split_rows(tmp_path/'own.jsonl').components == 60
     write_rows(tmp_path/'group.jsonl', [o | dict(group='g') for o in quiet(60)])
-    with pytest.raises(LabError, match='1 groups hold 60 rows.*declare finer groups'): split_rows(tmp_path/'group.jsonl')
+    with pytest.raises(LabError, match='1 group in 60 rows.*declare finer groups'): split_rows(tmp_path/'group.jsonl')
     write_rows(tmp_path/'near.jsonl', [o | dict(query=f'a b c d e f g h i k{i}') for i,o in enumerate(quiet(60))])
-    with pytest.raises(LabError, match='60 texts are nearly equal to others, as many as 59 others with line 1: "a b c.*raise the threshold'): split_rows(tmp_path/'near.jsonl')
+    with pytest.raises(LabError, match='60 nearly equal texts, one of them near 59 others .line 1: "a b c.*raise the threshold'): split_rows(tmp_path/'near.jsonl')
     write_rows(tmp_path/'query.jsonl', [o | dict(query='why') for o in quiet(60)])
-    with pytest.raises(LabError, match='1 queries are asked in 60 rows'): split_rows(tmp_path/'query.jsonl')
+    with pytest.raises(LabError, match='1 query in 60 rows'): split_rows(tmp_path/'query.jsonl')
     write_rows(tmp_path/'wrong.jsonl', [o | dict(label=0) for o in quiet(60)])
-    with pytest.raises(LabError, match='would hold nothing relevant.*bring more rows with label 1'): split_rows(tmp_path/'wrong.jsonl')
+    with pytest.raises(LabError, match='would hold nothing relevant.*add rows with label 1'): split_rows(tmp_path/'wrong.jsonl')
     (tmp_path/'empty.jsonl').write_text('')
     with pytest.raises(LabError, match='empty'): split_rows(tmp_path/'empty.jsonl')
     (tmp_path/'bad.jsonl').write_text((tmp_path/'all.jsonl').read_text() + '{"query": "q"}\n')
@@ -202,11 +203,11 @@ def test_a_row_split_of_articles_is_mended(tmp_path):
 def test_a_faq_is_refused_as_open_and_splits_as_fixed(tmp_path):
     from embed_lab.data.task import read_beir
     write_rows(tmp_path/'all.jsonl', [o for v in read_beir(real/'banking77').values() for o in v])
-    with pytest.raises(LabError, match='passages answer .* rows, as many as .* write `corpus = fixed` in settings.ini'): split_rows(tmp_path/'all.jsonl')
+    with pytest.raises(LabError, match='passages in .* rows, the most common in .* write `corpus = fixed` in settings.ini'): split_rows(tmp_path/'all.jsonl')
     split = split_rows(tmp_path/'all.jsonl', corpus='fixed')
     assert all(abs(split.got[k] - split.asked[k]) < .02 for k in splits)
     assert not leaking(write_split(split, tmp_path/'to'), 'fixed')
 
 def test_contradictions_are_named(tmp_path):
     write_rows(tmp_path/'rows.jsonl', quiet(400) + [o | dict(label=0) for o in quiet(400)[:3]])
-    assert any('3 rows with label 0 have the very passage' in o for o in split_rows(tmp_path/'rows.jsonl').notes)
+    assert any('3 rows with label 0 and the very passage' in o for o in split_rows(tmp_path/'rows.jsonl').notes)

@@ -129,16 +129,16 @@ def check(
     model:Annotated[Optional[str], typer.Option(help='Count tokens as this base model does: a folder or a hub id.')] = None,
     threshold:Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
-    from embed_lab.data import page as report
+    from embed_lab.data import page, report
     from embed_lab.data.check import check as look
-    from embed_lab.data.rows import write_atomic
+    from embed_lab.data.files import write_atomic
     if html: _need_plotly()
     folder = find(model) if model else None
     with bar('check', False) as show: res = look(path, threshold, folder, show)
     if json: as_json(res.to_dict())
     else: typer.echo('\n'.join(report.lines(res)))
     if html:
-        write_atomic(html, report.page(res).encode())
+        write_atomic(html, page.page(res).encode())
         typer.echo(f'wrote {plain(html)}', err=json)
     if not res.clean: raise typer.Exit(1)
 
@@ -519,7 +519,7 @@ def encode_vectors(
     batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count
-    from embed_lab.data.rows import stored
+    from embed_lab.data.files import stored
     if not stored(file).is_file(): raise LabError(f'{plain(file)}: no such file; name one in the layout of corpus.jsonl')
     from embed_lab.models.corpus import encode_corpus
     with bar('encode') as show:
@@ -557,7 +557,7 @@ def demo(path:Annotated[Path, typer.Argument(help='Folder of the lab; created if
     from embed_lab.labs.scaffold import init_lab
     made = init_lab(path)
     typer.echo(f"lab: {plain(path)} ({count(len(made.created), 'file')} created, {len(made.kept):,} kept)")
-    from embed_lab.data import check, page as report
+    from embed_lab.data import check
     typer.echo(f'data: {check.check(made.lab.data).verdict()}')
     ended = run_one(made.lab, 'exp_02_in_batch', {})
     if ended['status'] != 'completed': raise typer.Exit(1)

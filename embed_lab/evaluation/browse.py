@@ -15,7 +15,7 @@ import msgspec
 from ..lab import Lab
 from ..style import palette
 from ..runs.results import RunFiles
-from ..data.rows import read_rows
+from ..data.reading import read_rows
 from ..data.task import present, read_corpus, text_hash
 
 # %% ../../nbs/evaluation/06_browse.ipynb #979b77fd

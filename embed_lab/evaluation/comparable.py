@@ -16,7 +16,7 @@ from ..runs.looks import gold_files, recipe_hash
 from ..runs.manifest import environment, machine
 from ..notebooks import nearest
 from ..runs.results import RunFiles, find_run, now, read_run, run_name
-from ..data.rows import write_json, write_rows
+from ..data.files import write_json, write_rows
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #f0ef9a2b
 def _lines(scores):

@@ -6,7 +6,7 @@
 __all__ = ['judge', 'judge_guard']
 
 # %% ../../nbs/evaluation/09_judge.ipynb #eaba9554
-from ..data.rows import write_json, write_rows
+from ..data.files import write_json, write_rows
 from ..data.task import Task, text_hash
 from .scores import Scores, ceiling, query_lines, scored
 from .slices import sliced

@@ -9,7 +9,7 @@ __all__ = ['page', 'report']
 import re
 from pathlib import Path
 from ..lab import Lab, LabError, need, plain
-from ..data.rows import write_atomic
+from ..data.files import write_atomic
 from ..notebooks import shipped
 
 # %% ../../nbs/evaluation/05_page.ipynb #888c25c4

@@ -16,7 +16,7 @@ from ..lab import Lab, LabError, count, shown
 from ..runs.manifest import differences, environment, inputs, machine
 from ..notebooks import read_parameters, ways
 from ..runs.results import RunFiles, find_run, list_runs, read_run
-from ..data.rows import write_json
+from ..data.files import write_json
 from fastcore.basics import patch
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #ffef72c8

@@ -16,7 +16,7 @@ from .plotting import styled, tints
 from .train import Encoder, base_model
 from ..lab import LabError
 from ..data.metrics import bootstrap, per_query
-from ..data.rows import write_json
+from ..data.files import write_json
 from ..runs.record import Run
 from ..evaluation.scores import html_rows
 from ..models.search import top_k

@@ -15,7 +15,7 @@ from time import perf_counter
 import torch
 from datasets import Dataset
 from ..data.metrics import Interval, difference, per_query
-from ..data.rows import write_atomic
+from ..data.files import write_atomic
 from ..data.task import Task
 from ..evaluation.judge import judge_guard
 from ..evaluation.scores import Scores

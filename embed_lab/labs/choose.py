@@ -19,7 +19,7 @@ from ..training.examples import judged, positives
 from ..lab import LabError, count, plain, shown, variables
 from ..notebooks import read_parameters
 from .recipes import Recipe, kinds, recipes
-from ..data.rows import read_rows
+from ..data.reading import read_rows
 from ..data.task import is_beir, present, read_beir, read_corpus
 from fastcore.basics import patch
 

@@ -19,7 +19,7 @@ from ..lab import Lab, LabError, export_inventory, made_with, module_of, read_la
 from .recipes import Recipe, core, module, recast, recipe
 from ..runs.results import reserved
 from ..notebooks import about
-from ..data.rows import jsonl, write_atomic
+from ..data.files import jsonl, write_atomic
 from ..data.task import check_data, is_beir, present, read_beir, read_corpus, read_qrels, retrieval_task
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a

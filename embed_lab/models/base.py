@@ -18,7 +18,7 @@ from pathlib import Path, PurePosixPath
 from threading import Thread
 from time import perf_counter
 from ..lab import LabError, need, shown, variables
-from ..data.rows import file_hash
+from ..data.files import file_hash
 
 # %% ../../nbs/models/00_base.ipynb #3a8e9bf0
 def tiny_model(

@@ -16,7 +16,9 @@ from pathlib import Path
 import numpy as np
 from fastcore.basics import patch
 from ..lab import LabError, shown
-from ..data.rows import Doc, file_hash, jsonl, numbered, stored, write_atomic, write_json
+from ..data.rows import Doc
+from ..data.files import file_hash, jsonl, stored, write_atomic, write_json
+from ..data.reading import numbered
 from .vectors import fingerprint, several
 
 # %% ../../nbs/models/08_corpus.ipynb #59b375b7

@@ -25,7 +25,7 @@ import numpy as np
 from .inference import convolves, prepared
 from ..lab import LabError, need, shown
 from .base import arithmetic, hardware, overrides, set_overrides
-from ..data.rows import write_atomic
+from ..data.files import write_atomic
 
 # %% ../../nbs/models/04_vectors.ipynb #6abb7aba
 def encode(

@@ -8,7 +8,7 @@ __all__ = ['holds', 'marks', 'judged', 'section', 'placed', 'write_card']
 # %% ../../nbs/runs/03_card.ipynb #a3f05700
 from pathlib import Path
 import msgspec
-from ..data.rows import write_atomic
+from ..data.files import write_atomic
 from ..lab import count
 from .results import RunFiles
 from ..data.metrics import written

@@ -20,7 +20,7 @@ from ..lab import Lab, LabError, Variables, count, need, plain, shown, variables
 from .looks import log_look
 from .manifest import environment, git_facts
 from .results import RunFiles, hold, now, read_run, set_aside
-from ..data.rows import write_atomic, write_json
+from ..data.files import write_atomic, write_json
 from .sweep import Point
 from ..data.task import present
 

@@ -18,7 +18,7 @@ from ..lab import Lab, LabError, Variables, export_inventory, installed, shown
 from ..notebooks import nearest, overrides
 from .manifest import differences, environment, inputs, machine, scrubbed
 from .results import RunFiles, hold, now, read_run, run_name, seconds_since, set_aside, settle
-from ..data.rows import write_atomic, write_json
+from ..data.files import write_atomic, write_json
 from .record import refuse_other, resolved
 from ..data.task import check_data
 from .warm import without_addresses

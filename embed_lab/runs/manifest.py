@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from ..lab import Lab, count, shown
 from ..notebooks import code_hash
-from ..data.rows import file_hash, opened
+from ..data.files import file_hash, opened
 from ..data.task import present
 
 # %% ../../nbs/runs/00_manifest.ipynb #9478859d

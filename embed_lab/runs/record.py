@@ -18,7 +18,7 @@ from .looks import log_look
 from .manifest import differences, environment, git_facts, inputs, machine, scrubbed
 from ..notebooks import convert, overrides, read_notebook, read_parameters, sensible, ways
 from .results import RunFiles, hold, now, process_facts, read_run, set_aside
-from ..data.rows import file_hash, write_atomic, write_json
+from ..data.files import file_hash, write_atomic, write_json
 from ..data.task import check_data
 from fastcore.basics import patch
 

@@ -15,7 +15,7 @@ import msgspec
 from ..lab import Lab, LabError, shown
 from ..notebooks import nearest, read_notebook
 from .manifest import scrubbed
-from ..data.rows import write_atomic, write_json
+from ..data.files import write_atomic, write_json
 
 # %% ../../nbs/runs/01_results.ipynb #25c50641
 class RunFiles:

@@ -17,7 +17,7 @@ from statistics import fmean
 from .execute import Plan, execute, plan
 from ..lab import Lab, LabError, Variables, plain, read_lab, shown, variables
 from .results import RunFiles, read_run
-from ..data.rows import hashed_once, opened
+from ..data.files import hashed_once, opened
 from .warm import Forked, forked, imports_of, possible, warmed
 
 # %% ../../nbs/runs/08_sweep.ipynb #25fddd44

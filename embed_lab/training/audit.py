@@ -14,7 +14,8 @@ from html import escape
 from pathlib import Path
 import msgspec, numpy as np
 from ..lab import LabError, shown
-from ..data.rows import Decision, jsonl, line_flaws, rules, stored, write_atomic
+from ..data.rows import Decision, line_flaws, rules
+from ..data.files import jsonl, stored, write_atomic
 from ..data.task import read_decisions
 from ..data.texts import normalised, words
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from ..lab import LabError, shown
 from ..runs.results import RunFiles
-from ..data.rows import file_hash, write_json
+from ..data.files import file_hash, write_json
 from ..runs.record import Run
 
 # %% ../../nbs/training/05_checkpoints.ipynb #42cd86f7

@@ -16,7 +16,7 @@ from random import Random
 from ..lab import variables
 from ..runs.record import folder_bytes, peak_memory
 from ..runs.results import RunFiles, seconds_since
-from ..data.rows import write_json
+from ..data.files import write_json
 
 # %% ../../nbs/training/08_estimate.ipynb #bfc3f28d
 def free_memory()->int: # Bytes

@@ -9,7 +9,7 @@ __all__ = ['base_model', 'NamedModel', 'named_model', 'without_examples', 'save_
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from ..data.rows import write_json, write_rows
+from ..data.files import write_json, write_rows
 from ..lab import LabError, shown
 from ..models.base import find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import kind, load_cross_encoder
