@@ -481,9 +481,9 @@ def _encoder_folder(name):
     "The folder of a model by a run's name or its own path, and whether a run saved it"
     from embed_lab.lab import LabError, find_lab, open_lab
     from embed_lab.models.base import find_model
-    from embed_lab.runs.results import find_run, read_run
-    if Path(name).is_dir() and not (Path(name)/'run.json').is_file():
-        return find_model(Path(name).resolve()), (Path(name).resolve().parent/'run.json').is_file()
+    from embed_lab.runs.results import RunFiles, find_run, read_run
+    if Path(name).is_dir() and not (Path(name)/RunFiles.manifest).is_file():
+        return find_model(Path(name).resolve()), (Path(name).resolve().parent/RunFiles.manifest).is_file()
     if find_lab() is None:
         raise LabError(f"{name} is not a model's folder, and there is no lab here with a run of that name; "
             "name a folder, or change into a lab")
@@ -492,7 +492,7 @@ def _encoder_folder(name):
     if status != 'completed':
         raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; "
             "finish it with `emb run`, or name another")
-    return find_model(path/'final'), True
+    return find_model(path/RunFiles.final), True
 
 def _encoder(name):
     "The model to encode with, prompts and all"

@@ -11,6 +11,7 @@ from ..data.task import Task, text_hash
 from .scores import Scores, ceiling, query_lines, scored
 from .slices import sliced
 from ..runs.record import Run
+from ..runs.results import RunFiles
 
 # %% ../../nbs/evaluation/09_judge.ipynb #cb15f45d
 def judge(
@@ -24,11 +25,11 @@ def judge(
     hits = hits | dict(oracle=ceiling(task))
     scores = scored(task, hits)
     lines = list(query_lines(task, scores, hits))
-    write_rows(run.eval/'per_query.jsonl', lines)
+    write_rows(run.path/RunFiles.per_query, lines)
     scores.slices = sliced(lines, {text_hash(t): t for t in task.corpus.values()})
     scores.pairs, scores.guard = {k: o for k,o in (pairs or {}).items() if o}, guard
-    write_json(run.eval/'gold_metrics.json', scores.to_dict())
-    write_json(run.eval/'slices.json', scores.slices.to_dict())
+    write_json(run.path/RunFiles.gold_metrics, scores.to_dict())
+    write_json(run.path/RunFiles.slices, scores.slices.to_dict())
     return scores
 
 def judge_guard(
@@ -38,6 +39,6 @@ def judge_guard(
 )->Scores:
     "Score what systems found on the guard; writes `guard_metrics.json` and `guard_per_query.jsonl`"
     scores = scored(task, hits)
-    write_rows(run.eval/'guard_per_query.jsonl', list(query_lines(task, scores, hits)))
-    write_json(run.eval/'guard_metrics.json', scores.to_dict())
+    write_rows(run.path/RunFiles.guard_per_query, list(query_lines(task, scores, hits)))
+    write_json(run.path/RunFiles.guard_metrics, scores.to_dict())
     return scores

@@ -28,6 +28,7 @@ class RunFiles:
     evaluation = 'eval'                                # Folder of all scores
     gold_metrics = 'eval/gold_metrics.json'            # Means with intervals
     per_query = 'eval/per_query.jsonl'                 # Scores and top hits, a line a query
+    slices = 'eval/slices.json'                        # Scores by kinds of queries
     guard_metrics = 'eval/guard_metrics.json'          # The same of the guard set, where there is one
     guard_per_query = 'eval/guard_per_query.jsonl'
     history = 'history.jsonl'                          # Loss, learning rate and dev, a line a step that was logged

@@ -15,6 +15,7 @@ from ..models.base import find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import kind, load_cross_encoder
 from ..models.families import apply, conventions
 from ..runs.record import Run
+from ..runs.results import RunFiles
 from .breakdown import broken
 from .checkpoints import flaw, seal
 
@@ -84,7 +85,7 @@ def save_model(
     "Save a tuned model and its curves in the run, without a word of the training data in the model's card"
     model.model_card_data.set_widget_examples = without_examples
     for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
-    write_rows(run.path/'history.jsonl', history)
+    write_rows(run.path/RunFiles.history, history)
     model.save_pretrained(str(run.final))
 
 # %% ../../nbs/training/09_weights.ipynb #294f8c33
@@ -98,4 +99,4 @@ def rebase_adapters(
         config = json.loads(path.read_text(encoding='utf-8'))
         if config['base_model_name_or_path'] == str(run.base): continue
         write_json(path, config | dict(base_model_name_or_path=str(run.base)))
-        seal(folder, json.loads((folder/'sealed.json').read_text(encoding='utf-8'))['key'])
+        seal(folder, json.loads((folder/RunFiles.seal).read_text(encoding='utf-8'))['key'])
