@@ -6,7 +6,7 @@ from embed_lab.data.files import write_rows
 from embed_lab.models.base import load_model, tiny_model
 from embed_lab.models.corpus import encode_corpus
 from embed_lab.models.vectors import encode
-from conftest import bin, emb
+from support import bin, emb
 
 @pytest.fixture(scope='session')
 def corpus(tmp_path_factory, data):
