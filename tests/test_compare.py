@@ -62,7 +62,7 @@ def test_words_are_those_of_verdict_after_holm(lab):
         want = corrected([verdict(sides[i], sides[j], noise=n) for (i,j),n in zip(pairs, noise)])
         assert [(o.verdict.word, o.verdict.p, o.verdict.low) for o in got.pairs] == [(v.word, v.p, v.low) for v in want]
     assert {o.lent for o in res.pairs} == {4} and {o.lent for o in own.pairs} == {0}
-    assert any('pooled with that of the recipes outside a pair' in o for o in res.lines()) and not any('pooled' in o for o in own.lines())
+    assert any('pooled with that of the other recipes' in o for o in res.lines()) and not any('pooled' in o for o in own.lines())
 
 def test_what_a_tie_would_take_counts_the_correction(lab):
     for i in range(6): made(lab, f'exp_0{i}', i/20)
