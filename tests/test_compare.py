@@ -61,7 +61,7 @@ def test_words_are_those_of_verdict_after_holm(lab):
         want = corrected([verdict(sides[i], sides[j], noise=n) for (i,j),n in zip(pairs, noise)])
         assert [(o.verdict.word, o.verdict.p, o.verdict.low) for o in got.pairs] == [(v.word, v.p, v.low) for v in want]
     assert {o.lent for o in res.pairs} == {4} and {o.lent for o in own.pairs} == {0}
-    assert any('pooled with that of the recipes outside a pair' in o for o in res.lines()) and not any('pooled' in o for o in own.lines())
+    assert any('pooled with that of the other recipes' in o for o in res.lines()) and not any('pooled' in o for o in own.lines())
 
 def test_what_a_tie_would_take_counts_the_correction(lab):
     for i in range(6): made(lab, f'exp_0{i}', i/20)
@@ -74,7 +74,7 @@ def test_what_a_tie_would_take_counts_the_correction(lab):
 def test_one_seed_never_wins(lab):
     made(lab, 'exp_01', seeds=[1]), made(lab, 'exp_02', 2., seeds=[1])
     res = compare(lab, 'exp_02*', 'exp_01*')
-    assert res.pairs[0].verdict.word == 'unmeasured' and not res.beats and 'a v b: one seed each: seed noise is unmeasured, and interval and p are of queries alone' in res.lines()
+    assert res.pairs[0].verdict.word == 'unmeasured' and not res.beats and 'a v b: one seed each: seed noise is unmeasured, so interval and p reflect queries alone' in res.lines()
     out = emb('compare', 'exp*', cwd=lab.path).stdout
     assert 'unmeasured' in out and ' win ' not in out
     made(lab, 'exp_03', 1.)
@@ -104,7 +104,7 @@ def test_the_guard_set_has_its_say(lab):
     assert res.pairs[0].harm and res.lines()[0].startswith('a v b: a win on gold is a loss on guard (-0.')
     assert 'loss -0.' in emb('compare', 'exp_02*', 'exp_01*', cwd=lab.path).stdout and json.loads(emb('compare', 'exp_02*', 'exp_01*', '--json', cwd=lab.path).stdout)['pairs'][0]['harm']
     made(lab, 'exp_03')
-    assert 'guard is not compared: exp_03,seed=1, exp_03,seed=2, exp_03,seed=3 has no scores on it' in compare(lab, 'exp*').notes
+    assert 'guard is not compared: exp_03,seed=1, exp_03,seed=2, exp_03,seed=3 have no scores on it' in compare(lab, 'exp*').notes
 
 # what is refused
 
@@ -115,7 +115,7 @@ def test_names_are_helped_and_only_completed_runs_compared(lab):
     changed(lab.results/'exp_01,seed=3', status='failed')
     assert refusal(lab, 'exp_01,seed=1', 'exp_01,seed=3').startswith('emb: results/exp_01,seed=3 is failed: only completed runs')
     out = emb('compare', 'exp_01*', cwd=lab.path).stdout
-    assert 'passed over: exp_01,seed=3 (failed)' in out
+    assert 'skipped: exp_01,seed=3 (failed)' in out
     assert 'has no score `ndcg@5`; did you mean `ndcg@10`?' in refusal(lab, 'exp_01*', '--measure', 'nDCG@5')
     assert 'exclude one another' in refusal(lab, 'exp_01*', '--json', '--latex')
     shutil.rmtree(lab.results/'exp_01,seed=2'/'eval')
@@ -165,7 +165,7 @@ def test_damaged_scores_and_other_queries_are_named(lab):
     file.write_bytes(text[:-40])
     assert 'results/exp_01,seed=2/eval/per_query.jsonl: not the scores of queries' in refusal(lab, 'exp*')
     file.write_bytes(b''.join(text.splitlines(True)[1:]))
-    assert 'results/exp_01,seed=2 was scored on other queries than results/exp_01,seed=1 (299 and 300)' in refusal(lab, 'exp*')
+    assert 'results/exp_01,seed=2 was not scored on the same queries as results/exp_01,seed=1 (299 and 300)' in refusal(lab, 'exp*')
     file.write_bytes(b''.join(reversed(text.splitlines(True))))
     assert compare(lab, 'exp*').pairs
 
