@@ -67,17 +67,17 @@ def test_the_trainer_takes_it_and_keeps_no_text(tmp_path):
 
 def test_an_epoch_sees_every_row_of_few_passages(tmp_path):
     from embed_lab.inventory.datasets import Splits
-    from embed_lab.inventory.train import Trainer, train
+    from embed_lab.inventory.train import LabTrainer, train
     from embed_lab.models.base import tiny_model
     from embed_lab.runs.record import rehearsal
     rows = dict(query=[f'question {i}' for i in range(60)], passage=[f'answer {i % 6}' for i in range(60)], label=[1]*60, source=['']*60)
     tiny_model([*rows['query'], *rows['passage']]).save_pretrained(str(tmp_path))
     own, seen = Dataset.from_dict(rows), []
-    class Watching(Trainer):
+    class Watching(LabTrainer):
         def training_step(self, model, inputs, *args, **kw):
             seen.append(len(inputs['query_offsets']))
             return super().training_step(model, inputs, *args, **kw)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('embed_lab.inventory.train.Trainer', Watching)
+        patch.setattr('embed_lab.inventory.train.LabTrainer', Watching)
         train(Splits(own, own, own), rehearsal(tmp_path), loss='in-batch', batch_size=32, lr=.01, evals=1)
     assert sum(seen) == 60 and max(seen) == 6
