@@ -25,7 +25,7 @@ def letters(texts, kind):
 @pytest.mark.parametrize('candidate, judge, why', [
     (near('Hold the button for ten seconds.'), None, 'but for typing'),
     (near('hold the button for ten whole seconds'), None, '86% of its words'),
-    (near('open the lid', .8), None, 'the model finds it as near'),
+    (near('open the lid', .8), None, 'the model finds it as close'),
     (near('open the lid'), lambda pairs: [float('lid' in p) for _,p in pairs], 'the judge scores it as high')])
 def test_every_sign_alone_makes_a_suspect(candidate, judge, why):
     [res] = suspects([candidate], rows, judge)
@@ -48,6 +48,15 @@ def test_both_kinds_come_out_of_one_ranking():
     mined = mine(rows, letters, n=1).candidates
     kinds = [o['kind'] for o in suspects([*mined, *there], rows, lambda pairs: [1]*len(pairs))]
     assert kinds.count('mined') == len(mined) and 'in-batch' in kinds
+
+def test_a_judge_cannot_excuse_the_text_of_an_answer():
+    typed = near('Hold the button for ten seconds.', .9)
+    assert [o['why'] for o in suspects([typed], rows, lambda pairs: [float(p == typed['positive']) for _,p in pairs])] == [('an answer to this query but for typing',)]
+
+def test_a_pair_that_is_mined_and_in_a_batch_is_mined():
+    both = near('switch it off and on again', .9)
+    assert [o['kind'] for o in suspects([both, both | dict(kind='in-batch')], rows)] == ['mined']
+    assert suspects([both | dict(positive_rank=40)], rows) == [] # the model does not know what the query is about
 
 # the file
 

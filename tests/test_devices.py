@@ -9,6 +9,7 @@ from embed_lab.lab import LabError
 from embed_lab.models.base import set_overrides, tiny_model, tiny_transformer
 from embed_lab.runs.record import rehearsal
 from embed_lab.models.vectors import encode
+from embed_lab.training.trainer import _Progress
 
 exp = 'exp_02_in_batch'
 things, deeds = 'router headset light kettle camera thermostat doorbell vacuum'.split(), dict(reset='start over with', pair='connect', clean='wash', repair='fix', open='unscrew')
@@ -33,11 +34,14 @@ def bases(tmp_path_factory):
 def trained(base, devices, **given):
     "Every step's loss, dev's scores, and vectors: weights that make no difference, such as a bias before a softmax, are moved by rounding alone"
     run, steps = rehearsal(base, seed=3), []
-    def heard(self, args, state, control, logs=None, **kw): steps.extend([logs['loss']] if 'loss' in (logs or {}) else [])
+    on_log = _Progress.on_log
+    def heard(self, args, state, control, logs=None, **kw):
+        if 'loss' in (logs or {}): steps.append(logs['loss'])
+        on_log(self, args, state, control, logs=logs, **kw)
     try:
         set_overrides(dict(devices=devices))
         with pytest.MonkeyPatch.context() as m:
-            m.setattr(t.Progress, 'on_log', heard)
+            m.setattr(_Progress, 'on_log', heard)
             res = t.train(splits, run, **dict(loss='in-batch', epochs=2, batch_size=8, lr=.01, evals=2) | given)
     finally: set_overrides({})
     return steps, [o['dev'] for o in res.history if 'dev' in o], encode(res.encoder, [o['query'] for o in rows], 'query'), run

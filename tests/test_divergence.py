@@ -1,5 +1,6 @@
 "Training that breaks down stops before its weights do, says why, and leaves the last good checkpoint"
 import json
+from dataclasses import replace
 from math import nan
 import pytest
 from support import emb, too_fast
@@ -12,6 +13,9 @@ from embed_lab.inventory import train as T
 from embed_lab.inventory.datasets import Splits, load_splits
 from embed_lab.lab import LabError
 from embed_lab.models.base import tiny_model, weights_hash
+from embed_lab.training.contract import contract, contracts
+from embed_lab.training.dev import DevEvaluator
+from embed_lab.training.trainer import LabTrainer
 from embed_lab.runs.record import rehearsal
 from embed_lab.data.reading import read_rows
 
@@ -35,13 +39,17 @@ def finite(folder): return not B.broken(st.SentenceTransformer(str(folder), devi
 
 def stub(k, spoil):
     "A contrastive loss whose `k`th value is spoilt"
-    class Stub(T.losses['contrastive']):
+    class Stub(contract('contrastive').loss_class):
         calls = 0
         def forward(self, features, labels):
             self.calls += 1
             loss = super().forward(features, labels)
             return spoil(loss) if self.calls == k else loss
     return Stub
+
+def teach(monkeypatch, loss):
+    "Have `contrastive` name another class"
+    monkeypatch.setitem(contracts, 'contrastive', replace(contract('contrastive'), library=loss))
 
 # before training
 
@@ -58,7 +66,7 @@ def test_a_base_model_with_nan_weights_is_named_before_training(splits, tmp_path
 @pytest.mark.parametrize('what, spoil', [('the loss is nan', lambda o: o*nan), ('the loss is inf', lambda o: o*torch.inf),
     ('the gradient norm is nan', lambda o: o + (o*0).sqrt())])
 def test_a_batch_that_gives_nan_stops_before_the_optimizer(splits, base, monkeypatch, what, spoil):
-    monkeypatch.setitem(T.losses, 'contrastive', stub(12, spoil))
+    teach(monkeypatch, stub(12, spoil))
     steps, step = [], torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, 'step', lambda self, *a, **k: (steps.append(1), step(self, *a, **k))[1])
     run, said = fit(splits, base)
@@ -68,14 +76,14 @@ def test_a_batch_that_gives_nan_stops_before_the_optimizer(splits, base, monkeyp
     assert said.endswith('checkpoints/checkpoint-10') and not run.final.exists()
 
 def test_no_learning_rate_is_blamed_for_the_first_step(splits, base, monkeypatch):
-    monkeypatch.setitem(T.losses, 'contrastive', stub(1, lambda o: o*nan))
+    teach(monkeypatch, stub(1, lambda o: o*nan))
     run, said = fit(splits, base)
     assert 'at step 1 of 30' in said and 'too high' not in said and said.endswith('there is no checkpoint yet')
 
 def test_half_precision_weights_are_named_first(splits, base, monkeypatch):
     real = T.base_model
     monkeypatch.setattr(T, 'base_model', lambda *a: real(*a).bfloat16())
-    monkeypatch.setitem(T.losses, 'contrastive', stub(3, lambda o: o*nan))
+    teach(monkeypatch, stub(3, lambda o: o*nan))
     assert 'likeliest first: weights in bfloat16 (load them in float32)' in fit(splits, base)[1]
 
 @pytest.mark.parametrize('loss', ['contrastive', 'in-batch'])
@@ -104,7 +112,7 @@ def test_weights_out_of_reach_of_any_gradient_stop_it(splits, base):
 def test_a_loss_that_climbs_and_stays_up_stops_it(splits, base, monkeypatch):
     class Climbing(stub(0, None)):
         def forward(self, features, labels): return super().forward(features, labels) * (1 if self.calls < 15 else 100)
-    monkeypatch.setitem(T.losses, 'contrastive', Climbing)
+    teach(monkeypatch, Climbing)
     run, said = fit(splits, base)
     assert 'training stopped at step 24 of 30: for 10 steps the loss has been above three times' in said
     assert 'likeliest first: a learning rate too high' in said and checkpoints(run)[-1] == 20 and 'without words' not in said
@@ -124,13 +132,12 @@ def test_a_healthy_run_is_the_same_to_the_last_bit_without_the_guard(splits, dat
     words = [t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]
     st.SentenceTransformer(modules=[*tiny_model(words), Dropout(.3)], device='cpu').save_pretrained(str(tmp_path/'base'))
     guarded, said = fit(splits, tmp_path/'base')
-    arguments = T.arguments
-    def unfiltered(*a, **kw):
-        res = arguments(*a, **kw)
-        res.logging_nan_inf_filter = True
-        return res
-    monkeypatch.setattr(T, 'arguments', unfiltered)
-    monkeypatch.delattr(T.Trainer, 'training_step')
+    class Unguarded(LabTrainer):
+        training_step = st.SentenceTransformerTrainer.training_step
+        def _build(self, asked):
+            super()._build(asked)
+            self.args.logging_nan_inf_filter = True
+    monkeypatch.setattr(T, 'LabTrainer', Unguarded)
     plain, _ = fit(splits, tmp_path/'base')
     assert said == '' and weights_hash(guarded.final) == weights_hash(plain.final)
     assert (guarded.path/'history.jsonl').read_bytes() == (plain.path/'history.jsonl').read_bytes()
@@ -138,9 +145,10 @@ def test_a_healthy_run_is_the_same_to_the_last_bit_without_the_guard(splits, dat
 # around it
 
 def test_the_evaluator_scores_no_nan(splits, base):
-    model = T.base_model(rehearsal(base), 128)
+    run = rehearsal(base)
+    model = T.base_model(run, 128)
     torch.nn.init.constant_(model[0].embedding.weight, nan)
-    with pytest.raises(LabError, match='vectors hold NaN or infinity'): T.DevEvaluator(splits, rehearsal(base))(model)
+    with pytest.raises(LabError, match='vectors hold NaN or infinity'): DevEvaluator(splits.task('dev'), run.eval)(model)
 
 def test_a_run_that_diverges_is_recorded_as_failed(lab):
     res = emb('run', 'exp_01_baseline', '-p', 'lr', '3e38', cwd=lab, ok=1)

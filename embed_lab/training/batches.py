@@ -15,18 +15,21 @@ from ..data.texts import normalised
 
 # %% ../../nbs/training/02_batches.ipynb #5ca5f6b8
 def meetings(
-    columns:dict,      # Column → texts; the first query is called `query`, the answers `passage`, whatever else there is holds wrong answers
+    columns:dict,      # Column → texts: queries are in `query`, answers in `passage`, wrong answers in any other
     pairs:Iterable=()  # Pairs (query, passage) to be kept apart besides
 )->tuple:              # (for each row its texts, for each row what its query must not meet), as sets of numbers
     "What can clash"
-    if missing := {'query', 'passage'} - columns.keys(): raise LabError(f"batches: no column `{min(missing)}`; the rows have {list(columns)}")
-    number, form = {}, {}
-    def known(t): return form[t] if t in form else form.setdefault(t, number.setdefault(normalised(t), len(number)))
+    missing = {'query', 'passage'} - columns.keys()
+    if missing: raise LabError(f"batches: no column `{min(missing)}`; the rows have {list(columns)}")
+    number, form, apart = {}, {}, defaultdict(set)
+    def known(t):
+        if t not in form: form[t] = number.setdefault(normalised(t), len(number))
+        return form[t]
     texts = {k: [*map(known, v)] for k,v in columns.items()}
-    apart = defaultdict(set)
     for q,p in zip(texts['query'], texts['passage']): apart[q].add(p)
-    for q,p in pairs:
-        if (a := number.get(normalised(q))) is not None and (b := number.get(normalised(p))) is not None: apart[a].add(b)
+    for pair in pairs:
+        q, p = (number.get(normalised(o)) for o in pair)
+        if q is not None and p is not None: apart[q].add(p)
     return [*map(frozenset, zip(*texts.values()))], [apart[q] for q in texts['query']]
 
 # %% ../../nbs/training/02_batches.ipynb #68eecacc
@@ -41,18 +44,27 @@ def filled(
     def left():
         while waiting: yield waiting.popleft()
     while True:
-        batch, there, barred, later = [], set(), set(), []
-        for i in chain(left(), fresh):
-            if texts[i].isdisjoint(there) and texts[i].isdisjoint(barred) and apart[i].isdisjoint(there):
-                batch.append(i), there.update(texts[i]), barred.update(apart[i])
-                if len(batch) == size: break
-            else: later.append(i)
+        batch, later = _one_batch(chain(left(), fresh), size, texts, apart)
         if not batch: return
         waiting.extendleft(reversed(later))
         yield batch
 
+def _one_batch(rows, size, texts, apart): # (rows without a clash, rows that clash with them)
+    batch, later, there, barred = [], [], set(), set()
+    for i in rows:
+        clashes = texts[i] & there or texts[i] & barred or apart[i] & there
+        if clashes:
+            later.append(i)
+            continue
+        batch.append(i)
+        there.update(texts[i])
+        barred.update(apart[i])
+        if len(batch) == size: break
+    return batch, later
+
 # %% ../../nbs/training/02_batches.ipynb #8c8a0cfc
-def _rounds(draw, fill, promised): # Batches: all that `fill` makes of the rows that `draw` gives, and of two more rounds as many as are missing
+def _rounds(draw, fill, promised): # Batches
+    "All that `fill` makes of the rows that `draw` gives, and of two more rounds as many as are missing"
     done = 0
     for attempt in range(3):
         for batch in fill(draw()):
@@ -63,7 +75,8 @@ def _rounds(draw, fill, promised): # Batches: all that `fill` makes of the rows 
 
 # %% ../../nbs/training/02_batches.ipynb #90bcb763
 def _texts(dataset): # Column → texts, for the columns that hold any
-    return {k: dataset[k][:] for k,o in dataset.features.items() if getattr(o, 'dtype', '') in ('string', 'large_string') and k != 'dataset_name'}
+    kinds = {k: getattr(o, 'dtype', '') for k,o in dataset.features.items() if k != 'dataset_name'}
+    return {k: dataset[k][:] for k,kind in kinds.items() if kind in ('string', 'large_string')}
 
 # %% ../../nbs/training/02_batches.ipynb #0db154d1
 @cache
@@ -78,9 +91,13 @@ def sampler_class()->type: # A subclass of the library's `NoDuplicatesBatchSampl
 
         def __iter__(self)->Iterator:
             if self.generator and self.seed is not None: self.generator.manual_seed(self.seed + self.epoch)
-            def draw(): return torch.randperm(len(self.texts), generator=self.generator, dtype=torch.int32).tolist()
-            def fill(order): return (o for o in filled(order, self.batch_size, self.texts, self.apart) if len(o) == self.batch_size or not self.drop_last)
-            yield from _rounds(draw, fill, len(self))
+            yield from _rounds(self._drawn, self._batches, len(self))
+
+        def _drawn(self): return torch.randperm(len(self.texts), generator=self.generator, dtype=torch.int32).tolist()
+
+        def _batches(self, order):
+            batches = filled(order, self.batch_size, self.texts, self.apart)
+            return (o for o in batches if len(o) == self.batch_size or not self.drop_last)
     return ApartBatchSampler
 
 # %% ../../nbs/training/02_batches.ipynb #4679a8e5

@@ -12,24 +12,25 @@ from ..lab import LabError, need, shown
 
 # %% ../../nbs/training/06_breakdown.ipynb #7929c32d
 def trouble(
-    losses:list, # One a step, up to now
-    norms:list,  # Of the gradient, likewise
+    losses:list,  # One a step, up to now
+    norms:list,   # Of the gradient, likewise
     window:int=10 # Steps: how many open a training, and how many in a row must be bad
-)->str:          # In words; empty while training works
+)->str:           # In words; empty while training works
     "What is wrong with the latest step, or with the last ten"
     for what,o in (('the loss', losses[-1]), ('the gradient norm', norms[-1])):
         if not isfinite(o): return f'{what} is {o}'
-    early, late = fmean(losses[:window]), losses[-window:]
     if len(losses) < 2*window: return ''
+    early, late = fmean(losses[:window]), losses[-window:]
     if min(late) > 3*early > 0: return f'for {window} steps the loss has been above three times its early mean, {early:.3g}'
     still = max(norms[-window:]) < median(norms[:3])/100 and median(late) > median(losses[:3])/3
-    return f'for {window} steps the gradient has been below a hundredth of what it was, and the loss is no better for it' if still else ''
+    if not still: return ''
+    return f'for {window} steps the gradient has been below a hundredth of its first values, and the loss is no better for it'
 
 # %% ../../nbs/training/06_breakdown.ipynb #4ad31e88
 def broken(
     model # A torch module
 )->list:  # Names of its weights that hold NaN or infinity
-    "Weights that nothing can be learnt from"
+    "Weights from which nothing can be learnt"
     return [k for k,v in model.state_dict().items() if not v.isfinite().all()]
 
 def causes(
@@ -37,13 +38,14 @@ def causes(
     watch:'Watch' # What was seen of it
 )->list:          # In words, the likeliest first
     "What may have broken a training"
-    args, losses = trainer.args, watch.losses
-    types = {str(o.dtype).split('.')[1] for o in trainer.model.parameters()} - {'float32'}
-    rate = [f'a learning rate too high (try {args.learning_rate/10:g})'] if any(watch.lrs[:-1]) else []
-    nan, sane = not isfinite(losses[-1] + watch.norms[-1]), all(o.abs().max() < 1e4 for o in trainer.model.parameters())
-    batch = ['a text without words, which `emb check` finds']*nan + ['bf16 where float32 is needed (`bf16=False` in `arguments`)']*args.bf16
-    sudden = nan and sane and median(losses[-11:-1] or [0]) < 1.5*losses[0]
-    return [f'weights in {o} (load them in float32)' for o in sorted(types)] + (batch + rate if sudden else rate + batch)
+    args, losses, weights = trainer.args, watch.losses, list(trainer.model.parameters())
+    nan, rate, batch = not isfinite(losses[-1] + watch.norms[-1]), [], []
+    if any(watch.lrs[:-1]): rate.append(f'a learning rate too high (try {args.learning_rate/10:g})')
+    if nan: batch.append('a text without words, which `emb check` finds')
+    if args.bf16: batch.append('bf16 where float32 is needed (`bf16=False` in `arguments`)')
+    sudden = nan and all(o.abs().max() < 1e4 for o in weights) and median(losses[-11:-1] or [0]) < 1.5*losses[0]
+    types = sorted({str(o.dtype).split('.')[1] for o in weights} - {'float32'})
+    return [f'weights in {o} (load them in float32)' for o in types] + (batch + rate if sudden else rate + batch)
 
 # %% ../../nbs/training/06_breakdown.ipynb #f0df7606
 class Watch:
@@ -53,17 +55,24 @@ class Watch:
     def step(self, trainer, loss):
         "Look at one step, between its gradient and the optimizer; raises `LabError`"
         torch = need('torch')
-        norm = need('torch.nn.utils').get_total_norm([o.grad for o in trainer.model.parameters() if o.grad is not None])
-        for to,o in zip((self.losses, self.norms), torch.stack([loss, norm]).tolist()): to.append(o) # one wait for the device
+        grads = [o.grad for o in trainer.model.parameters() if o.grad is not None]
+        norm = need('torch.nn.utils').get_total_norm(grads)
+        loss, norm = torch.stack([loss, norm]).tolist() # one wait for the device
+        self.losses.append(loss)
+        self.norms.append(norm)
         self.lrs.append(trainer.lr_scheduler.get_last_lr()[0])
-        if what := trouble(self.losses, self.norms): self.stop(trainer, what, trainer.state.global_step + 1)
+        what = trouble(self.losses, self.norms)
+        if what: self.stop(trainer, what, trainer.state.global_step + 1)
 
     def weights(self, trainer):
         "Look at the weights before they are scored; raises `LabError`"
-        if self.losses and (bad := broken(trainer.model)): self.stop(trainer, f'the weights `{bad[0]}` hold NaN or infinity', trainer.state.global_step)
+        bad = broken(trainer.model) if self.losses else []
+        if bad: self.stop(trainer, f'the weights `{bad[0]}` hold NaN or infinity', trainer.state.global_step)
 
     def stop(self, trainer, what:str, step:int):
         "Raise with what is wrong, where, why and what is left"
         args, last = trainer.args, need('transformers.trainer_utils').get_last_checkpoint(trainer.args.output_dir)
-        raise LabError(f"training stopped at step {step:,} of {trainer.state.max_steps:,}: {what} ({type(trainer.loss).__name__}, learning rate {self.lrs[-1]:.3g}, {'bf16' if args.bf16 else 'fp32'} on {args.device.type}); "
-            f"likely causes, likeliest first: {', '.join(causes(trainer, self))}; " + (f'the last checkpoint is {shown(last)}' if last else 'there is no checkpoint yet'))
+        how = f"{type(trainer.loss).__name__}, learning rate {self.lrs[-1]:.3g}, {'bf16' if args.bf16 else 'fp32'} on {args.device.type}"
+        left = f'the last checkpoint is {shown(last)}' if last else 'there is no checkpoint yet'
+        raise LabError(f"training stopped at step {step:,} of {trainer.state.max_steps:,}: {what} ({how}); "
+            f"likely causes, likeliest first: {', '.join(causes(trainer, self))}; {left}")

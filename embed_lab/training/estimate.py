@@ -34,7 +34,7 @@ def largest_batch(
     peaks:dict, # Rows a batch → peak in bytes, of two sizes
     free:int,   # Bytes that there are
     rows:int    # That there are
-)->int|None:    # Rows; None where memory does not hang on them
+)->int|None:    # Rows; None where memory does not depend on them
     "The largest batch that fits, leaving a tenth of the memory free"
     (a, small), (b, large) = sorted(peaks.items())
     if a == b or large <= small * 1.01: return None
