@@ -108,7 +108,7 @@ def test_a_changed_run_that_had_not_come_far_begins_anew(tmp_path, whole):
     assert [manifest(o)['status'] for o in (lab/'results'/'aside').iterdir()] == ['killed']
 
 def test_a_checkpoint_without_its_best_one_is_set_aside(tmp_path):
-    from embed_lab.data.rows import write_json
+    from embed_lab.data.files import write_json
     from embed_lab.runs.record import rehearsal
     from embed_lab.training.checkpoints import resume_point, seal
     run = rehearsal(tmp_path)
