@@ -38,7 +38,7 @@ def encode(
     make = model.encode_query if kind == 'query' else model.encode_document
     with prepared(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
     if np.isfinite(np.linalg.norm(vecs, axis=1)).all(): return vecs
-    raise LabError("the model's vectors hold NaN or infinity, so it cannot be used; "
+    raise LabError("the model cannot be used: its vectors hold NaN or infinity; "
         "go back to an earlier checkpoint, and train with a lower learning rate")
 
 def unit(
