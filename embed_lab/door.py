@@ -7,6 +7,7 @@ __all__ = ['promised', 'lessons']
 
 # %% ../nbs/03_door.ipynb #be7c3e3a
 promised = {
+    'style': ('Markup', 'html_table', 'palette', 'styled_figure'),
     'lab': ('LabError', 'need', 'open_lab'),
     'data.check': ('failing_leaks',),
     'data.folder': ('read_folder',),
@@ -15,7 +16,8 @@ promised = {
     'data.files': ('write_atomic', 'write_json'),
     'data.task': ('Task', 'retrieval_task'),
     'models.crossencoders': ('pair_scores', 'rerank'),
-    'models.search': ('fuse', 'top_k'),
+    'models.index': ('nearest_passages',),
+    'models.search': ('fuse',),
     'models.vectors': ('encoded', 'kept_matrix', 'steady', 'unit'),
     'runs.record': ('Run', 'start'),
     'training.audit': ('Audit',),
@@ -25,8 +27,8 @@ promised = {
     'training.negatives': ('apply_decisions', 'open_suspects', 'with_negatives'),
     'training.trainer': ('LabCrossEncoderTrainer', 'LabTrainer'),
     'training.weights': ('base_model', 'named_model', 'save_model'),
-    'evaluation.judge': ('judge', 'judge_guard'),
-    'evaluation.scores': ('Scores', 'html_rows')}
+    'evaluation.judge': ('judge',),
+    'evaluation.scores': ('Scores',)}
 
 # %% ../nbs/03_door.ipynb #a82a08cd
 lessons = {

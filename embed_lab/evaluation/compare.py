@@ -12,7 +12,7 @@ from html import escape
 from itertools import combinations
 import numpy as np
 from .comparable import all_scores, chosen, few, gathered, refuse_other_gold
-from ..lab import Lab, LabError, count, plain
+from ..lab import Lab, LabError, plain
 from ..style import Markup, html_table, tag
 from ..runs.results import RunFiles
 from ..runs.looks import Looks, gold_hash, looks

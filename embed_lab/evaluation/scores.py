@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from ..data.metrics import Interval, bootstrap, difference, implementation, per_query, summary, written
 from ..lab import count
-from html import escape
 from ..models.search import oracle
 from ..style import Markup, html_table, tag
 from ..data.task import Task, task_hashes, text_hash

@@ -12,14 +12,14 @@ from html import escape
 from pathlib import Path
 import numpy as np, plotly.graph_objects as go
 from .datasets import Splits
-from .plotting import styled, tints
+from .plotting import system_colours
 from .train import Encoder, base_model
 from ..lab import LabError
 from ..data.metrics import bootstrap, per_query
 from ..data.files import write_json
 from ..runs.record import Run
-from ..evaluation.scores import html_rows
-from ..models.search import top_k
+from ..style import Markup, html_table, styled_figure
+from ..models.index import nearest_passages
 from ..data.task import Task
 from ..models.vectors import encoded, unit
 from fastcore.basics import patch
@@ -47,7 +47,7 @@ def cut_scores(
     queries, docs = [q for q,ds in task.relevant.items() if ds], list(task.corpus)
     vecs = encoded(encoder, [task.queries[q] for q in queries], 'query', cache), encoded(encoder, task.corpus.values(), 'document', cache)
     def one(dim):
-        found, _ = top_k(*(unit(o[:,:dim]) for o in vecs), k=10)
+        found = nearest_passages(*(unit(o[:,:dim]) for o in vecs), k=10, index='exact').at
         return per_query(task.qrels, {q: [docs[i] for i in o] for q,o in zip(queries, found.tolist())})
     return {d: {q: o['ndcg@10'] for q,o in one(d).items()} for d in dims}
 
@@ -88,14 +88,14 @@ def __repr__(self:Dimensions)->str:
 
 @patch
 def _repr_html_(self:Dimensions)->str:
-    def cell(i, spec='.3f'): return f'{i.mean:{spec}} <span style="opacity:.65">[{i.low:{spec}}, {i.high:{spec}}]</span>'
+    def cell(i, spec='.3f'): return Markup(f'{i.mean:{spec}} <span style="opacity:.65">[{i.low:{spec}}, {i.high:{spec}}]</span>')
     def row(d):
         sizes = [f'{100*self.share(d):.0f} %', f'{4*d:,} MB']
         whole = d == self.dims[0]
         scores = [(cell(self.means[s][d]), '' if whole else cell(self.change[s][d], '+.3f')) for s in self.scores]
         return sizes + [o for pair in scores for o in pair]
     head = ['index', 'of a million', *(o for s in self.scores for o in (titles[s], 'cut from whole'))]
-    return (f'<p><b>{escape(repr(self))}</b></p>' + html_rows(head, {f'{d:,}': row(d) for d in self.dims}) +
+    return (f'<p><b>{escape(repr(self))}</b></p>' + html_table([['', *head], *([f'{d:,}', *row(d)] for d in self.dims)]) +
         f'<p>nDCG@10 by the cosine over {len(self.table["tuned"]):,} queries against {self.n_docs:,} documents, with 95 % intervals; differences are paired, one seed.</p>')
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #e037e141
@@ -135,6 +135,6 @@ def dims_figure(
     res:Dimensions # As `evaluate_dims` gives them
 )->go.Figure:      # A line and intervals for each model, on a logarithmic axis
     "What is left at each length"
-    fig = go.Figure([_line(s, means, res.share, tint) for tint,(s,means) in zip(tints, res.means.items())])
+    fig = go.Figure([_line(s, means, res.share, tint) for tint,(s,means) in zip(system_colours, res.means.items())])
     fig.update_xaxes(title='dimensions kept', type='log', tickvals=res.dims, ticktext=[f'{d:,}' for d in res.dims])
-    return styled(fig.update_yaxes(title='nDCG@10 on gold', rangemode='tozero'), 'Vectors cut short', 420, repr(res))
+    return styled_figure(fig.update_yaxes(title='nDCG@10 on gold', rangemode='tozero'), 'Vectors cut short', 420, repr(res))

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Protocol
 import bm25s, numpy as np
 from ..data.task import Task
-from ..evaluation.judge import judge, judge_guard
+from ..evaluation.judge import judge
 from ..evaluation.scores import Scores
 from .datasets import Splits, unprompted
 from .train import Encoder
-from ..models.search import fuse, top_k
+from ..models.index import nearest_passages
+from ..models.search import fuse
 from ..models.vectors import encoded, steady, unit
 from ..runs.record import Run
 from ..training.weights import base_model
@@ -26,15 +27,18 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 def search(
     encoder:Encoder,  # Any encoder
     task:Task,        # What to search for, and in what
-    cache:Path|None=None # Where vectors of an encoder that others will use too are kept
+    cache:Path|None=None, # Where vectors of an encoder that others will use too are kept
+    run:Run|None=None # Is warned with the recall, where an index was searched
 )->dict:              # Query id → up to 100 (document id, score), best first
     "The encoder's ranking for every query that has a relevant document"
     queries, docs = [q for q,relevant in task.relevant.items() if relevant], list(task.corpus)
     q = encoded(encoder, [task.queries[o] for o in queries], 'query', cache)
     d = encoded(encoder, task.corpus.values(), 'document', cache)
     if getattr(encoder, 'similarity_fn_name', None) != 'dot': q, d = unit(q), unit(d)
-    places, scores = top_k(q, d, k=100)
-    return {o: [(docs[i], s) for i,s in zip(*row)] for o,*row in zip(queries, places.tolist(), scores.tolist())}
+    hits = nearest_passages(q, d, k=100)
+    if run and hits.approximate: run.warn(f'an index was searched, which found {hits.recall:.1%} of the nearest documents; scores are lower by what it missed')
+    found = zip(queries, hits.at.tolist(), hits.scores.tolist())
+    return {o: [(docs[i], s) for i,s in zip(places, scores)] for o,places,scores in found}
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #57b0fda4
 def search_bm25(
@@ -74,9 +78,9 @@ def search_both(
 )->dict:             # 'tuned' and 'base' → as `search`
     "What the model finds, and what it found before it was tuned"
     run.progress(f'searching {name}', 0, 2, 'base')
-    before = search(base, task, run.lab.results/'cache')
+    before = search(base, task, run.lab.results/'cache', run)
     run.progress(f'searching {name}', 1, 2, 'tuned')
-    hits = dict(tuned=search(encoder, task), base=before)
+    hits = dict(tuned=search(encoder, task, run=run), base=before)
     run.progress(f'searching {name}', 2, 2)
     return hits
 
@@ -90,7 +94,7 @@ def evaluate_guard(
     "Score on the guard"
     if splits.guard is None: return None
     hits = search_both(encoder, base, splits.task('guard'), run, 'guard')
-    return judge_guard(unprompted(splits).task('guard'), hits, run)
+    return judge(unprompted(splits).task('guard'), hits, run, 'guard')
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #5cd8bf9e
 def conclude(
@@ -103,7 +107,7 @@ def conclude(
     "Set rankings beside BM25 and the ceiling, and write down what they score"
     hits = hits | dict(bm25=search_bm25(task))
     hits |= dict(fused=fuse([hits['tuned'], hits['bm25']]))
-    return judge(task, hits, run, pairs, guard)
+    return judge(task, hits, run, pairs=pairs, guard=guard)
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #9333c95b
 @steady()

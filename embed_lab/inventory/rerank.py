@@ -8,7 +8,6 @@ __all__ = ['labelled_pairs', 'first_stage', 'new_reranker', 'Reranker', 'train_r
 
 # %% ../../nbs/inventory/10_rerank.ipynb #aa997970
 from dataclasses import dataclass
-from functools import partial
 from html import escape
 from statistics import fmean, median
 from time import perf_counter
@@ -17,7 +16,7 @@ from datasets import Dataset
 from ..data.metrics import Interval, difference, per_query
 from ..data.files import write_atomic
 from ..data.task import Task
-from ..evaluation.judge import judge_guard
+from ..evaluation.judge import judge
 from ..evaluation.scores import Scores
 from .datasets import Splits, unprompted
 from .evaluate import conclude, search, search_both
@@ -186,7 +185,7 @@ def evaluate_reranker(
     guard = None
     if splits.guard is not None:
         found = two_stages(model, retriever, splits, 'guard', run, top)
-        guard = judge_guard(unprompted(splits).task('guard'), dict(tuned=found['tuned'], base=found['base']), run)
+        guard = judge(unprompted(splits).task('guard'), dict(tuned=found['tuned'], base=found['base']), run, 'guard')
     first = hits['retriever'] if run.params.get('retriever') else hits.pop('retriever')
     scores = conclude(task, hits, run, {}, guard)
     alone = per_query(task.qrels, {q: [d for d,_ in ds] for q,ds in first.items()})

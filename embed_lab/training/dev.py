@@ -7,7 +7,6 @@ __all__ = ['DevEvaluator', 'DevReranking']
 
 # %% ../../nbs/training/10_dev.ipynb #55f344f2
 import numpy as np
-from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from ..data.metrics import per_query

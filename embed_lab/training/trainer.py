@@ -7,7 +7,7 @@ __all__ = ['contract_of', 'LabTrainer', 'LabCrossEncoderTrainer']
 
 # %% ../../nbs/training/11_trainer.ipynb #edc97cc7
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from functools import partial
@@ -15,7 +15,7 @@ from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 import msgspec
-from ..lab import LabError, installed, need
+from ..lab import LabError, installed
 from ..models.base import arithmetic, hardware, overrides
 from ..models.chunks import in_chunks, tokens_kept
 from ..models.crossencoders import pair_scores
@@ -35,7 +35,6 @@ import torch
 from datasets import Dataset
 from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainer
 from sentence_transformers.base.evaluation import BaseEvaluator
-from sentence_transformers.base.training_args import BaseTrainingArguments
 from transformers import PrinterCallback, TrainerCallback
 
 # %% ../../nbs/training/11_trainer.ipynb #2b62a17a
