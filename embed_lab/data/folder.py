@@ -11,12 +11,13 @@ from .reading import read_rows
 from .task import present, read_corpus, read_decisions, read_qrels
 
 # %% ../../nbs/data/15_folder.ipynb #ce725920
-_more = {'corpus.jsonl': ('corpus', read_corpus), 'qrels.tsv': ('qrels', read_qrels), 'guard.jsonl': ('guard', read_rows), 'decisions.jsonl': ('decisions', read_decisions)}
+_more = {'corpus.jsonl': ('corpus', read_corpus), 'qrels.tsv': ('qrels', read_qrels),
+    'guard.jsonl': ('guard', read_rows), 'decisions.jsonl': ('decisions', read_decisions)}
 
 def read_folder(
     data:Path  # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
-)->dict:       # 'train', 'dev', 'gold' and perhaps 'guard' → rows; perhaps 'corpus' → id → text, 'qrels' → query id → {document id: grade}, 'decisions' → lines
-    "Everything in a data folder; raises `LabError` with file and line for what is not as it should be"
+)->dict:       # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
+    "Everything in a data folder: rows, id → text, query id → {document id: grade}; raises `LabError` with file and line"
     found = {o: read_rows(Path(data)/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}
     there = present(Path(data))
     return found | {name: read(there[file]) for file,(name,read) in _more.items() if file in there}

@@ -74,7 +74,9 @@ class Interval:
     low:float   # Lower bound; nan for a single query
     high:float  # Upper bound; nan for a single query
     n:int       # Queries it is taken over
-    def __format__(self, spec:str)->str: return '{:{s}} [{:{s}}, {:{s}}]'.format(self.mean, self.low, self.high, s=spec or '.3f').replace(' [+nan, +nan]', '').replace(' [nan, nan]', '')
+    def __format__(self, spec:str)->str:
+        text = '{:{s}} [{:{s}}, {:{s}}]'.format(self.mean, self.low, self.high, s=spec or '.3f')
+        return text.replace(' [+nan, +nan]', '').replace(' [nan, nan]', '')
     def __str__(self)->str: return format(self)
     def __repr__(self)->str: return f'{self} n={self.n}'
 

@@ -136,7 +136,8 @@ def page(
         part('Findings', *[finding_html(o, report) for o in report.findings] or [quiet('None.')]),
         part('The same, retyped, near', quiet(repeats), same_html(report)),
         part('Length in tokens', html_table(length_rows(report), 2)),
-        part('In charts', quiet('Lengths, overlap and words are drawn from up to 5,000 evenly spaced rows of each split.'), drawn(charts(report)))]
+        part('In charts', quiet('Lengths, overlap and words are drawn from up to 5,000 evenly spaced rows of each '
+            'split.'), drawn(charts(report)))]
     title = tag('title', f'Data report: {plain(report.path)}')
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     head = f'<meta charset="utf-8">{policy}{viewport}{title}{look}{frame}'

@@ -266,7 +266,8 @@ def explained(
         if type(o) not in kinds or not (doc := ast.get_docstring(o)): continue
         query, *rest = (' '.join(t.split()) for t in re.split(r'\n\s*\n', doc))
         text = ' '.join(t for t in rest if not t.startswith('>>>'))
-        if is_query(query) and 12 <= len(text.split()) <= 200: res.append(dict(query=query, passage=text, label=1, group=name.split('.')[0], tags=[kinds[type(o)]]))
+        if is_query(query) and 12 <= len(text.split()) <= 200:
+            res.append(dict(query=query, passage=text, label=1, group=name.split('.')[0], tags=[kinds[type(o)]]))
     return res
 
 def guard_rows(
@@ -288,7 +289,8 @@ def apart(
     others:list[dict]  # Of the other splits
 )->list[dict]:         # In shuffled order
     "Rows with one answer each, which nearly nothing else asks"
-    near, seen = near_copies([o['query'] for o in rows], [o['query'] for o in others]), Counter(' '.join(words(o[k])) for o in rows for k in ('query', 'passage'))
+    near = near_copies([o['query'] for o in rows], [o['query'] for o in others])
+    seen = Counter(' '.join(words(o[k])) for o in rows for k in ('query', 'passage'))
     kept = [o for o in rows if o['query'] not in near and all(seen[' '.join(words(o[k]))] == 1 for k in ('query', 'passage'))]
     return sorted(kept, key=lambda o: order(o['query']))
 
@@ -301,6 +303,8 @@ def mine_sample(
     guard = guard_rows(files, Counter(f.module for f in fns if is_query(f.query)))
     held = {o['group'] for o in guard}
     split = split_functions([f for f in fns if f.module not in held])
-    if not split['train']: raise LabError(f"{root or 'standard library'}: too few documented functions; name a folder with more Python source")
+    if not split['train']:
+        raise LabError(f"{root or 'standard library'}: too few documented functions; name a folder with more Python source")
     rows = {s: sample_rows(split[s]) for s in ('train', 'dev', 'gold')}
-    return rows | dict(corpus=sample_corpus(split['gold'], [f for f in fns if f.query is None]), guard=apart(guard, [o for v in rows.values() for o in v]))
+    corpus = sample_corpus(split['gold'], [f for f in fns if f.query is None])
+    return rows | dict(corpus=corpus, guard=apart(guard, [o for v in rows.values() for o in v]))

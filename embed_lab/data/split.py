@@ -233,7 +233,9 @@ def lines(self:Split)->list: # One text a line
     "How near sizes and labels came to what was asked"
     every, wide = self.balance['all'], len(f'{len(self):,}')
     def points(apart): return f'{100*max(map(abs, apart)):.1f} points'
-    def one(k, v): return f'{k:5} {len(v):{wide},} rows, {self.got[k]:5.1%} where {self.asked[k]:.1%} was asked; {self.balance[k]:.1%} of them relevant'
+    def one(k, v):
+        share = f'{self.got[k]:5.1%} where {self.asked[k]:.1%} was asked'
+        return f'{k:5} {len(v):{wide},} rows, {share}; {self.balance[k]:.1%} of them relevant'
     sizes, labels = points(v - self.asked[k] for k,v in self.got.items()), points(v - every for v in self.balance.values())
     far = [k for k in splits[1:] if not .5 <= self.got[k]/self.asked[k] <= 1.5]
     return [f"{count(len(self), 'row')} in {count(self.components, 'component')}; the largest has {count(self.largest, 'row')}",
@@ -293,8 +295,10 @@ def remarks(
     sizes, lost, res = np.bincount(part), np.bincount(part, read.part.good) == 0, []
     big, clash = sizes > limit, int(at_odds(read.part, nearness)[0].sum())
     def rows(n): return count(int(n), 'row')
-    if big.any(): res.append(f'{rows(sizes[big].sum())} in train because of a component with more than {limit:,}; the largest has {sizes.max():,}')
-    if lost.any(): res.append(f'{rows(sizes[lost].sum())} with a query that nothing answers; in dev and gold they are not scored as retrieval')
+    if big.any():
+        res.append(f'{rows(sizes[big].sum())} in train because of a component with more than {limit:,}; the largest has {sizes.max():,}')
+    if lost.any():
+        res.append(f'{rows(sizes[lost].sum())} with a query that nothing answers; in dev and gold they are not scored as retrieval')
     if clash: res.append(f'{rows(clash)} with label 0 and the very passage that answers the query elsewhere; '
         '`emb check` fails on them, and `drop_conflicts` in preprocess drops them')
     if nearness.query.capped or nearness.passage.capped:
@@ -313,7 +317,8 @@ def split_rows(
 )->Split:                # Raises `LabError` where nothing leak-proof comes near what is asked
     "Deal out a file's rows so that no split gives another away"
     if not (dev > 0 and gold > 0 and dev + gold < 1):
-        raise LabError(f"shares of {dev} for dev and {gold} for gold; write numbers over 0 that leave something for train, such as 0.1 and 0.1")
+        raise LabError(f"shares of {dev} for dev and {gold} for gold; write numbers over 0 that leave something for "
+            "train, such as 0.1 and 0.1")
     if corpus not in ('open', 'fixed'): raise LabError(f"corpus {corpus!r}; write `open` or `fixed`")
     read = read_once(Path(path), by, tick)
     nearness, n = Nearness(read.table, threshold, tick), len(read.part)

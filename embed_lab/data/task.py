@@ -120,7 +120,8 @@ def retrieval_task(
         d = _document(r, corpus, by_text) if corpus else new.setdefault(r['passage'], f'd{len(new)}')
         first = queries.setdefault(q, r['query'])
         if first != r['query']:
-            raise LabError(f"the `query_id` {q!r} is that of two queries, {first[:40]!r} and {r['query'][:40]!r}; give each an id of its own")
+            raise LabError(f"the `query_id` {q!r} is that of two queries, {first[:40]!r} and {r['query'][:40]!r}; give "
+                "each an id of its own")
         if r.get('tags'): tags.setdefault(q, {}).update(dict.fromkeys(r['tags']))
         judged.setdefault(q, {})[d] = max(grade(r), judged.get(q, {}).get(d, 0))
     docs = corpus if corpus else {d: t for t,d in new.items()}

@@ -29,7 +29,8 @@ def unseen()->re.Pattern:
     return re.compile('[' + ''.join(c for c in map(chr, range(0x10000)) if unicodedata.category(c) == 'Cf') + ']')
 
 # %% ../../nbs/data/05_texts.ipynb #641f6e7b
-plain = bytes(ord(' ') if chr(i) in string.punctuation and chr(i) not in '$+<=>^`|~' else i for i in range(128)).lower() + bytes(range(128, 256))
+_spaces = {ord(o) for o in string.punctuation} - {ord(o) for o in '$+<=>^`|~'}
+plain = bytes(ord(' ') if i in _spaces else i for i in range(128)).lower() + bytes(range(128, 256))
 
 def normalised(
     text:str  # Any text
@@ -306,7 +307,8 @@ def near(
     tick:Callable=lambda done, total: None # Told how far it is
 )->Near:                 # Raises `LabError` for a threshold that would join everything
     "Texts with nearly the same words"
-    if not .3 < threshold <= 1: raise LabError(f"a threshold of {threshold} for near duplicates will not do; write a number over 0.3 and up to 1, such as 0.8")
+    if not .3 < threshold <= 1:
+        raise LabError(f"a threshold of {threshold} for near duplicates will not do; write a number over 0.3 and up to 1, such as 0.8")
     sizes = np.asarray(texts.sizes, np.int64)
     flat = np.concatenate(texts.flat) if texts.flat else np.empty(0, np.uint32)
     if not len(sizes): return Near(sizes, *near_sets(flat, sizes, threshold))

@@ -38,7 +38,8 @@ def mock_run(
     data = {o: dict(sha256='sha256:' + o, lines=1) for o in ('train.jsonl', 'gold.jsonl')}
     inputs = dict(notebook=experiment, parameters=params | dict(seed=seed), inventory={}, data=data, corpus='open', base_model=None)
     write_json(run/RunFiles.manifest, dict(schema=1, experiment=experiment, status='completed', start=now(), heartbeat=now(),
-        process=dict(pid=0, born=0, host=''), overrides={}, inputs=inputs, environment=environment(), hardware=machine(), git=None, exported=[]))
+        process=dict(pid=0, born=0, host=''), overrides={}, inputs=inputs,
+        environment=environment(), hardware=machine(), git=None, exported=[]))
     write_json(run/RunFiles.gold_metrics, {})
     write_rows(run/RunFiles.per_query, _lines(scores))
     if guard: write_rows(run/RunFiles.guard_per_query, _lines(guard))

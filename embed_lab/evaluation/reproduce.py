@@ -178,7 +178,7 @@ def archive(
     name:str,        # A completed run of it
     file:Path,       # A .tar.gz to write
     data:bool=False  # Whether the data is packed too
-)->list:             # The files in it, relative to the folder they unpack to; raises `LabError` where code or data have changed since the run
+)->list:             # The files in it, relative to where they unpack; raises `LabError` where code or data have changed
     "Pack what another machine needs to run a run again"
     run = completed(path := find_run(lab, name))
     nb = lab.experiments/f"{run['experiment']}.ipynb"

@@ -25,7 +25,8 @@ def by_length(
     if not lengths: return {}
     low, high = (int(o) for o in np.quantile([*lengths.values()], [1/3, 2/3], method='lower'))
     middle = f'{low+1:,} to {high:,} words' if high > low+1 else f'{high:,} words'
-    thirds = {f'up to {low:,} words': lambda n: n <= low, middle: lambda n: low < n <= high, f'more than {high:,} words': lambda n: n > high}
+    short, long = f'up to {low:,} words', f'more than {high:,} words'
+    thirds = {short: lambda n: n <= low, middle: lambda n: low < n <= high, long: lambda n: n > high}
     return {k: ids for k,fits in thirds.items() if (ids := [q for q,n in lengths.items() if fits(n)])}
 
 # %% ../../nbs/evaluation/01_slices.ipynb #3133ddfb

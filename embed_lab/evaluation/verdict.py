@@ -17,7 +17,7 @@ from fastcore.basics import patch
 # %% ../../nbs/evaluation/02_verdict.ipynb #6a7b317e
 def components(
     scores:np.ndarray # (seeds, queries)
-)->tuple:             # Variances of a seed's luck on all queries, below 0 by chance, and of what a seed does to one query; 0 for a single seed
+)->tuple:             # Variances of a seed's luck on all queries (below 0 by chance) and on one query; 0 for one seed
     "Variance components of one recipe: two-way random effects without replication (Searle, Casella and McCulloch 1992)"
     k, n = scores.shape
     if k == 1: return 0., 0.
@@ -33,7 +33,8 @@ class Noise:
     sd:float # Standard deviation of a seed's mean score on one gold set, in units of the score
     df:int   # Degrees of freedom behind it: seeds less recipes
 
-def _rows(scores): return np.stack([*{o.tobytes(): o for o in np.asarray(scores, float) + 0.}.values()]) # np.unique takes a hundred times as long for long rows
+def _rows(scores): # np.unique takes a hundred times as long for long rows
+    return np.stack([*{o.tobytes(): o for o in np.asarray(scores, float) + 0.}.values()])
 
 def seed_noise(
     recipes:list # One array a recipe, (seeds, queries) on one gold set; those with a single seed tell nothing
@@ -187,7 +188,7 @@ def verdict(
     noise:Noise|None=None,  # Seed noise measured on other recipes with this gold set, to be pooled with what these show
     fixed:bool=False        # Theirs is deterministic by nature, as an untuned model or BM25 is: one row, and no seed noise
 )->Verdict:                 # Raises `ValueError` for scores that cannot be compared
-    "Win, tie or loss over queries and seeds: Clark's quasi-F (1973), degrees of freedom after Satterthwaite (1946), or Welch where seeds differ in number"
+    "Win, tie or loss over queries and seeds (Clark 1973, Satterthwaite 1946; Welch where seeds differ in number)"
     runs, (ours, theirs) = (len(ours), len(theirs)), map(distinct, (ours, theirs))
     if ours.shape[1] != theirs.shape[1]: raise ValueError(
         f"{ours.shape[1]} queries against {theirs.shape[1]}; score both on the same gold")

@@ -33,7 +33,9 @@ def usable(
     top = (own - 1).bit_length() - 1
     if dims is None: return [own, *(2**i for i in range(top, max(top - 3, -1), -1))]
     bad = next((d for d in dims if not 0 < d <= own), None)
-    if bad is not None: raise LabError(f"`dims` asks for {bad:,}, but vectors of this model have {own:,} dimensions: name numbers from 1 to {own:,}, or none")
+    if bad is not None:
+        raise LabError(f"`dims` asks for {bad:,}, but vectors of this model have {own:,} dimensions: name numbers from "
+            f"1 to {own:,}, or none")
     return sorted({own, *dims}, reverse=True)
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #83bab011
@@ -96,7 +98,8 @@ def _repr_html_(self:Dimensions)->str:
         return sizes + [o for pair in scores for o in pair]
     head = ['index', 'of a million', *(o for s in self.scores for o in (titles[s], 'cut from whole'))]
     return (f'<p><b>{escape(repr(self))}</b></p>' + html_table([['', *head], *([f'{d:,}', *row(d)] for d in self.dims)]) +
-        f'<p>nDCG@10 by the cosine over {len(self.table["tuned"]):,} queries against {self.n_docs:,} documents, with 95 % intervals; differences are paired, one seed.</p>')
+        f'<p>nDCG@10 by the cosine over {len(self.table["tuned"]):,} queries against {self.n_docs:,} documents, with '
+            '95 % intervals; differences are paired, one seed.</p>')
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #e037e141
 @patch

@@ -36,10 +36,14 @@ def load_teacher(
 )->Teacher:       # Raises `LabError` where that is not a teacher
     "The model that a student learns from"
     if not name:
-        raise LabError("distil needs a teacher: set `teacher` to a cross-encoder, such as results/exp_08_rerank/final, or to a larger encoder, as a folder or a hub id")
+        raise LabError("distil needs a teacher: set `teacher` to a cross-encoder, such as results/exp_08_rerank/final, "
+            "or to a larger encoder, as a folder or a hub id")
     found = named_model(run, name)
-    if found.kind == 'transformer': raise LabError(f"teacher {name} is a bare transformer, which was never trained to compare texts; name a cross-encoder or an encoder")
-    if found.path == run.base: raise LabError(f"teacher {name} is the base model itself, and knows no more than its student; name a larger or a tuned one")
+    if found.kind == 'transformer':
+        raise LabError(f"teacher {name} is a bare transformer, which was never trained to compare texts; name a "
+            "cross-encoder or an encoder")
+    if found.path == run.base:
+        raise LabError(f"teacher {name} is the base model itself, and knows no more than its student; name a larger or a tuned one")
     run.note('teacher', name=name, kind=found.kind, weights=found.weights)
     return Teacher(name, found.kind, found.weights, found.load())
 
@@ -69,7 +73,8 @@ def taught(
 )->Dataset:         # Columns query, passage, negative_1, negative_2, … and `label`, a list with one score a passage
     "Rows for `train` with what a teacher says of them"
     rows = Dataset.from_dict(positives(splits.rows('train'), run.seed))
-    if len(rows.column_names) < 3: raise LabError("a teacher compares passages, but half of the rows of train have no `negatives`: let `mine_negatives` find some")
+    if len(rows.column_names) < 3:
+        raise LabError("a teacher compares passages, but half of the rows of train have no `negatives`: let `mine_negatives` find some")
     said = run.kept('teacher', lambda: graded(teacher, rows, run), of=[teacher.weights, scale, rows.to_dict()])
     return rows.add_column('label', said)
 
@@ -86,14 +91,15 @@ def loss_options(
     temperature:float  # Of `distil-kl`
 )->dict:               # What `train` hands to the loss; raises `LabError` for another loss
     "How teacher and student are compared"
-    if loss not in (known := ('distil-kl', 'margin-mse')): raise LabError(f"loss `{loss}` does not learn from a teacher's scores; write {' or '.join(known)}")
+    if loss not in (known := ('distil-kl', 'margin-mse')):
+        raise LabError(f"loss `{loss}` does not learn from a teacher's scores; write {' or '.join(known)}")
     return dict(similarity_fct=TimesCosine()) | (dict(temperature=temperature) if loss == 'distil-kl' else {})
 
 # %% ../../nbs/inventory/09_distil.ipynb #95a04889
 def _layers(model, n):
     "Where a model keeps its `n` layers: (module, name); None where it has no such list"
-    lists = ((module, name) for module in model.modules() for name,o in module.named_children() if isinstance(o, torch.nn.ModuleList) and len(o) == n)
-    return next(lists, None)
+    children = ((module, name, o) for module in model.modules() for name,o in module.named_children())
+    return next(((module, name) for module,name,o in children if isinstance(o, torch.nn.ModuleList) and len(o) == n), None)
 
 def student(
     run:Run,           # Brings the base model

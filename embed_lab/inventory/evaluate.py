@@ -36,7 +36,8 @@ def search(
     d = encoded(encoder, task.corpus.values(), 'document', cache)
     if getattr(encoder, 'similarity_fn_name', None) != 'dot': q, d = unit(q), unit(d)
     hits = nearest_passages(q, d, k=100)
-    if run and hits.approximate: run.warn(f'an index was searched, which found {hits.recall:.1%} of the nearest documents; scores are lower by what it missed')
+    if run and hits.approximate:
+        run.warn(f'an index was searched, which found {hits.recall:.1%} of the nearest documents; scores are lower by what it missed')
     found = zip(queries, hits.at.tolist(), hits.scores.tolist())
     return {o: [(docs[i], s) for i,s in zip(places, scores)] for o,places,scores in found}
 

@@ -20,7 +20,9 @@ def attention_layers(
 )->list:                # Names of modules; raises `LabError` where there is none
     "The linear layers within attention"
     names = [n for n,o in net.named_modules() if isinstance(o, torch.nn.Linear) and re.search('attn|attention', n, re.I)]
-    if not names: raise LabError(f"no linear layer of this base model ({type(net).__name__}) is called attention, so there is no telling where adapters go: train all of it with recipe `in-batch`, or name another `model`")
+    if not names:
+        raise LabError(f"no linear layer of this base model ({type(net).__name__}) is called attention, so there is no "
+            "telling where adapters go: train all of it with recipe `in-batch`, or name another `model`")
     return names
 
 # %% ../../nbs/inventory/08_lora.ipynb #cea07e9a
@@ -33,7 +35,9 @@ def adapted(
     "The base model with adapters on its attention, which alone can be trained"
     peft, model = need('peft', 'lora'), base_model(run, max_length, prompted)
     net = model.transformers_model
-    if net is None: raise LabError("the base model is a static one and has no attention to adapt: train all of it with recipe `in-batch`, or name a transformer as `model`")
+    if net is None:
+        raise LabError("the base model is a static one and has no attention to adapt: train all of it with recipe "
+            "`in-batch`, or name a transformer as `model`")
     if rank < 1: raise LabError(f"`rank` is {rank}; name a number from 1, such as 16")
     model.requires_grad_(False)
     with torch.random.fork_rng():

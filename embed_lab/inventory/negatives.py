@@ -43,7 +43,8 @@ def judging(
     if judge is None: return
     found = named_model(run, judge)
     if found.kind != 'cross-encoder':
-        raise LabError(f"judge {judge} is a {found.kind}, which never learnt to score a pair; name a cross-encoder, such as the `final` of a run of recipe `rerank`")
+        raise LabError(f"judge {judge} is a {found.kind}, which never learnt to score a pair; name a cross-encoder, "
+            "such as the `final` of a run of recipe `rerank`")
     model = found.load()
     run.note('judge', name=judge, weights=found.weights)
     return lambda pairs: pair_scores(model, pairs, partial(run.progress, 'asking the judge'))
@@ -93,5 +94,6 @@ def mine_negatives(
             "name a better `miner`, whose right passages score higher, or loosen the margins")
     train = to_dataset(rows)
     if any(splits.prompts): train = map_texts(replace(plain, train=train), *(o.__add__ for o in splits.prompts)).train
-    notes = f'mine_negatives: {mined!r}', f'mine_negatives: {len(doubtful):,} of them look like answers ({suspects}); {used:,} go into train'
+    alike = f'{len(doubtful):,} of them look like answers ({suspects}); {used:,} go into train'
+    notes = f'mine_negatives: {mined!r}', f'mine_negatives: {alike}'
     return replace(splits, train=train, notes=(*splits.notes, *notes)), Audit(doubtful + meeting, run.lab.data/'decisions.jsonl')

@@ -27,7 +27,8 @@ def stamped(
     lines = wrap(f'leaks allowed: {leaks[0]}' + (f' (and {len(leaks)-1} more)' if leaks[1:] else ''), 80)
     below, strip = fig.layout.margin.b or 80, 18*len(lines) + 24
     return go.Figure(fig).update_layout(height=(fig.layout.height or 450) + strip, margin_b=below + strip).add_annotation(
-        text='<br>'.join(lines), x=0, y=0, xref='paper', yref='paper', xanchor='left', yanchor='top', yshift=-below, align='left', showarrow=False,
+        text='<br>'.join(lines), x=0, y=0, xref='paper', yref='paper', xanchor='left', yanchor='top', yshift=-below,
+        align='left', showarrow=False,
         font=dict(color='#8a1c00', size=13), bgcolor='#fdecea', bordercolor='#8a1c00', borderpad=5)
 
 # %% ../../nbs/inventory/04_plotting.ipynb #f3eb042b
@@ -62,22 +63,25 @@ def loss_figure(
     fig = make_subplots(rows=1+dev, cols=1, shared_xaxes=True, vertical_spacing=.08)
     fig.add_trace(curve(history, 'loss', 'training loss'), 1, 1).update_yaxes(title='loss', row=1)
     if dev: fig.add_trace(curve(history, 'dev', 'nDCG@10 on dev', 'lines+markers'), 2, 1).update_yaxes(title='nDCG@10', row=2)
-    return styled_figure(fig.update_xaxes(title='step', row=1+dev), 'Training loss and retrieval on dev' if dev else 'Training loss', 480 if dev else 380)
+    title, height = ('Training loss and retrieval on dev', 480) if dev else ('Training loss', 380)
+    return styled_figure(fig.update_xaxes(title='step', row=1+dev), title, height)
 
 # %% ../../nbs/inventory/04_plotting.ipynb #dbe742a3
 def lr_figure(
     history:list  # As `Trained.history`
 )->go.Figure:     # The learning rate at each logged step
     "The schedule as it was, not as it was meant to be"
-    fig = go.Figure(curve(history, 'lr', 'learning rate')).update_xaxes(title='step').update_yaxes(title='learning rate', exponentformat='e')
+    fig = go.Figure(curve(history, 'lr', 'learning rate')).update_xaxes(title='step')
+    fig.update_yaxes(title='learning rate', exponentformat='e')
     return styled_figure(fig, 'Learning rate')
 
 # %% ../../nbs/inventory/04_plotting.ipynb #3b680113
 def _dots(name, row, i, n): # One system's means and intervals; `i` of `n` systems side by side
     up, down = [o.high - o.mean for o in row.values()], [o.mean - o.low for o in row.values()]
     marker = dict(size=10, color=system_colours[i % len(system_colours)], symbol='line-ew-open' if name == 'ceiling' else 'circle')
-    return go.Scatter(x=[j + .16*(i - (n-1)/2) for j in range(len(row))], y=[o.mean for o in row.values()], name=name, mode='markers', marker=marker,
-        error_y=dict(type='data', array=up, arrayminus=down, thickness=2), text=[str(o) for o in row.values()], hovertemplate='%{text}<extra>' + name + '</extra>')
+    across, bars = [j + .16*(i - (n-1)/2) for j in range(len(row))], dict(type='data', array=up, arrayminus=down, thickness=2)
+    return go.Scatter(x=across, y=[o.mean for o in row.values()], name=name, mode='markers', marker=marker, error_y=bars,
+        text=[str(o) for o in row.values()], hovertemplate='%{text}<extra>' + name + '</extra>')
 
 def gold_figure(
     scores:Scores  # As `evaluate` gives them

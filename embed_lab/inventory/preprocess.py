@@ -89,7 +89,8 @@ def balance_labels(
     labels = np.array(splits.train['label'])
     zero, one = (np.flatnonzero(labels == o) for o in (0, 1))
     if not (len(zero) and len(one)):
-        raise LabError(f'balance_labels needs labels 0 and 1, but all {len(labels):,} train rows have label {labels[0]}: leave the step out')
+        raise LabError(f'balance_labels needs labels 0 and 1, but all {len(labels):,} train rows have label '
+            f'{labels[0]}: leave the step out')
     more, less = (one, zero) if len(one) > len(zero) else (zero, one)
     surplus = np.random.default_rng(seed).choice(more, len(more) - len(less), replace=False)
     goes = np.isin(np.arange(len(labels)), surplus)

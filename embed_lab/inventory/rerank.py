@@ -37,7 +37,9 @@ def labelled_pairs(
     "Every judged pair once; where one is called right and wrong, right wins"
     data, said = judged(rows), {}
     for q,p,y in zip(*data.values()): said[q, p] = max(float(y), said.get((q, p), 0.))
-    if len({*said.values()}) < 2: raise LabError(f"a cross-encoder learns from right and wrong pairs, but all {len(said):,} have label {data['label'][0]}; mine some with `mine_negatives`")
+    if len({*said.values()}) < 2:
+        raise LabError(f"a cross-encoder learns from right and wrong pairs, but all {len(said):,} have label "
+            f"{data['label'][0]}; mine some with `mine_negatives`")
     return Dataset.from_dict(dict(query=[q for q,_ in said], passage=[p for _,p in said], label=[*said.values()]))
 
 # %% ../../nbs/inventory/10_rerank.ipynb #a41f35ec
@@ -72,7 +74,8 @@ class Reranker(Trained):
     def __repr__(self)->str:
         dev = [(o['dev'], -o['step']) for o in self.history if 'dev' in o]
         best, step = max(dev[1:])
-        return f"Kept step {-step:,} of {self.history[-1]['step']:,}: nDCG@10 {best:.3f} on dev after re-ordering, where the first stage alone has {dev[0][0]:.3f}."
+        kept, alone = f"Kept step {-step:,} of {self.history[-1]['step']:,}", dev[0][0]
+        return f'{kept}: nDCG@10 {best:.3f} on dev after re-ordering, where the first stage alone has {alone:.3f}.'
 
 # %% ../../nbs/inventory/10_rerank.ipynb #af88e9e0
 def train_reranker(
@@ -155,7 +158,8 @@ class TwoStages:
     def verdict(self)->str:
         "What the second stage adds, in a sentence"
         word = 'adds' if self.gain.low > 0 else 'takes away' if self.gain.high < 0 else 'is not shown to change anything:'
-        return f"re-ordering the first {self.top} hits {word} {self.gain:+.3f} nDCG@10 over {self.gain.n:,} queries; a perfect order of them would have {self.best:.3f}"
+        found = f'{word} {self.gain:+.3f} nDCG@10 over {self.gain.n:,} queries'
+        return f're-ordering the first {self.top} hits {found}; a perfect order of them would have {self.best:.3f}'
 
     def cost(self)->str: return f"the second stage takes {self.ms:,.0f} ms a query ({self.where})"
     def __repr__(self)->str: return '\n'.join([self.verdict(), self.cost(), repr(self.scores)])
@@ -169,7 +173,9 @@ def say_so(
     "Tell in the model's card what the scores in it are scores of"
     card, first = run.final/'README.md', run.manifest['stages']['first stage']
     text = card.read_text(encoding='utf-8')
-    note = f"**A second stage.** The scores in this card are of two stages together: this cross-encoder re-orders the first {top} hits of `{first['name']}` (weights `{first['weights'].removeprefix('sha256:')[:16]}`). `tuned` is both, `base` the untuned search."
+    weights = first['weights'].removeprefix('sha256:')[:16]
+    note = (f"**A second stage.** The scores in this card are of two stages together: this cross-encoder re-orders the first {top} "
+        f"hits of `{first['name']}` (weights `{weights}`). `tuned` is both, `base` the untuned search.")
     if note not in text: write_atomic(card, text.replace('\n## ', f'\n{note}\n\n## ', 1).encode())
 
 # %% ../../nbs/inventory/10_rerank.ipynb #4ea41418
@@ -192,5 +198,6 @@ def evaluate_reranker(
     gain, ms = difference(scores.systems['tuned'], alone), milliseconds(model, splits.task('gold'), first, top)
     res = TwoStages(scores, gain, perfect(task, first, top), top, ms, f'{model.device.type}, {torch.get_num_threads()} threads')
     say_so(run, top)
-    run.note('two stages', top=top, gain=dict(mean=res.gain.mean, low=res.gain.low, high=res.gain.high), best=res.best, ms_a_query=round(res.ms, 1))
+    gain = dict(mean=res.gain.mean, low=res.gain.low, high=res.gain.high)
+    run.note('two stages', top=top, gain=gain, best=res.best, ms_a_query=round(res.ms, 1))
     return res

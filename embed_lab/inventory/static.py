@@ -25,8 +25,12 @@ def vocabulary(
 )->Tokenizer:                 # A copy; raises `LabError` where there is none to take
     "The tokenizer of a model, for a table of its tokens"
     fast = getattr(model.tokenizer, 'backend_tokenizer', None)
-    if model.transformers_model is None: raise LabError("the base model is a static one already: train it as it is with recipe `in-batch` and a high `lr`, or set `source` to 'scratch'")
-    if fast is None: raise LabError(f"the base model's tokenizer ({type(model.tokenizer).__name__}) is not a fast one, so its tokens cannot be listed: name another base model, or set `source` to 'scratch'")
+    if model.transformers_model is None:
+        raise LabError("the base model is a static one already: train it as it is with recipe `in-batch` and a high "
+            "`lr`, or set `source` to 'scratch'")
+    if fast is None:
+        raise LabError(f"the base model's tokenizer ({type(model.tokenizer).__name__}) is not a fast one, so its "
+            "tokens cannot be listed: name another base model, or set `source` to 'scratch'")
     tok = Tokenizer.from_str(fast.to_str())
     tok.no_truncation(), tok.no_padding()
     return tok
@@ -62,7 +66,9 @@ def principal(
     dim:int            # Columns to keep
 )->torch.Tensor:       # (tokens, dim); raises `LabError` for more columns than there are
     "The first principal components"
-    if not 0 < dim <= vecs.shape[1]: raise LabError(f"`dim` is {dim:,}, but vectors of the base model have {vecs.shape[1]:,} dimensions: name a number from 1 to {vecs.shape[1]:,}")
+    if not 0 < dim <= vecs.shape[1]:
+        raise LabError(f"`dim` is {dim:,}, but vectors of the base model have {vecs.shape[1]:,} dimensions: name a "
+            f"number from 1 to {vecs.shape[1]:,}")
     flat = (vecs - vecs.mean(0)).double()
     axes = torch.linalg.eigh(flat.T @ flat).eigenvectors.flip(1)[:,:dim]
     return (flat @ axes).float()
@@ -104,7 +110,9 @@ def own_vocabulary(
     tok, pre = Tokenizer(models.BPE()), pre_tokenizers
     tok.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tok.pre_tokenizer = pre.Sequence([pre.BertPreTokenizer(), pre.ByteLevel(add_prefix_space=False, use_regex=False)])
-    tok.train_from_iterator(texts, trainers.BpeTrainer(vocab_size=size, min_frequency=2, initial_alphabet=sorted(pre.ByteLevel.alphabet()), show_progress=False))
+    alphabet = sorted(pre.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=size, min_frequency=2, initial_alphabet=alphabet, show_progress=False)
+    tok.train_from_iterator(texts, trainer)
     return tok
 
 # %% ../../nbs/inventory/07_static.ipynb #6f97fb9c

@@ -59,7 +59,8 @@ def training_rows(
     reads = contract(loss)
     if not any(train['label']):
         raise LabError(f"data/train.jsonl: all {len(train):,} rows have label 0; no loss here learns without relevant pairs")
-    if reads.teacher: raise LabError(f"{loss} learns from a teacher's scores, which the data lack: use recipe `distil`, which asks a teacher")
+    if reads.teacher:
+        raise LabError(f"{loss} learns from a teacher's scores, which the data lack: use recipe `distil`, which asks a teacher")
     rows = train.to_list()
     return Dataset.from_dict(positives(rows, seed, apart) if reads.label == 'none' else judged(rows, graded=reads.label != 'binary'))
 

@@ -326,7 +326,8 @@ def _facts(lab, notebook, params, base, overrides, exported):
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
     facts = dict(schema=1, experiment=notebook.stem, status='running', start=now(), process=process_facts(), overrides=overrides,
         inputs=inputs(lab, notebook, params, base), environment=environment(), lab=made_with(lab.path), hardware=machine(),
-        git=git, lineage=lineage, exported=[shown(o) for o in exported], reproduces=told.reproduces or None, kernel=told.kernel or 'started')
+        git=git, lineage=lineage, exported=[shown(o) for o in exported],
+        reproduces=told.reproduces or None, kernel=told.kernel or 'started')
     return facts, diff
 
 def _claimed(lab, path, notebook, facts, scratch):

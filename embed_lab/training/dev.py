@@ -39,7 +39,8 @@ class DevEvaluator(InformationRetrievalEvaluator):
     def embed_inputs(self, model, texts, *args, **kw):
         with prepared(model): vecs = super().embed_inputs(model, texts, *args, **kw)
         if vecs.isfinite().all(): return vecs
-        raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier checkpoint, and train with a lower learning rate")
+        raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier "
+            "checkpoint, and train with a lower learning rate")
 
 # %% ../../nbs/training/10_dev.ipynb #8de7b714
 class DevReranking(BaseEvaluator):

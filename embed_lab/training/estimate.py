@@ -23,7 +23,8 @@ def free_memory()->int: # Bytes
     "What a process that starts now could have"
     import psutil
     torch = sys.modules.get('torch')
-    if torch and torch.cuda.is_available() and torch.cuda.is_initialized(): return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
+    if torch and torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved()
     most = psutil.virtual_memory().available + psutil.Process().memory_info().rss
     for o in ('/sys/fs/cgroup/memory.max', '/sys/fs/cgroup/memory/memory.limit_in_bytes'):
         with suppress(OSError, ValueError): most = min(most, int(Path(o).read_text()))
@@ -136,8 +137,10 @@ def probe(
     run.progress('timing steps', 0, 1)
     took = timed(make(rows, batch_size), 12, save=True)
     each, checkpoint = took['steps'][1:] or took['steps'], folder_bytes(run.checkpoints)
-    seconds = {'before training': before, 'training': took['total'] * sum(each)/len(each), 'checkpoints': evals * took['save']} | _read(run, readings)
-    write_json(run.path/RunFiles.estimate, dict(seconds=seconds, steps=took['total'], timed=len(each), memory=peak_memory(), free_memory=free_memory(),
+    training = took['total'] * sum(each)/len(each)
+    seconds = {'before training': before, 'training': training, 'checkpoints': evals * took['save']} | _read(run, readings)
+    write_json(run.path/RunFiles.estimate, dict(seconds=seconds, steps=took['total'], timed=len(each),
+        memory=peak_memory(), free_memory=free_memory(),
         disk=min(evals, 2) * checkpoint + sum(o.stat().st_size for o in run.checkpoints.rglob('*.safetensors')), checkpoint=checkpoint,
         batch_size=batch_size, largest_batch=largest_batch(peaks, free_memory(), len(rows)) if len(peaks) > 1 else None))
     raise Probed('the estimate is made')
@@ -172,6 +175,9 @@ def troubles(
 )->list:           # Sentences
     "Why the run would not end well"
     res, largest = [], estimate['largest_batch']
-    if estimate['memory'] > .9*estimate['free_memory']: res.append(f"memory: the steps and readings that were tried took {size(estimate['memory'])}, and there are {size(estimate['free_memory'])}; lower batch_size" + (f" to {largest} or less" if largest else '') + ', or max_length')
-    if estimate['disk'] + estimate['checkpoint'] > free_disk: res.append(f"disk: the run needs {size(estimate['disk'] + estimate['checkpoint'])}, and {size(free_disk)} are free; make room")
+    if estimate['memory'] > .9*estimate['free_memory']:
+        res.append(f"memory: the steps and readings that were tried took {size(estimate['memory'])}, and there are "
+            f"{size(estimate['free_memory'])}; lower batch_size" + (f" to {largest} or less" if largest else '') + ', or max_length')
+    if estimate['disk'] + estimate['checkpoint'] > free_disk:
+        res.append(f"disk: the run needs {size(estimate['disk'] + estimate['checkpoint'])}, and {size(free_disk)} are free; make room")
     return res

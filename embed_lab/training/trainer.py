@@ -70,7 +70,8 @@ def _schedule(looks, metric):
 def _machine(args, n):
     "Arguments that depend on the machine, for one of `n` devices"
     hw = hardware()
-    facts = dict(use_cpu=hw.device == 'cpu', dataloader_pin_memory=hw.device == 'cuda', dataloader_drop_last=n > 1, data_seed=args.data_seed or args.seed)
+    facts = dict(use_cpu=hw.device == 'cpu', dataloader_pin_memory=hw.device == 'cuda', dataloader_drop_last=n > 1)
+    facts['data_seed'] = args.data_seed or args.seed
     if not (args.bf16 or args.fp16): facts['bf16'] = hw.precision == 'bf16'
     return facts | dict(logging_nan_inf_filter=False, disable_tqdm=True, per_device_train_batch_size=args.per_device_train_batch_size//n)
 
@@ -151,7 +152,8 @@ class _LabTraining:
             asked['train_dataset'], size = self.fit_rows(rows, loss, args.per_device_train_batch_size)
             n = overrides.devices or 1
             args = replace(args, per_device_train_batch_size=max(n, size - size % n))
-            if args.prompts is None: args = replace(args, prompts=column_prompts(getattr(asked['model'], 'prompts', {}), asked['train_dataset'].column_names))
+            prompts = column_prompts(getattr(asked['model'], 'prompts', {}), asked['train_dataset'].column_names)
+            if args.prompts is None: args = replace(args, prompts=prompts)
         return asked | dict(args=args)
 
     def _build(self, asked):
@@ -217,7 +219,8 @@ def _key(self:_LabTraining):
     "What belongs to a checkpoint"
     rows, model = self._asked.get('train_dataset'), self._asked['model']
     content = sha256(msgspec.json.encode(rows.to_dict())).hexdigest() if isinstance(rows, Dataset) else None
-    return _plain_arguments(self._asked['args']) | self._machine_facts() | _loss_facts(self._asked['loss']) | dict(rows=content, looks=self.looks,
+    facts = _plain_arguments(self._asked['args']) | self._machine_facts() | _loss_facts(self._asked['loss'])
+    return facts | dict(rows=content, looks=self.looks,
         max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None), apart=sorted(map(list, self.apart)))
 
 # %% ../../nbs/training/11_trainer.ipynb #d4954e28
@@ -275,7 +278,8 @@ def _first_look(self:_LabTraining):
     if not hasattr(look, 'untrained'): return
     def measure():
         with _at_speed(self.model), torch.random.fork_rng(): return look.untrained(self.model)
-    self.untrained = self.run.kept('untrained', measure, of=[self.splits.task('dev').queries, self.splits.task('dev').qrels] if self.splits else [])
+    dev = self.splits.task('dev') if self.splits else None
+    self.untrained = self.run.kept('untrained', measure, of=[dev.queries, dev.corpus, dev.qrels] if dev else [])
 
 # %% ../../nbs/training/11_trainer.ipynb #84538118
 @patch(as_prop=True)
@@ -293,11 +297,12 @@ def _estimate(self:_LabTraining):
         args = replace(self._asked['args'], per_device_train_batch_size=size)
         return self._again(train_dataset=rows, args=args, callbacks=[])
     asked = self._asked
-    with _at_speed(self.model): probe(self.run, make, asked['train_dataset'], asked['args'].per_device_train_batch_size, self.looks, self.readings())
+    with _at_speed(self.model):
+        probe(self.run, make, asked['train_dataset'], asked['args'].per_device_train_batch_size, self.looks, self.readings())
 
 # %% ../../nbs/training/11_trainer.ipynb #48bc4ca3
 class LabTrainer(_LabTraining, SentenceTransformerTrainer):
-    "A `SentenceTransformerTrainer` that looks at dev, resumes, stops in time and leaves a record; `run`, `splits` and `looks` besides all that the library's takes"
+    "A `SentenceTransformerTrainer` that looks at dev, resumes, stops in time and leaves a record; takes all that it takes"
     def fit_rows(self, rows:Dataset, loss:torch.nn.Module, batch_size:int)->tuple: # (rows, rows a step)
         "Rows and batches as the loss and the devices can take them; raises `LabError` where they cannot"
         n = overrides.devices or 1
@@ -315,8 +320,9 @@ class LabTrainer(_LabTraining, SentenceTransformerTrainer):
         "What is encoded besides the training rows"
         def texts(task): return [*task.queries.values(), *task.corpus.values()]
         def read(some): return encode(self.model, some, 'document')
-        return [Reading('looks at dev', texts(self.splits.task('dev')), read, self.looks + 1), Reading('gold', texts(self.splits.task('gold')), read),
-            _base_reading(self.splits, self.run, self.model)]
+        dev = Reading('looks at dev', texts(self.splits.task('dev')), read, self.looks + 1)
+        gold = Reading('gold', texts(self.splits.task('gold')), read)
+        return [dev, gold, _base_reading(self.splits, self.run, self.model)]
 
 def _base_reading(splits, run, model):
     "What the base model has to encode of gold"
@@ -349,7 +355,9 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
         def read(pairs): return pair_scores(self.model, pairs)
         gold, look, top = self.splits.task('gold'), self.evaluator, self.top
         queries, docs = [gold.queries[q] for q,ds in gold.relevant.items() if ds], [*gold.corpus.values()]
-        some = [(q, docs[(i*top + j) % len(docs)]) for i,q in enumerate(queries) for j in range(min(top, len(docs)))] # any: the search is yet to come
+        def any_pairs(i, q): return [(q, docs[(i*top + j) % len(docs)]) for j in range(min(top, len(docs)))] # the search is yet to come
+        pairs = [o for i,q in enumerate(queries) for o in any_pairs(i, q)]
         dev = [(look.task.queries[q], look.task.corpus[d]) for q,ds in look.hits.items() for d,_ in ds[:look.top]]
-        return [Reading('looks at dev', dev, read, self.looks), Reading('gold with the first stage', queries + docs, lambda o: encode(self.retriever, o, 'document')),
-            _base_reading(self.splits, self.run, self.retriever), Reading('re-ordering gold', some, read)]
+        first = Reading('gold with the first stage', queries + docs, lambda o: encode(self.retriever, o, 'document'))
+        base = _base_reading(self.splits, self.run, self.retriever)
+        return [Reading('looks at dev', dev, read, self.looks), first, base, Reading('re-ordering gold', pairs, read)]

@@ -24,7 +24,8 @@ def _conventions(run, max_length, prompted):
     "How the family of a run's base model is meant to be used; records the prompts and warns where the model differs"
     given = run.params.get('query_prompt'), run.params.get('passage_prompt')
     if prompted and any(given):
-        raise LabError("query_prompt and passage_prompt are set, and `add_prompts` in preprocess has already put prompts before the texts; keep one of the two")
+        raise LabError("query_prompt and passage_prompt are set, and `add_prompts` in preprocess has already put "
+            "prompts before the texts; keep one of the two")
     found = conventions(run.params.get('model', run.base), run.base, ('', '') if prompted else given, max_length)
     for o in () if prompted else found.warnings: run.warn(o)
     run.note('prompts', query=found.query, passage=found.passage, source=found.source)
@@ -39,7 +40,8 @@ def base_model(
     found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout, attention_dropout=dropout)
     if bad := broken(model):
-        raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, or name one that was saved before its training broke down")
+        raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, "
+            "or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
     return apply(model, found)
 
