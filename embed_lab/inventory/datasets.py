@@ -147,9 +147,8 @@ def checked(
     if leaks and not run.params.get('allow_leaks'):
         more = f' (and {len(leaks)-1} more)' if len(leaks) > 1 else ''
         fixed = _faq if ' passage ' in leaks[0] and run.lab.corpus == 'open' else ''
-        raise LabError(f"leak: {leaks[0]}{more}{fixed}; see `emb check` for all and the ways out, `drop_leaks` in "
-            "preprocess for one of them, "
-            "or set `allow_leaks` to train all the same and have every chart say so")
+        raise LabError(f"leak: {leaks[0]}{more}{fixed}; see `emb check` for all and the ways out, "
+            "`drop_leaks` in preprocess for one of them, or set `allow_leaks` to train all the same and have every chart say so")
     run.record(leaks=leaks)
     return replace(splits, notes=splits.notes + tuple(f'leaks allowed: {o}' for o in leaks))
 
