@@ -42,10 +42,10 @@ def judged(arm, name):
     "Mean nDCG@10 on gold, untuned"
     from embed_lab.data.metrics import per_query
     from embed_lab.models.search import top_k
-    from embed_lab.models.vectors import unit
+    from embed_lab.models.vectors import unit_vectors
     task, make = load(data/name).task('gold'), encoder(arm)
     queries, docs = [q for q,ds in task.relevant.items() if ds], list(task.corpus)
-    at, _ = top_k(unit(make([task.queries[q] for q in queries], 'query')), unit(make(list(task.corpus.values()), 'document')), k=100)
+    at, _ = top_k(unit_vectors(make([task.queries[q] for q in queries], 'query')), unit_vectors(make(list(task.corpus.values()), 'document')), k=100)
     scores = per_query(task.qrels, {q: [docs[i] for i in row] for q,row in zip(queries, at.tolist())})
     return dict(ndcg=fmean(o['ndcg@10'] for o in scores.values()), queries=len(scores), documents=len(docs))
 

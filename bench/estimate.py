@@ -27,14 +27,14 @@ def main():
     args = p.parse_intermixed_args()
     exp = args.experiment
     from embed_lab.models.base import minilm
-    from embed_lab.training.estimate import duration, size
+    from embed_lab.training.estimate import duration_text, size_text
     home = args.folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
     for name in args.data or ('nl2bash', 'medquad'):
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
         make(home/name, name, minilm, args.steps*int(settings['minilm']['batch_size']))
         for k,o in one(home/name, exp, settings['minilm'] | dict(max_length=lengths.get(name, '128'))).items():
-            show = duration if k == 'seconds' else size
+            show = duration_text if k == 'seconds' else size_text
             print(f"{name}, {exp}, {k}: {show(o['estimated'])} estimated, {show(o['was'])} it was, {o['off']:+.0%} off", flush=True)
 
 if __name__ == '__main__': main()

@@ -6,7 +6,7 @@ Vectors are averages of random words' vectors, drawn by Zipf's law in topics, as
 import sys
 from time import process_time
 import numpy as np, torch
-from embed_lab.models.index import built, gain, share, walked, whole
+from embed_lab.models.index import build_index, index_gain, recall_at_k, walk_index, whole_vectors
 from embed_lab.models.search import top_k
 
 def made(n:int, dim:int, seed:int):
@@ -24,16 +24,16 @@ def cpu(f):
     return f(), process_time() - t
 
 def main(queries:int=1000, docs:int=100_000, dim:int=384, k:int=100):
-    q, d = whole(made(queries, dim, 1), 'queries'), whole(made(docs, dim, 2), 'docs')
+    q, d = whole_vectors(made(queries, dim, 1), 'queries'), whole_vectors(made(docs, dim, 2), 'docs')
     (_, true), exact = cpu(lambda: top_k(q[0], d[0], k))
-    index, build = cpu(lambda: built(d[0].numpy()))
+    index, build = cpu(lambda: build_index(d[0].numpy()))
     print(f'{queries:,} queries, {docs:,} documents, {dim} dimensions, k {k}; exact {1000*exact/queries:.2f} ms a query, building {build:.1f} s')
     for wide in 116 * 2**np.arange(4):
-        (_, scores), walk = cpu(lambda: walked(index, q, d, k, int(wide)))
+        (_, scores), walk = cpu(lambda: walk_index(index, q, d, k, int(wide)))
         pays = build / (exact - walk) * queries
-        print(f'  walks over {wide:4}: {1000*walk/queries:.2f} ms a query, recall {share(scores, true):.3f}; pays from {pays:,.0f} queries on' if pays > 0 else f'  walks over {wide:4}: {1000*walk/queries:.2f} ms a query, recall {share(scores, true):.3f}; never pays')
+        print(f'  walks over {wide:4}: {1000*walk/queries:.2f} ms a query, recall {recall_at_k(scores, true):.3f}; pays from {pays:,.0f} queries on' if pays > 0 else f'  walks over {wide:4}: {1000*walk/queries:.2f} ms a query, recall {recall_at_k(scores, true):.3f}; never pays')
     per = exact / queries / docs
     print(f'building costs as much as {build/docs/per:,.0f} exact comparisons a document, the last walk as much as {walk/queries/per:,.0f} a query; `gain` reckons with 14,000 and 60,000')
-    print({n: round(gain(n, docs, 2), 2) for n in (10_000, 100_000, 1_000_000)}, 'times faster with two threads, as `gain` guesses, for so many queries')
+    print({n: round(index_gain(n, docs, 2), 2) for n in (10_000, 100_000, 1_000_000)}, 'times faster with two threads, as `gain` guesses, for so many queries')
 
 main(*map(int, sys.argv[1:]))

@@ -34,16 +34,16 @@ def rows(path:Path): return [json.loads(o) for o in path.open()]
 
 def ours(home:Path)->tuple: # (seconds, peak MiB)
     "`emb check`, everything it does"
-    code = 'import sys, resource; from embed_lab.data.check import check; check(sys.argv[1]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)'
+    code = 'import sys, resource; from embed_lab.data.check import check_folder; check_folder(sys.argv[1]); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)'
     start = time.perf_counter()
     out = subprocess.run([sys.executable, '-c', code, str(home)], check=True, capture_output=True, text=True).stdout
     return time.perf_counter() - start, int(out)
 
 def found_by_us(home:Path, planted:list, threshold:float)->tuple: # (found planted pairs, all pairs, pairs below the threshold)
-    from embed_lab.data.texts import Texts, jaccard, near
+    from embed_lab.data.texts import Texts, jaccard, near_duplicates
     texts, every = Texts(), [o['passage'] for k in ('train', 'gold') for o in rows(home/f'{k}.jsonl')]
     forms = dict(zip(every, texts.normal(texts.add(every))))
-    res = near(texts, threshold)
+    res = near_duplicates(texts, threshold)
     pairs = {*map(tuple, res.pairs.tolist())}
     hit = [res.same[forms[a]] == res.same[forms[b]] or tuple(sorted((res.same[forms[a]], res.same[forms[b]]))) in pairs for a,b,_ in planted]
     text = {int(v): k for k,v in forms.items()}
@@ -53,7 +53,7 @@ def found_by_us(home:Path, planted:list, threshold:float)->tuple: # (found plant
 def theirs(home:Path, planted:list, threshold:float)->tuple: # (seconds, found planted pairs, false alarms among candidates)
     "Sketch and index queries and passages, look up every one; the words are the same"
     from datasketch import MinHash, MinHashLSH
-    from embed_lab.data.texts import normalised, words as split
+    from embed_lab.data.texts import normalised, word_set as split
     start, hit, alarms = time.perf_counter(), None, 0
     for key in ('query', 'passage'):
         texts = list(dict.fromkeys(o[key] for k in ('train', 'gold') for o in rows(home/f'{k}.jsonl')))

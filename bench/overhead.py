@@ -15,8 +15,8 @@ r.git_facts = lambda lab: (None, b'')
 r.write_json = r.write_atomic = r.check_data = r.set_aside = r.watch = lambda *a, **k: None
 r.hold = lambda path: ExitStack()
 r.export_inventory = lambda lab: []
-embed_lab.training.checkpoints.seal = lambda *a: None
-embed_lab.training.breakdown.Watch.step = embed_lab.training.breakdown.Watch.weights = lambda *a: None
+embed_lab.training.checkpoints.seal_checkpoint = lambda *a: None
+embed_lab.training.breakdown.DivergenceGuard.step = embed_lab.training.breakdown.DivergenceGuard.weights = lambda *a: None
 r.Run.kept = lambda self, name, make, of: make()'''
 
 def stripped(lab):

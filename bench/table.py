@@ -105,9 +105,9 @@ def mixed(n:int)->list:
 
 def cache(home):
     from embed_lab.models.base import load_model, minilm
-    from embed_lab.models.vectors import encoded
+    from embed_lab.models.vectors import encode_cached
     model, texts = load_model(minilm), mixed(600)
-    first, again = (wall(lambda: encoded(model, texts, 'document', home/'cache')) for _ in range(2))
+    first, again = (wall(lambda: encode_cached(model, texts, 'document', home/'cache')) for _ in range(2))
     return 'the first run on the same base model', 20, (again, first, first/again)
 
 def training(home, name):
@@ -156,11 +156,11 @@ def line(o)->str:
 head = '| path | beside | ours, s | theirs, s | times as fast | asked for |\n|---|---|---|---|---|---|'
 
 def described()->str:
-    from embed_lab.runs.manifest import machine
+    from embed_lab.runs.manifest import machine_facts
     from embed_lab.models.base import hardware
     from importlib.metadata import version
     import platform
-    m = machine()
+    m = machine_facts()
     return f"{m['cpu']}, {m['cpus']} CPUs, {hardware()}; Python {platform.python_version()}, " + ', '.join(f'{o} {version(o)}' for o in ('torch', 'transformers', 'sentence-transformers'))
 
 def fallen(old:list, new:list)->list: # Sentences

@@ -8,7 +8,7 @@ from time import perf_counter, process_time
 import numpy as np
 from embed_lab.models.base import load_model, minilm, tiny_model
 from embed_lab.data.sample import mine_sample
-from embed_lab.models.vectors import encode, encoded, fingerprint
+from embed_lab.models.vectors import encode, encode_cached, fingerprint
 
 def timed(f):
     "What `f` returns, wall and CPU seconds"
@@ -21,14 +21,14 @@ def compare(name, model, texts):
         n, _ = len(texts), encode(model, texts[:64], 'document')
         _, key, key_cpu = timed(lambda: fingerprint(model, 'document'))
         plain, a, a_cpu = timed(lambda: encode(model, texts, 'document'))
-        first, b, b_cpu = timed(lambda: encoded(model, texts, 'document', home))
-        again, c, c_cpu = timed(lambda: encoded(model, texts, 'document', home))
+        first, b, b_cpu = timed(lambda: encode_cached(model, texts, 'document', home))
+        again, c, c_cpu = timed(lambda: encode_cached(model, texts, 'document', home))
         assert (first == again).all()
         size = sum(o.stat().st_size for o in Path(home).iterdir())
         print(f'{name}, {n:,} texts, {plain.shape[1]} dimensions, {size/2**20:,.1f} MiB kept; the key takes {key:.3f} s ({key_cpu:.3f} s of CPU)')
         print(f'  encoding {a:.2f} s, encoding and keeping {b:.2f} s ({b/a:.2f}), reading {c:.3f} s, {n/c:,.0f} texts/s')
         print(f'  reading takes 1/{a/c:,.0f} of the time of encoding, of CPU time 1/{a_cpu/c_cpu:,.0f}')
-        half = encoded(model, texts[1::2], 'document')
+        half = encode_cached(model, texts[1::2], 'document')
         print(f'  encoded in other batches, a component differs by {np.abs(half - plain[1::2]).max():.1e} at most')
         return a/n, c/n
 

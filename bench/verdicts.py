@@ -77,17 +77,17 @@ def draws(ours:np.ndarray, theirs:np.ndarray, k:int, rng, times:int=200, queries
 
 def by_queries(scores:np.ndarray, k:int, rng, times:int=200)->float:
     "How often a paired t-test over queries alone calls two draws of one recipe different"
-    from embed_lab.evaluation.verdict import critical
+    from embed_lab.evaluation.verdict import t_quantile
     def one():
         ids = rng.permutation(len(scores))[:2*k]
         d = scores[ids[:k]].mean(0) - scores[ids[k:]].mean(0)
-        return abs(d.mean()) > critical(.95, len(d) - 1) * d.std(ddof=1)/len(d)**.5
+        return abs(d.mean()) > t_quantile(.95, len(d) - 1) * d.std(ddof=1)/len(d)**.5
     return np.mean([one() for _ in range(times)])
 
 def report(name:str, scores:np.ndarray, rng):
-    from embed_lab.evaluation.verdict import components
+    from embed_lab.evaluation.verdict import variance_components
     seeds, n = scores.shape
-    luck, cell = components(scores)
+    luck, cell = variance_components(scores)
     def share(vs, *words): return np.mean([o.word in words for o in vs])
     print(f"{name}: seeds 0 to {seeds-1}, {n:,} queries, nDCG@10 {scores.mean():.4f}, standard deviation of a seed's mean {scores.mean(1).std(ddof=1):.4f}, of which what a seed does to single queries makes {(cell/n)**.5:.4f}")
     same, single, lent = draws(scores, scores, 3, rng), draws(scores, scores, 1, rng), draws(scores, scores, 3, rng, lend=True)

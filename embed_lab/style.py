@@ -7,7 +7,7 @@ __all__ = ['palette', 'series_colours', 'level_colours', 'font', 'Markup', 'tag'
 
 # %% ../nbs/02_style.ipynb #57y1e003
 from html import escape
-from .lab import plain
+from .lab import one_line
 
 # %% ../nbs/02_style.ipynb #57y1e006
 palette = dict(blue='#0072B2', vermilion='#D55E00', green='#009E73', purple='#CC79A7', orange='#E69F00',
@@ -26,7 +26,7 @@ def tag(
 )->Markup:
     "An element; data in it is escaped"
     given = ''.join(f' {dict(cls="class").get(k, k)}="{escape(v)}"' for k,v in attrs.items())
-    content = ''.join(o if isinstance(o, Markup) else escape(plain(o)) for o in inside)
+    content = ''.join(o if isinstance(o, Markup) else escape(one_line(o)) for o in inside)
     return Markup(f"<{name}{given}>{content}</{name}>")
 
 # %% ../nbs/02_style.ipynb #57y1e00c

@@ -1,10 +1,10 @@
 "Wrong answers that may be right: who is suspected, and what somebody decided"
 from concurrent.futures import ProcessPoolExecutor
 import pytest
-from embed_lab.training.audit import Audit, applied, decide, decided, in_batch, suspects
+from embed_lab.training.audit import Audit, decided_rows, add_decision, decisions_in_force, in_batch_candidates, find_suspects
 from embed_lab.lab import LabError
 from embed_lab.runs.manifest import data_facts
-from embed_lab.training.mining import mine
+from embed_lab.training.mining import mine_hard_negatives
 from embed_lab.data.files import write_rows
 from embed_lab.data.task import check_data, read_decisions
 
@@ -28,52 +28,52 @@ def letters(texts, kind):
     (near('open the lid', .8), None, 'the model finds it as close'),
     (near('open the lid'), lambda pairs: [float('lid' in p) for _,p in pairs], 'the judge scores it as high')])
 def test_every_sign_alone_makes_a_suspect(candidate, judge, why):
-    [res] = suspects([candidate], rows, judge)
+    [res] = find_suspects([candidate], rows, judge)
     assert len(res['why']) == 1 and why in res['why'][0]
 
 def test_without_a_sign_or_with_a_label_there_is_no_suspicion():
-    assert not suspects([near('open the lid', .79), near('hold the button for ten seconds', .9)], rows, lambda pairs: [float('button' in p) for _,p in pairs])
+    assert not find_suspects([near('open the lid', .79), near('hold the button for ten seconds', .9)], rows, lambda pairs: [float('button' in p) for _,p in pairs])
 
 def test_the_judge_is_asked_once_a_pair_and_has_to_answer_in_numbers():
     asked = []
-    suspects([near('a'), near('b'), near('a')], rows, lambda pairs: asked.extend(pairs) or [0]*len(pairs))
+    find_suspects([near('a'), near('b'), near('a')], rows, lambda pairs: asked.extend(pairs) or [0]*len(pairs))
     assert len(asked) == len(set(asked)) == 3
     for judge in (lambda pairs: [0], lambda pairs: [float('nan')]*len(pairs)):
-        with pytest.raises(LabError, match='judge'): suspects([near('a')], rows, judge)
+        with pytest.raises(LabError, match='judge'): find_suspects([near('a')], rows, judge)
 
 def test_both_kinds_come_out_of_one_ranking():
-    every = mine(rows, letters, n=5).candidates
-    there = in_batch(every, rows)
+    every = mine_hard_negatives(rows, letters, n=5).candidates
+    there = in_batch_candidates(every, rows)
     assert {o['passage'] for o in there} == {o['passage'] for o in rows if o['label']} and len(there) == 6 < len(every)
-    mined = mine(rows, letters, n=1).candidates
-    kinds = [o['kind'] for o in suspects([*mined, *there], rows, lambda pairs: [1]*len(pairs))]
+    mined = mine_hard_negatives(rows, letters, n=1).candidates
+    kinds = [o['kind'] for o in find_suspects([*mined, *there], rows, lambda pairs: [1]*len(pairs))]
     assert kinds.count('mined') == len(mined) and 'in-batch' in kinds
 
 def test_a_judge_cannot_excuse_the_text_of_an_answer():
     typed = near('Hold the button for ten seconds.', .9)
-    assert [o['why'] for o in suspects([typed], rows, lambda pairs: [float(p == typed['positive']) for _,p in pairs])] == [('an answer to this query but for typing',)]
+    assert [o['why'] for o in find_suspects([typed], rows, lambda pairs: [float(p == typed['positive']) for _,p in pairs])] == [('an answer to this query but for typing',)]
 
 def test_a_pair_that_is_mined_and_in_a_batch_is_mined():
     both = near('switch it off and on again', .9)
-    assert [o['kind'] for o in suspects([both, both | dict(kind='in-batch')], rows)] == ['mined']
-    assert suspects([both | dict(positive_rank=40)], rows) == [] # the model does not know what the query is about
+    assert [o['kind'] for o in find_suspects([both, both | dict(kind='in-batch')], rows)] == ['mined']
+    assert find_suspects([both | dict(positive_rank=40)], rows) == [] # the model does not know what the query is about
 
 # the file
 
 def some(path, who):
-    for i in range(20): decide(path, f'query {who} {i}', 'passage', 'drop')
+    for i in range(20): add_decision(path, f'query {who} {i}', 'passage', 'drop')
 
 def test_no_decision_is_lost_when_two_decide(tmp_path):
     path = tmp_path/'decisions.jsonl'
     with ProcessPoolExecutor(2) as ex: [*ex.map(some, [path]*2, 'ab')]
-    assert len(decided(read_decisions(path))) == 40
+    assert len(decisions_in_force(read_decisions(path))) == 40
 
 def test_a_line_without_its_end_is_not_joined_and_the_last_one_holds(tmp_path):
     path = tmp_path/'decisions.jsonl'
     path.write_bytes(b'{"query":"Dim the light?","passage":"call us","decision":"keep"}')
-    decide(path, 'dim the light', 'Call us', 'drop', note='a shop')
+    add_decision(path, 'dim the light', 'Call us', 'drop', note='a shop')
     assert len(read_decisions(path)) == 2
-    assert decided(read_decisions(path)) == {('dim the light', 'Call us'): 'drop'}
+    assert decisions_in_force(read_decisions(path)) == {('dim the light', 'Call us'): 'drop'}
 
 @pytest.mark.parametrize('line, why', [('{"query":"a","passage":"b"}', 'no `decision`'), ('{"query":"a","passage":"b","decision":"no"}', 'keep, drop or relabel'), ('{"query"', 'not JSON')])
 def test_what_is_no_decision_is_named_with_its_line(tmp_path, line, why):
@@ -83,33 +83,33 @@ def test_what_is_no_decision_is_named_with_its_line(tmp_path, line, why):
 
 @pytest.mark.parametrize('args', [('a', 'b', 'no'), ('', 'b', 'drop'), ('a', '  ', 'drop')])
 def test_what_would_not_be_read_is_not_written(tmp_path, args):
-    with pytest.raises(LabError): decide(tmp_path/'decisions.jsonl', *args)
+    with pytest.raises(LabError): add_decision(tmp_path/'decisions.jsonl', *args)
     assert not (tmp_path/'decisions.jsonl').exists()
 
 def test_a_packed_file_is_left_alone(tmp_path):
     (tmp_path/'decisions.jsonl.gz').write_bytes(b'')
-    with pytest.raises(LabError, match='gunzip'): decide(tmp_path/'decisions.jsonl', 'a', 'b', 'drop')
+    with pytest.raises(LabError, match='gunzip'): add_decision(tmp_path/'decisions.jsonl', 'a', 'b', 'drop')
 
 # train
 
 def test_train_obeys():
-    after, counts = applied(rows, {('Reset my router?', 'Open the manual'): 'relabel', ('dim the light', 'turn the knob'): 'drop', ('dim the light', 'call us'): 'keep',
+    after, counts = decided_rows(rows, {('Reset my router?', 'Open the manual'): 'relabel', ('dim the light', 'turn the knob'): 'drop', ('dim the light', 'call us'): 'keep',
         ('router is stuck', 'hold the button for ten seconds'): 'relabel', ('router is stuck', 'weep'): 'drop', ('brew tea', 'boil water'): 'relabel'})
     assert after == [*rows[:2], rows[2] | dict(negatives=['call us']), rows[3] | dict(label=1), dict(query='router is stuck', passage='hold the button for ten seconds', label=1)]
     assert counts == dict(drop=1, relabel=2, keep=1, mining=1, nothing=1)
-    assert applied(after, {})[0] == after and rows[2]['negatives'] == ['turn the knob', 'call us']
+    assert decided_rows(after, {})[0] == after and rows[2]['negatives'] == ['turn the knob', 'call us']
 
 def test_a_relabelled_negative_becomes_one_row():
-    after, _ = applied(rows, {('dim the light', 'turn the knob'): 'relabel'})
+    after, _ = decided_rows(rows, {('dim the light', 'turn the knob'): 'relabel'})
     assert after[2]['negatives'] == ['call us'] and after[4:] == [dict(query='dim the light', passage='turn the knob', label=1)]
 
 @pytest.mark.parametrize('said', ['drop', 'keep'])
 def test_a_contradiction_is_refused(said):
-    with pytest.raises(LabError, match='train.jsonl has it with label 1'): applied(rows, {('dim the light', 'Turn the dial.'): said})
+    with pytest.raises(LabError, match='train.jsonl has it with label 1'): decided_rows(rows, {('dim the light', 'Turn the dial.'): said})
 
 def test_mining_leaves_decided_pairs_alone():
     said = {('router is stuck', 'Hold the button for ten seconds'): 'keep'}
-    found = {(o['query'], o['passage']) for o in mine(rows, letters, n=5, never=said).candidates}
+    found = {(o['query'], o['passage']) for o in mine_hard_negatives(rows, letters, n=5, never=said).candidates}
     passage = 'hold the button for ten seconds'
     assert ('router is stuck', passage) not in found and ('dim the light', passage) in found
 
@@ -118,7 +118,7 @@ def test_mining_leaves_decided_pairs_alone():
 def test_buttons_write_and_pages_turn(tmp_path):
     pytest.importorskip('ipywidgets')
     path = tmp_path/'decisions.jsonl'
-    audit = Audit(suspects([near(f'passage {i}', .9) for i in range(23)], rows), path)
+    audit = Audit(find_suspects([near(f'passage {i}', .9) for i in range(23)], rows), path)
     page = audit.review(size=10)
     bar, body = page.children
     def press(i, word): next(b for b in body.children[i].children[1].children if b.description == word).click()
@@ -131,7 +131,7 @@ def test_buttons_write_and_pages_turn(tmp_path):
     assert 'decisions.jsonl' in body.children[0].children[2].value
 
 def test_the_table_is_escaped_and_ends(tmp_path):
-    html = Audit(suspects([near(f'<script>{i}</script>' + 'x'*300, .9) for i in range(60)], rows), tmp_path/'decisions.jsonl')._repr_html_()
+    html = Audit(find_suspects([near(f'<script>{i}</script>' + 'x'*300, .9) for i in range(60)], rows), tmp_path/'decisions.jsonl')._repr_html_()
     assert '<script' not in html and html.count('<details>') == 20 and '40 more' in html
     assert '<table' not in Audit([], tmp_path/'none.jsonl')._repr_html_()
 
@@ -142,9 +142,9 @@ def test_loading_obeys_and_the_manifest_knows(tmp_path):
     for k in ('train', 'dev', 'gold'): write_rows(tmp_path/f'{k}.jsonl', rows)
     before, splits = data_facts(tmp_path), load_splits(tmp_path)
     assert (splits.decisions, splits.notes) == ({}, ())
-    decide(tmp_path/'decisions.jsonl', 'reset my router', 'open the manual', 'drop')
+    add_decision(tmp_path/'decisions.jsonl', 'reset my router', 'open the manual', 'drop')
     first, less = data_facts(tmp_path), load_splits(tmp_path)
     assert less.rows('train') == rows[:3] and less.rows('gold') == rows and less.decisions == {('reset my router', 'open the manual'): 'drop'}
     assert less.notes == ('decisions: 1 drop, 0 relabel, 0 keep in train; 0 for mining alone, 0 match no query of train',)
-    decide(tmp_path/'decisions.jsonl', 'reset my router', 'open the manual', 'keep')
+    add_decision(tmp_path/'decisions.jsonl', 'reset my router', 'open the manual', 'keep')
     assert first.keys() - before.keys() == {'decisions.jsonl'} and data_facts(tmp_path) != first

@@ -2,7 +2,7 @@
 import random
 import pytest, torch
 from datasets import Dataset
-from embed_lab.training.batches import Apart, meetings
+from embed_lab.training.batches import NoClashBatches, clashing_texts
 from embed_lab.data.texts import normalised
 from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
 
@@ -30,27 +30,27 @@ def test_nobody_meets_what_answers_them(seed):
     apart = [(f'Question {rng.randrange(60)}', f'ANSWER {rng.randrange(80)}') for _ in range(60)]
     theirs = [clashes(rows, b, apart) for b in sampler(NoDuplicatesBatchSampler, rows)]
     assert any(theirs)                                       # or the test shows nothing
-    batches = list(sampler(Apart(apart), rows))
+    batches = list(sampler(NoClashBatches(apart), rows))
     assert [clashes(rows, b, apart) for b in batches] == [[]]*len(batches)
     assert sorted(i for b in batches for i in b) == list(range(200))  # every row once
-    unasked = [clashes(rows, b, apart) for b in sampler(Apart(), rows)]
+    unasked = [clashes(rows, b, apart) for b in sampler(NoClashBatches(), rows)]
     assert any(unasked)                                      # the given pairs count
 
 def test_a_resumed_epoch_has_the_same_batches():
     rows = mess(1)
-    first = [list(sampler(Apart(), rows, epoch=e)) for e in range(3)]
-    assert [list(sampler(Apart(), rows, epoch=e)) for e in range(3)] == first and first[0] != first[1]
-    assert list(sampler(Apart(), rows, seed=4)) != first[0]
+    first = [list(sampler(NoClashBatches(), rows, epoch=e)) for e in range(3)]
+    assert [list(sampler(NoClashBatches(), rows, epoch=e)) for e in range(3)] == first and first[0] != first[1]
+    assert list(sampler(NoClashBatches(), rows, seed=4)) != first[0]
 
 def test_without_answers_of_others_these_are_the_librarys_batches():
     rng = random.Random(0)
     rows = dict(query=[f'q{i}' for i in range(500)], passage=[f'p{rng.randrange(300)}' for _ in range(500)])
     for drop in (False, True):
-        for e in (0, 1): assert list(sampler(Apart(), rows, epoch=e, drop_last=drop)) == list(sampler(NoDuplicatesBatchSampler, rows, epoch=e, drop_last=drop))
+        for e in (0, 1): assert list(sampler(NoClashBatches(), rows, epoch=e, drop_last=drop)) == list(sampler(NoDuplicatesBatchSampler, rows, epoch=e, drop_last=drop))
 
 def test_labels_and_scores_are_no_texts():
     rows = dict(query=['a', 'b'], passage=['c', 'd'], score=[.5, .5], weight=[1, 1])
-    assert [sorted(o) for o in sampler(Apart(), rows)] == [[0, 1]]
+    assert [sorted(o) for o in sampler(NoClashBatches(), rows)] == [[0, 1]]
 
 def test_the_trainer_takes_it_and_keeps_no_text(tmp_path):
     from embed_lab.models.base import tiny_model
@@ -58,7 +58,7 @@ def test_the_trainer_takes_it_and_keeps_no_text(tmp_path):
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     rows = mess(2)
     model = tiny_model([t for v in rows.values() for t in v])
-    args = SentenceTransformerTrainingArguments(str(tmp_path), per_device_train_batch_size=8, max_steps=6, save_steps=3, batch_sampler=Apart([('question 1', 'secret answer 7')]), use_cpu=True, report_to='none', disable_tqdm=True)
+    args = SentenceTransformerTrainingArguments(str(tmp_path), per_device_train_batch_size=8, max_steps=6, save_steps=3, batch_sampler=NoClashBatches([('question 1', 'secret answer 7')]), use_cpu=True, report_to='none', disable_tqdm=True)
     trainer = SentenceTransformerTrainer(model, args, train_dataset=Dataset.from_dict(rows), loss=MultipleNegativesRankingLoss(model))
     assert type(trainer.get_train_dataloader().batch_sampler).__name__ in ('ApartBatchSampler', 'BatchSamplerShard')
     trainer.train()

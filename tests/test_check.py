@@ -3,13 +3,13 @@ import gzip, random, subprocess, sys
 from pathlib import Path
 import pytest
 from hypothesis import given, settings, strategies as st
-from embed_lab.data.check import check
-from embed_lab.data.rows import Doc, Row, line_flaws, rules
+from embed_lab.data.check import check_folder
+from embed_lab.data.rows import Doc, Row, line_flaws, row_rules
 from embed_lab.data.leaks import leak_rules
-from embed_lab.data.reading import longest, Scan, read_rows, scan_blocks
+from embed_lab.data.reading import longest_line, Scan, read_rows, scan_blocks
 from embed_lab.data.files import write_rows
 from embed_lab.lab import LabError
-from embed_lab.data.texts import Texts, jaccard, near, normalised
+from embed_lab.data.texts import Texts, jaccard, near_duplicates, normalised
 
 shared = Path(__file__).resolve().parents[2]/'shared'/'data'
 needs_shared = pytest.mark.skipif(not shared.is_dir(), reason='the real data sets for development are not beside this checkout')
@@ -33,7 +33,7 @@ def test_the_reader_never_crashes_and_never_loses_a_line(home, kind, parts):
     path.write_bytes(b''.join(parts))
     scan = Scan(path, kind)
     good = sum(len(o.rows) for o in scan_blocks(scan))
-    assert good == scan.good and all(k[0] in rules for k in scan.flaws)
+    assert good == scan.good and all(k[0] in row_rules for k in scan.flaws)
     if not scan.failed() and scan.good and kind is Row: assert len(read_rows(path)) == good
     elif kind is Row:
         with pytest.raises(LabError): read_rows(path)
@@ -88,7 +88,7 @@ def test_a_line_holds_one_whole_object(home):
     assert rows == [] and flaws['not-json', ''][0] == 3
 
 def test_a_line_that_is_too_long_is_skipped_and_counted(home):
-    long = b'{"query":"long","passage":"' + b'b'*(longest + 9) + b'","label":1}\n'
+    long = b'{"query":"long","passage":"' + b'b'*(longest_line + 9) + b'","label":1}\n'
     assert scanned(home/'long.jsonl', sound + long + sound) == (['a', 'a'], {('unreadable', 'length'): (1, (2, 'a line of more than 16 MiB, which is not read; write one object a line'))})
     assert scanned(home/'long.jsonl', long + sound)[1]['unreadable', 'length'][1][0] == 1
 
@@ -118,7 +118,7 @@ def test_counts_agree_with_their_nouns(home):
 def test_a_report_shows_itself_without_the_page(home):
     "`check` needs neither the page nor plotly, and a notebook still gets HTML"
     write(home, train=unrelated(3, 1), dev=unrelated(3, 2), gold=unrelated(3, 3))
-    code = ("import sys; from embed_lab.data.check import check; html = check(sys.argv[1])._repr_html_(); "
+    code = ("import sys; from embed_lab.data.check import check_folder; html = check_folder(sys.argv[1])._repr_html_(); "
         "assert '<table>' in html; print(*[o for o in ('embed_lab.data.page', 'plotly', 'torch') if o in sys.modules])")
     res = subprocess.run([sys.executable, '-c', code, str(home)], capture_output=True, text=True)
     assert (res.returncode, res.stdout.strip()) == (0, ''), res.stderr
@@ -132,7 +132,7 @@ word = st.text('abcdefghij', min_size=1, max_size=2)
 def test_near_finds_every_pair_at_or_above_the_threshold_and_no_other(texts, threshold):
     collection = Texts()
     forms = collection.normal(collection.add(texts))
-    res = near(collection, threshold)
+    res = near_duplicates(collection, threshold)
     pairs = {*map(tuple, res.pairs.tolist())}
     for i,a in enumerate(texts):
         for j,b in enumerate(texts[:i]):
@@ -150,7 +150,7 @@ def write(home, **splits):
     for k in ('train', 'dev', 'gold'): (home/f'{k}.jsonl').unlink(missing_ok=True)
     for k,rows in splits.items(): write_rows(home/f'{k}.jsonl', rows)
     (home/'settings.ini').write_text('[DEFAULT]\ndata = .\n')
-    return check(home)
+    return check_folder(home)
 
 def row(q, p, label=1, **kw): return dict(query=q, passage=p, label=label, **kw)
 
@@ -205,13 +205,13 @@ def test_judgements_are_doctored(home):
 @needs_shared
 @pytest.mark.parametrize('name', ['nl2bash', 'medquad', 'oewn', 'pquad_fa'])
 def test_honest_splits_come_out_as_such(name):
-    res = check(shared/name)
+    res = check_folder(shared/name)
     assert res.clean, [str(o) for o in res.findings if o.level == 'fail']
     assert not [o for o in res.leaks if o['leak'] in ('pair', 'query', 'passage', 'group') and o['rows']]
 
 @needs_shared
 def test_the_random_row_split_is_refused_and_says_by_how_much():
-    res = check(shared/'xquad_en_row_split')
+    res = check_folder(shared/'xquad_en_row_split')
     gold, train = read_rows(shared/'xquad_en_row_split'/'gold.jsonl'), {o['passage'] for o in read_rows(shared/'xquad_en_row_split'/'train.jsonl')}
     n = sum(o['passage'] in train for o in gold)
     assert not res.clean and any(f'{n} of {len(gold)} gold rows have their passage in train' in o.says and 'corpus = fixed' in o.says for o in res.findings if o.level == 'fail') and n > 300
@@ -221,7 +221,7 @@ def test_the_random_row_split_is_refused_and_says_by_how_much():
 def test_banking77_is_right_as_fixed_and_refused_as_open(tmp_path, monkeypatch, corpus):
     (tmp_path/'settings.ini').write_text(f'[DEFAULT]\ncorpus = {corpus}\n')
     monkeypatch.chdir(tmp_path)
-    res = check(shared/'banking77')
+    res = check_folder(shared/'banking77')
     said = [o.says for o in res.findings if o.level == 'fail'] if corpus == 'open' else [o.says for o in res.findings if o.level == 'note']
     assert res.clean == (corpus == 'fixed') and '3,051 of 3,051 gold rows have their passage in train' in ' '.join(said)
     assert ('write `corpus = fixed`' if corpus == 'open' else 'scores hold for known passages alone') in ' '.join(said)

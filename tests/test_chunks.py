@@ -1,7 +1,7 @@
 "Batches read in chunks: the same vectors, losses and gradients, whatever the padding and the module"
 import os, random, subprocess, sys
 import pytest, torch
-from embed_lab.models.chunks import cuts, in_chunks
+from embed_lab.models.chunks import chunk_cuts, in_chunks
 from embed_lab.models.base import tiny_model, tiny_transformer
 from hypothesis import given, strategies as st
 from sentence_transformers import SentenceTransformer
@@ -15,7 +15,7 @@ texts = [' '.join(rng.choices(words, k=n)) for n in [rng.choice((1, 2, 5, 30, 11
 @given(st.lists(st.integers(0, 600), max_size=80), st.integers(1, 700))
 def test_every_text_is_in_one_chunk_and_none_is_wider_than_asked(lengths, tokens):
     lengths = sorted(lengths, reverse=True)
-    sizes, i = cuts(lengths, tokens), 0
+    sizes, i = chunk_cuts(lengths, tokens), 0
     assert sum(sizes) == len(lengths) and all(sizes)
     for n in sizes:
         assert n == 1 or n*lengths[i] <= tokens
@@ -91,7 +91,7 @@ def test_training_and_encoding_use_them(tmp_path):
     rows = Dataset.from_dict(dict(query=[f'word{i}' for i in range(24)], passage=[f'{t} word{i}' for i,t in enumerate(texts[:24])], label=[1]*24, source=['']*24))
     with pytest.MonkeyPatch.context() as patch:
         used = []
-        patch.setattr('embed_lab.models.chunks.cuts', lambda lengths, tokens: used.append(len(lengths)) or cuts(lengths, tokens))
+        patch.setattr('embed_lab.models.chunks.chunk_cuts', lambda lengths, tokens: used.append(len(lengths)) or chunk_cuts(lengths, tokens))
         trained = train(Splits(rows, rows, rows), rehearsal(tmp_path), loss='in-batch', batch_size=24, lr=.001, evals=1)
         assert used.count(24) >= 2
         used.clear()

@@ -98,13 +98,13 @@ def test_what_lies_outside_of_the_lab_is_refused(home, cluster, base):
 
 def test_a_corpus_is_encoded_there_as_it_is_here(home, cluster, tmp_path):
     import ray
-    from embed_lab.runs.cluster import over
+    from embed_lab.runs.cluster import cluster_encoder
     from embed_lab.models.corpus import encode_file
     from embed_lab.models.base import load_model
     model, texts = load_model(home/'base'), [f'text {i} of the corpus {"long "*(i % 7)}' for i in range(300)]
     here = np.array(encode_file(model, texts, 'document', tmp_path/'here.npy'))
     try:
         for _ in range(10): # the last part of a window has only just ended when it is left
-            away = encode_file(model, texts, 'document', tmp_path/'away.npy', shared=over(model, cluster.address, size=40))
+            away = encode_file(model, texts, 'document', tmp_path/'away.npy', shared=cluster_encoder(model, cluster.address, size=40))
             np.testing.assert_allclose(away, here, atol=1e-6)
     finally: ray.shutdown()

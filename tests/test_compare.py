@@ -51,14 +51,14 @@ def test_seeds_are_gathered_and_a_better_recipe_wins(lab):
     assert back.pairs[0].verdict.word == 'loss' and back.beats == {'b': ['a']}
 
 def test_words_are_those_of_verdict_after_holm(lab):
-    from embed_lab.evaluation.verdict import corrected, seed_noise, verdict
+    from embed_lab.evaluation.verdict import holm_corrected, seed_noise, verdict
     for i in range(4): made(lab, f'exp_0{i}', i/8)
     res, own = compare(lab, 'exp*'), compare(lab, 'exp*', lend=False)
     sides = [o.scores['tuned']['ndcg@10'] for o in res.recipes]
     pairs = [(i, j) for i in range(4) for j in range(i+1, 4)]
     lent = [seed_noise([o for k,o in enumerate(sides) if k not in p]) for p in pairs]
     for got,noise in ((res, lent), (own, [None]*6)):
-        want = corrected([verdict(sides[i], sides[j], noise=n) for (i,j),n in zip(pairs, noise)])
+        want = holm_corrected([verdict(sides[i], sides[j], noise=n) for (i,j),n in zip(pairs, noise)])
         assert [(o.verdict.word, o.verdict.p, o.verdict.low) for o in got.pairs] == [(v.word, v.p, v.low) for v in want]
     assert {o.lent for o in res.pairs} == {4} and {o.lent for o in own.pairs} == {0}
     assert any('pooled with that of the other recipes' in o for o in res.lines()) and not any('pooled' in o for o in own.lines())
@@ -195,12 +195,12 @@ def _log(lab, i):
     for j in range(50): log_look(lab, lab.results/'exp_01,seed=1', dict(parameters=dict(lr=i, seed=j), data={'gold.jsonl': dict(sha256='x'*400)}))
 
 def test_looks_survive_concurrent_writers(lab):
-    from embed_lab.runs.looks import gold_hash, looks
+    from embed_lab.runs.looks import gold_hash, count_looks
     made(lab, 'exp_01')
     with ProcessPoolExecutor(8) as pool: list(pool.map(_log, [lab]*8, range(8)))
     lines = [json.loads(o) for o in (lab.results/'gold_log.jsonl').read_text().splitlines()]
     assert len(lines) == 400 and {frozenset(o) for o in lines} == {frozenset(('time', 'gold', 'run', 'recipe'))}
-    assert repr(looks(lab, [lines[0]['gold']])[0]).endswith(' seen 400 times by 8 recipes')
+    assert repr(count_looks(lab, [lines[0]['gold']])[0]).endswith(' seen 400 times by 8 recipes')
 
 def test_real_runs_are_compared_and_their_looks_counted(whole, tmp_path):
     lab = shutil.copytree(whole, tmp_path/'lab')

@@ -4,7 +4,7 @@ from time import process_time
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 from support import sh
-from embed_lab.training.contract import Contract, check, contract, contracts, ordered, refuse, register
+from embed_lab.training.contract import Contract, check_contract, contract, contracts, ordered_columns, refuse_misfit, register
 from embed_lab.lab import LabError
 
 queries, passages = ['reset my router', 'pair a headset', 'clean the lamp', 'make some tea'], ['hold the button', 'open settings', 'use a cloth', 'boil some water']
@@ -184,11 +184,11 @@ mismatches = dict(
 @pytest.mark.parametrize('name', mismatches)
 def test_what_does_not_fit_is_refused_and_does_what_its_harm_says(train, name):
     loss, data, words, size, sampler = (*mismatches[name], 4, 'batch_sampler')[:5] if len(mismatches[name]) == 3 else (*mismatches[name], 'batch_sampler')[:5]
-    found = check(data, loss, size)
+    found = check_contract(data, loss, size)
     hit = next((o for o in found if o.fails and all(w in str(o) for w in words)), None)
     assert hit, list(map(str, found))
     assert str(hit).startswith(f'{loss} loss ') and '\n' not in str(hit) and (hit.count >= len(hit.rows) > 0 or name == 'no_rows')
-    with pytest.raises(LabError, match='^data/train.jsonl: '): refuse(found)
+    with pytest.raises(LabError, match='^data/train.jsonl: '): refuse_misfit(found)
     does, said, moved = train(data, loss, size, sampler)
     assert does == hit.harm.split(':')[0], (does, said, moved, hit.harm)
 
@@ -223,8 +223,8 @@ def test_every_loss_has_an_honest_example(): assert {*honest} == {*contracts}
 def test_honest_data_pass_and_train(train, loss, i):
     from datasets import Dataset
     data = Dataset.from_dict(honest[loss][i])
-    for o in (honest[loss][i], data, data.to_list(), data.with_format('numpy')): assert check(o, loss, 4) == []
-    does, losses, moved = train(data.select_columns(ordered(data, loss)), loss, 4, contract(loss).sampler)
+    for o in (honest[loss][i], data, data.to_list(), data.with_format('numpy')): assert check_contract(o, loss, 4) == []
+    does, losses, moved = train(data.select_columns(ordered_columns(data, loss)), loss, 4, contract(loss).sampler)
     assert does == 'silent' and len(losses) == 2 and all(o == o for o in losses) and 0 < moved < 1, (does, losses, moved)
 
 @pytest.mark.parametrize('loss', list(contracts))
@@ -236,10 +236,10 @@ def test_a_column_too_many_does_what_the_table_says(train, loss):
 
 def test_columns_go_by_name(train):
     data = dict(passage=passages, negative_2=worse, query=queries, negative_1=wrong, label=[1]*4)
-    assert ordered(data, 'in-batch') == ['query', 'passage', 'negative_1', 'negative_2'] and ordered(data, 'margin-mse') == [*ordered(data, 'in-batch'), 'label']
-    assert check(data, 'in-batch', 4) == [] and train(data, 'in-batch')[0] == 'warns'
+    assert ordered_columns(data, 'in-batch') == ['query', 'passage', 'negative_1', 'negative_2'] and ordered_columns(data, 'margin-mse') == [*ordered_columns(data, 'in-batch'), 'label']
+    assert check_contract(data, 'in-batch', 4) == [] and train(data, 'in-batch')[0] == 'warns'
     many = dict(pairs, **{f'negative_{i}': [f'{i} {o}' for o in other] for i in (10, 9, 8, 7, 6, 5, 4, 3, 2, 1)})
-    assert ordered(many, 'in-batch')[2:] == [f'negative_{i}' for i in range(1, 11)] and not check(many, 'in-batch')
+    assert ordered_columns(many, 'in-batch')[2:] == [f'negative_{i}' for i in range(1, 11)] and not check_contract(many, 'in-batch')
 
 # what is worth a line, and lets training begin
 
@@ -260,7 +260,7 @@ warned = dict(
 @pytest.mark.parametrize('name', warned)
 def test_what_is_worth_a_line_is_no_refusal(train, name):
     loss, data, words = warned[name]
-    [line] = refuse(check(data, loss, 4))
+    [line] = refuse_misfit(check_contract(data, loss, 4))
     assert all(w in str(line) for w in words), str(line)
     does, said, moved = train(data, loss, sampler=contract(loss).sampler)
     assert does == line.harm.split(':')[0] and moved, (does, said, line.harm)
@@ -276,23 +276,23 @@ def test_every_loss_of_the_library_has_a_contract_and_takes_another_by_its_name(
     assert all(k == o.name for k,o in contracts.items())
 
 def test_the_first_of_four_names_is_the_label():
-    from embed_lab.training.contract import labels
+    from embed_lab.training.contract import label_columns
     from sentence_transformers.base.data_collator import DEFAULT_LABEL_COLUMNS
-    assert labels == DEFAULT_LABEL_COLUMNS
+    assert label_columns == DEFAULT_LABEL_COLUMNS
 
 def test_a_plug_in_adds_a_loss_under_a_name_that_is_free():
     mine = Contract('tests-own', 'Own', 'a query, its passage and a wrong one', least=1, most=None)
     try:
         register(mine)
         register(mine) # a notebook that is run twice
-        assert not check(pairs | one, 'tests-own') and '`negative_1`' in str(check(pairs, 'tests-own')[0])
+        assert not check_contract(pairs | one, 'tests-own') and '`negative_1`' in str(check_contract(pairs, 'tests-own')[0])
         for o in (Contract('tests-own', 'Own', 'something else'), Contract('in-batch', 'Own', 'pairs')):
             with pytest.raises(LabError, match=f'there is already a loss `{o.name}`'): register(o)
     finally: contracts.pop('tests-own')
 
 def test_the_message_of_constant_labels():
     data = dict(query=[f'q{i}' for i in range(4958)], passage=[f'p{i}' for i in range(4958)], label=[1]*4958)
-    with pytest.raises(LabError) as e: refuse(check(data, 'contrastive', 32))
+    with pytest.raises(LabError) as e: refuse_misfit(check_contract(data, 'contrastive', 32))
     assert str(e.value) == 'data/train.jsonl: contrastive loss needs labels 0 and 1, but all 4,958 rows have label 1: use recipe `in-batch`, which learns from positives alone'
 
 def test_it_needs_no_torch(): assert not sh(sys.executable, '-c', "import sys, embed_lab.training.contract; print(*[o for o in ('torch', 'datasets', 'sentence_transformers', 'pandas', 'pyarrow') if o in sys.modules])", cwd='/').stdout.strip()
@@ -301,16 +301,16 @@ def test_half_a_million_rows_take_seconds():
     n = 500_000
     data = dict(query=[f'question {i}' for i in range(n)], passage=[f'answer {i}' for i in range(n)], label=[i%2 for i in range(n)])
     began = process_time()
-    assert check(data, 'contrastive', 32) == [] and process_time() - began < 5
+    assert check_contract(data, 'contrastive', 32) == [] and process_time() - began < 5
 
 # whatever it is given, it answers with findings
 
 @pytest.mark.parametrize('odd', [None, 3, [], [1], dict(query=['a'], passage=[]), dict(query=7)], ids=str)
 def test_what_is_not_a_data_set_is_refused(odd):
-    with pytest.raises(LabError, match='^data/train.jsonl: in-batch loss '): refuse(check(odd, 'in-batch'))
+    with pytest.raises(LabError, match='^data/train.jsonl: in-batch loss '): refuse_misfit(check_contract(odd, 'in-batch'))
 
 def test_a_message_agrees_with_its_rows():
-    found = lambda rows: [str(o) for o in check(rows, 'contrastive') if 'needs labels 0 and 1' in str(o)]
+    found = lambda rows: [str(o) for o in check_contract(rows, 'contrastive') if 'needs labels 0 and 1' in str(o)]
     assert 'but the only row has label 1:' in found([dict(query='a', passage='b', label=1)])[0]
     assert 'but all 2 rows have label 1:' in found([dict(query=o, passage='b', label=1) for o in 'ac'])[0]
 
@@ -328,5 +328,5 @@ def odd_data(draw):
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 @given(odd_data(), st.sampled_from(list(contracts)), st.one_of(st.none(), st.integers(-1, 9)))
 def test_odd_data_get_findings_and_no_traceback(data, loss, batch_size):
-    for o in check(data, loss, batch_size):
+    for o in check_contract(data, loss, batch_size):
         assert str(o) and '\n' not in str(o) and '\x1b' not in str(o) and o.harm.split(':')[0] in ('silent', 'warns', 'raises') and o.remedy

@@ -35,7 +35,7 @@ def fit(splits, base, **kw):
 
 def checkpoints(run): return sorted(int(o.name.split('-')[1]) for o in run.checkpoints.glob('checkpoint-*'))
 
-def finite(folder): return not B.broken(st.SentenceTransformer(str(folder), device='cpu', local_files_only=True))
+def finite(folder): return not B.has_broken_weights(st.SentenceTransformer(str(folder), device='cpu', local_files_only=True))
 
 def stub(k, spoil):
     "A contrastive loss whose `k`th value is spoilt"
@@ -125,7 +125,7 @@ def test_a_loss_that_climbs_and_stays_up_stops_it(splits, base, monkeypatch):
     ([0.]*20 + [.1]*30, [0.]*20 + [.1]*30),                     # nothing to learn at first
     ([.5]*19, [1.]*3 + [0.]*16)])                               # too short to say
 def test_what_is_only_noise_or_success_goes_on(losses, norms):
-    assert [B.trouble(losses[:i], norms[:i]) for i in range(1, len(losses)+1)] == ['']*len(losses)
+    assert [B.step_trouble(losses[:i], norms[:i]) for i in range(1, len(losses)+1)] == ['']*len(losses)
 
 def test_a_healthy_run_is_the_same_to_the_last_bit_without_the_guard(splits, data, tmp_path, monkeypatch):
     from sentence_transformers.sentence_transformer.modules import Dropout

@@ -11,9 +11,9 @@ from embed_lab.data.metrics import per_query
 from embed_lab.models.base import load_model
 from embed_lab.data.files import write_rows
 from embed_lab.runs.record import rehearsal
-from embed_lab.evaluation.scores import Scores, ceiling, scored
-from embed_lab.models.search import fuse
-from embed_lab.evaluation.slices import sliced, slices_of
+from embed_lab.evaluation.scores import Scores, ceiling, score_rankings
+from embed_lab.models.search import fuse_rankings
+from embed_lab.evaluation.slices import slice_scores, slices_of
 from embed_lab.data.task import Task, check_data, task_hashes, text_hash
 from support import emb
 
@@ -52,7 +52,7 @@ def test_search_is_the_whole_product_sorted_and_ties_keep_the_order_of_the_corpu
 def test_search_agrees_with_the_librarys_evaluator(base, data):
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
     task, model = load_splits(data).task('gold'), load_model(base)
-    ours = scored(task, {k: search(model, task) for k in ('tuned', 'base')}).means['tuned']
+    ours = score_rankings(task, {k: search(model, task) for k in ('tuned', 'base')}).means['tuned']
     theirs = InformationRetrievalEvaluator(task.queries, task.corpus, {q: o for q,o in task.relevant.items() if o}, write_csv=False)(model)
     for m,name in {'ndcg@10': 'ndcg@10', 'mrr@10': 'mrr@10', 'recall@10': 'recall@10', 'map@100': 'map@100'}.items():
         assert ours[m].mean == pytest.approx(theirs[f'cosine_{name}'], abs=.01), m
@@ -68,7 +68,7 @@ def test_vectors_that_are_not_finite_are_refused(bad):
 def test_the_ceiling_is_never_beaten_and_knows_what_the_corpus_lacks():
     task, vecs = random_task(seed=3)
     some = {q: [(d, 1.) for d in list(task.corpus)[i:i + 100]] for i,q in enumerate(task.queries)}
-    scores = scored(task, dict(tuned=some, base=search(Table(vecs), task), oracle=ceiling(task)))
+    scores = score_rankings(task, dict(tuned=some, base=search(Table(vecs), task), oracle=ceiling(task)))
     for s in ('tuned', 'base'):
         for q,o in scores.systems[s].items(): assert all(o[m] <= scores.systems['oracle'][q][m] + 1e-12 for m in o)
     assert {o['ndcg@10'] for o in scores.systems['oracle'].values()} == {1}
@@ -79,10 +79,10 @@ def test_unjudged_documents_are_counted_and_make_a_lower_bound():
     qrels = {f'q{i}': {'a': 1, 'b': 0} for i in range(30)}
     task = Task({q: q for q in qrels}, {d: d for d in 'abcdefghijklm'}, qrels)
     hits = {s: {q: [(d, 1.) for d in found] for q in qrels} for s,found in dict(tuned='acdefghijkl', base='ab').items()}
-    scores = scored(task, hits)
+    scores = score_rankings(task, hits)
     assert {s: set(o.values()) for s,o in scores.unjudged.items()} == dict(tuned={9}, base={0})
     assert 'lower bound' in repr(scores) and 'unjudged of 10' in scores._repr_html_() and scores.to_dict()['unjudged']['more']['mean'] == 9
-    assert 'lower bound' not in repr(scored(task, dict(tuned=hits['base'], base=hits['tuned'])))
+    assert 'lower bound' not in repr(score_rankings(task, dict(tuned=hits['base'], base=hits['tuned'])))
 
 def test_what_was_asked_is_hashed():
     task, _ = random_task()
@@ -124,7 +124,7 @@ def test_fused_is_fused(judged):
     splits, run, scores = judged
     from embed_lab.inventory.evaluate import search_bm25
     task = splits.task('gold')
-    hits = fuse([search(load_model(run.base), task), search_bm25(task)])
+    hits = fuse_rankings([search(load_model(run.base), task), search_bm25(task)])
     assert per_query(task.qrels, {q: [d for d,_ in h] for q,h in hits.items()}) == scores.systems['fused']
 
 def test_prompts_are_the_encoders_affair(judged, base):
@@ -176,13 +176,13 @@ def test_every_query_is_in_one_slice_of_each_kind(pairs):
     cut = slices_of(rows, known)
     for k in ('query', 'passage', 'overlap'): assert sorted(q for ids in cut[k].values() for q in ids) == sorted(o['query_id'] for o in rows)
     assert {t: len(ids) for t,ids in cut['tag'].items()} == {t: sum(t in o[2] for o in pairs) for t in 'xy' if any(t in o[2] for o in pairs)}
-    assert slices_of(rows, {})['passage'] == {} and all(o.small == (o.n < 20) for o in sliced(rows, known).parts)
+    assert slices_of(rows, {})['passage'] == {} and all(o.small == (o.n < 20) for o in slice_scores(rows, known).parts)
 
 def test_slices_are_what_is_written(judged):
     splits, run, scores = judged
     got = json.loads((run.eval/'slices.json').read_text())
     task = splits.task('gold')
-    again = sliced(lines(run), {text_hash(t): t for t in task.corpus.values()})
+    again = slice_scores(lines(run), {text_hash(t): t for t in task.corpus.values()})
     def in_json(o): return msgspec.json.decode(msgspec.json.encode(o.to_dict())) # an interval of one query is NaN, and null there
     assert got == in_json(again) == in_json(scores.slices) and {o['by'] for o in got['slices']} == {'tag', 'query', 'passage', 'overlap'}
     for o in again.parts:

@@ -2,7 +2,7 @@
 import json, re, shutil
 from pathlib import Path
 import pytest
-from embed_lab.models.families import Conventions, apply, column_prompts, conventions, families, family_of, saved_pooling
+from embed_lab.models.families import Conventions, apply_prompts, column_prompts, conventions, families, family_of, saved_pooling
 from embed_lab.lab import LabError
 
 e5 = 'query: ', 'passage: '
@@ -142,7 +142,7 @@ def test_saved_as_passage(saved):
     model.save_pretrained(str(path))
     model = load(path)
     assert (model.encode_document('hot') == model.encode('hot')).all()
-    apply(model, conventions(path))
+    apply_prompts(model, conventions(path))
     assert (model.encode_document('hot') == model.encode('passage: hot')).all() and (model.encode_document('hot') != model.encode('hot')).any()
 
 # misfits
@@ -213,14 +213,14 @@ def test_vectors(bare, tmp_path):
     assert column_prompts(dict(query=asked.query, document=asked.passage), ['query', 'passage', 'negative_1', 'negative_12', 'label', 'score']) == dict(query=e5[0], passage=e5[1], negative_1=e5[1], negative_12=e5[1])
     model = tune(tmp_path/'e5-small-v2', tmp_path/'run', asked)
     assert score(model) < .2                   # trained with prompts, used without
-    assert score(apply(model, asked)) == 1     # trained and used with them
+    assert score(apply_prompts(model, asked)) == 1 # trained and used with them
     model.save_pretrained(str(tmp_path/'final'))
     again = load(tmp_path/'final')
     assert score(again) == 1                   # and whoever loads it next
     assert conventions(tmp_path/'final').source == 'saved in the model'
     none = conventions(tmp_path/'e5-small-v2', prompts=('', ''))
     assert column_prompts(dict(query=none.query, document=none.passage), ['query', 'passage']) == {}
-    assert score(apply(tune(tmp_path/'e5-small-v2', tmp_path/'other', none), none)) == 0 # a word is nearest to itself
+    assert score(apply_prompts(tune(tmp_path/'e5-small-v2', tmp_path/'other', none), none)) == 0 # a word is nearest to itself
 
 def test_light():
     import subprocess, sys

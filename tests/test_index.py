@@ -2,7 +2,7 @@
 import sys
 import numpy as np, pytest, torch
 from embed_lab.models import index
-from embed_lab.models.index import approximate_top_k, gain, nearest_passages, share
+from embed_lab.models.index import approximate_top_k, index_gain, nearest_passages, recall_at_k
 from embed_lab.lab import LabError
 from embed_lab.models.search import top_k
 from support import sh
@@ -59,12 +59,12 @@ def test_the_seed_picks_the_queries_that_judge(both, monkeypatch):
     assert len(seen) == 3 and seen[0] == seen[1] != seen[2]
 
 def test_queries_that_tune_the_walk_do_not_judge_it(both, monkeypatch):
-    tuned, was = [], index.widened
-    monkeypatch.setattr(index, 'widened', lambda ix, q, *o: tuned.append(q[0].numpy()) or was(ix, q, *o))
-    judged, share_was = [], index.share
+    tuned, was = [], index.tuned_width
+    monkeypatch.setattr(index, 'tuned_width', lambda ix, q, *o: tuned.append(q[0].numpy()) or was(ix, q, *o))
+    judged, share_was = [], index.recall_at_k
     hits = approximate_top_k(*both, k=20)
     assert len(tuned[0]) == 100 and hits.judged == 100
-    monkeypatch.setattr(index, 'share', lambda scores, true: judged.append(true) or share_was(scores, true))
+    monkeypatch.setattr(index, 'recall_at_k', lambda scores, true: judged.append(true) or share_was(scores, true))
     approximate_top_k(*both, k=20)
     kth = {float(o) for o in top_k(tuned[0], both[1], 20)[1][:,-1]}
     assert not kth & {float(o) for o in judged[-1][:,-1]}
@@ -77,10 +77,10 @@ def test_vectors_that_are_hard_on_a_graph_are_searched_all_the_same(kind):
     if kind == 'lengths': docs = docs * np.random.default_rng(5).uniform(.1, 5, (3000, 1)).astype('float32')
     hits, true = approximate_top_k(queries, docs, k=10), top_k(queries, docs, 10)
     assert (hits.at >= 0).all() and all(len(set(o)) == 10 for o in hits.at)
-    assert abs(share(hits.scores, true[1]) - hits.recall) < .1 and hits.recall > .9
+    assert abs(recall_at_k(hits.scores, true[1]) - hits.recall) < .1 and hits.recall > .9
 
 def test_a_walk_that_finds_too_few_is_made_up_for(both, monkeypatch):
-    was = index.built
+    was = index.build_index
     class Torn:
         def __init__(self, docs, *o): self.whole, self.hnsw = was(docs, *o), type('', (), {})()
         def search(self, queries, n):
@@ -88,13 +88,13 @@ def test_a_walk_that_finds_too_few_is_made_up_for(both, monkeypatch):
             at[::3, 5:] = -1
             at[1::3, 30:] = -1
             return None, at
-    monkeypatch.setattr(index, 'built', Torn)
+    monkeypatch.setattr(index, 'build_index', Torn)
     queries, docs = both[0], both[1].copy()
     docs[0] = queries[1]
     hits, true = approximate_top_k(queries, docs, k=20), top_k(queries, docs, 20)
     assert (hits.at >= 0).all() and hits.recall > .8 and all(len(set(o)) == 20 for o in hits.at)
     np.testing.assert_array_equal(hits.at[::3], true[0][::3])
-    assert share(hits.scores[1::3], true[1][1::3]) > .8
+    assert recall_at_k(hits.scores[1::3], true[1][1::3]) > .8
 
 @pytest.mark.parametrize('q,d,k', [(1300, 300, 5), (0, 900, 5), (7, 0, 5), (7, 9, 20), (1, 900, 5), (2, 900, 5)])
 def test_few_queries_or_documents(q, d, k):
@@ -129,14 +129,14 @@ def test_exact_unless_asked_or_worth_it(both, hits, monkeypatch):
         assert got.how == 'exact' and got.recall == 1
         np.testing.assert_array_equal(got.at, top_k(*both, 20)[0])
     np.testing.assert_array_equal(nearest_passages(*both, k=20, index='approximate').at, hits.at)
-    monkeypatch.setattr(index, 'gain', lambda *o: 2.)
+    monkeypatch.setattr(index, 'index_gain', lambda *o: 2.)
     assert nearest_passages(*both, k=20).how == hits.how and nearest_passages(*both, k=20, index='exact').how == 'exact'
     monkeypatch.setitem(sys.modules, 'faiss', None)
     assert "pip install 'embed-lab[index]'" in nearest_passages(*both, k=20).how
     with pytest.raises(LabError, match=r"pip install 'embed-lab\[index\]'"): nearest_passages(*both, k=20, index='approximate')
 
 def test_an_index_is_worth_it_only_where_both_sides_are_large():
-    assert gain(10**6, 10**6, 2) > 5 > 2 > max(gain(1000, 10**7, 2), gain(10**7, 10_000, 2), gain(0, 0, 2))
+    assert index_gain(10**6, 10**6, 2) > 5 > 2 > max(index_gain(1000, 10**7, 2), index_gain(10**7, 10_000, 2), index_gain(0, 0, 2))
 
 def test_progress_ends_at_its_total(both):
     seen = []

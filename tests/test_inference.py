@@ -1,7 +1,7 @@
 "Weights made ready for encoding: the same vectors by another way, for every make of attention, and nothing left behind"
 import numpy as np, pytest, torch, transformers as tf
 from embed_lab.models import inference
-from embed_lab.models.inference import convolution, convolves, prepared
+from embed_lab.models.inference import convolution, convolves, fast_inference
 from embed_lab.models.base import tiny_transformer
 from embed_lab.models.vectors import encode
 from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
@@ -46,7 +46,7 @@ def test_vectors_are_the_same_but_for_rounding(precision, monkeypatch, taken):
     monkeypatch.setenv('EMB_HARDWARE', f'cpu {precision}')
     model = tiny_transformer(words).eval()
     plain = vectors(model)
-    with prepared(model): same(vectors(model), plain, .999 if precision == 'bf16' else .999999)
+    with fast_inference(model): same(vectors(model), plain, .999 if precision == 'bf16' else .999999)
     assert taken == (dict(products=2, fused=2) if precision == 'bf16' else dict(products=0, fused=4))
 
 @pytest.mark.parametrize('heads', [4, 2])
@@ -56,7 +56,7 @@ def test_a_decoder_keeps_its_causal_mask_and_its_shared_keys(heads, tmp_path, mo
     plain = vectors(model)
     assert taken.pop('fused') and not taken['products']
     taken |= dict(fused=0)
-    with prepared(model):
+    with fast_inference(model):
         same(vectors(model), plain)
         with torch.no_grad(): alone = model(model.preprocess([texts[2]]))['sentence_embedding'].float()
     same(alone, plain[2:3])
@@ -64,9 +64,9 @@ def test_a_decoder_keeps_its_causal_mask_and_its_shared_keys(heads, tmp_path, mo
 
 def test_long_texts_are_not_held_whole(monkeypatch, taken):
     monkeypatch.setenv('EMB_HARDWARE', 'cpu bf16')
-    monkeypatch.setattr(inference, 'longest', 50)
+    monkeypatch.setattr(inference, 'longest_held', 50)
     model = tiny_transformer(words).eval()
-    with prepared(model): vectors(model)
+    with fast_inference(model): vectors(model)
     assert taken == dict(products=0, fused=2)
 
 @both
@@ -79,7 +79,7 @@ def test_nothing_is_left_behind_and_weights_are_read_anew(precision, monkeypatch
             if isinstance(o, torch.nn.Linear): o.weight.mul_(-1)
     second = encode(model, texts, 'document')
     assert abs(first - second).max() > .1
-    with pytest.raises(RuntimeError), prepared(model): raise RuntimeError
+    with pytest.raises(RuntimeError), fast_inference(model): raise RuntimeError
     assert not any('forward' in vars(o) for o in model.modules()) and model.transformers_model.config._attn_implementation == 'sdpa'
     loss = model(model.preprocess(texts))['sentence_embedding'].sum()
     loss.backward()
@@ -95,7 +95,7 @@ def test_layers_of_another_make_compute_for_themselves(monkeypatch):
     given = layer.intermediate.dense
     given.forward = was = lambda x: torch.nn.functional.linear(x, given.weight*3, given.bias)
     plain = vectors(model)
-    with prepared(model): same(vectors(model), plain, .999999)
+    with fast_inference(model): same(vectors(model), plain, .999999)
     assert given.forward is was and (vectors(other) - plain).abs().max() > .01
 
 @both

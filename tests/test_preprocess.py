@@ -5,7 +5,7 @@ from dataclasses import replace
 from hypothesis import given, settings, strategies as st
 from support import bin, emb, sh
 from embed_lab.data.check import failing_leaks
-from embed_lab.inventory.datasets import Splits, checked, compared, to_dataset
+from embed_lab.inventory.datasets import Splits, check_leaks, leak_table, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
 from embed_lab.lab import LabError
 from embed_lab.data.reading import read_rows
@@ -56,7 +56,7 @@ def kept_word(before, after):
 @many
 def test_no_leak_is_left_and_nothing_else_goes(corpus, splits):
     res = drop_leaks(splits, corpus)
-    assert failing_leaks(compared(res), corpus) == [] and res.gold is splits.gold
+    assert failing_leaks(leak_table(res), corpus) == [] and res.gold is splits.gold
     dev = [o for o in splits.rows('dev') if not any(gives_away(o, g, corpus) for g in splits.rows('gold'))]
     assert res.rows('dev') == dev
     assert res.rows('train') == [o for o in splits.rows('train') if not any(gives_away(o, g, corpus) for g in dev + splits.rows('gold'))]
@@ -89,7 +89,7 @@ def test_duplicates_conflicts_and_labels(splits):
 def test_prompts_change_every_text_and_hide_nothing(splits):
     res = add_prompts(splits, 'find the one text that answers this: ')
     assert all(o['query'].startswith('find the') and o['passage'].startswith('passage: ') and all(t.startswith('passage: ') for t in o.get('negatives', ())) for k in ('train', 'dev', 'gold') for o in res.rows(k))
-    assert compared(res) == compared(splits)
+    assert leak_table(res) == leak_table(splits)
     assert drop_leaks(res, 'open').notes[1:] == drop_leaks(splits, 'open').notes
 
 def row(q, p, label=1, **kw): return dict(query=q, passage=p, label=label, **kw)
@@ -97,15 +97,15 @@ def row(q, p, label=1, **kw): return dict(query=q, passage=p, label=label, **kw)
 def test_what_only_qrels_judges_is_gold_too():
     corpus, qrels = dict(d1='hold the button', d2='pull the plug'), dict(q1=dict(d1=1, d2=1))
     splits = Splits(to_dataset([row('start over', 'pull the plug'), row('make tea', 'boil water')]), to_dataset([row('wash wool', 'cold programme')]), to_dataset([row('reset', 'hold the button', query_id='q1')]), corpus, qrels)
-    with pytest.raises(LabError, match='1 of 2 gold rows has its passage in train'): checked(splits, rehearsal('base'))
+    with pytest.raises(LabError, match='1 of 2 gold rows has its passage in train'): check_leaks(splits, rehearsal('base'))
     assert drop_leaks(splits, 'open').train['query'][:] == ['make tea']
 
 def test_more_copies_than_are_compared_are_dropped_all_the_same():
     "A rare word leads a text to 500 others at most"
     def some(name, a, b): return to_dataset([row(f'{name} {i}', f'one two three four five six seven eight nine ten {i}') for i in range(a, b)] + [row(f'the {name} of whales', f'{name} krill')])
     splits = Splits(some('train', 0, 3000), to_dataset([row('wash wool', 'cold programme')]), some('gold', 3000, 3020))
-    assert failing_leaks(compared(splits))
-    assert failing_leaks(compared(drop_leaks(splits, 'open'))) == []
+    assert failing_leaks(leak_table(splits))
+    assert failing_leaks(leak_table(drop_leaks(splits, 'open'))) == []
 
 # in a lab
 

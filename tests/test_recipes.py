@@ -78,7 +78,7 @@ def test_a_plug_ins_recipe_brings_its_inventory_and_trains(hinge_lab, plugin):
     assert run['status'] == 'completed' and run['loss'] == 'Hinge' and run['lineage'] == 'exp_31_hinge' and 'inventory/hinge.py' in run['inputs']['inventory']
 
 def test_a_plug_ins_contract_is_known_with_its_recipe(plugin, tmp_path):
-    code = "from embed_lab.labs.recipes import recipes; from embed_lab.training.contract import check, refuse; recipes(); refuse(check(dict(query=['a', 'b'], passage=['c', 'd']), 'hinge'))"
+    code = "from embed_lab.labs.recipes import recipes; from embed_lab.training.contract import check_contract, refuse_misfit; recipes(); refuse_misfit(check_contract(dict(query=['a', 'b'], passage=['c', 'd']), 'hinge'))"
     assert 'LabError: data/train.jsonl: hinge loss needs a passage known to be wrong' in sh(sys.executable, '-c', code, cwd=tmp_path, ok=1, **plugin).stderr
 
 # packages that cannot be used: one line each, and the others keep working
@@ -204,7 +204,7 @@ def test_a_lab_begins_with_two_experiments_and_the_core_of_the_inventory(lab):
 
 # our own recipes
 
-from embed_lab.labs.recipes import core, module, recipes
+from embed_lab.labs.recipes import core_notebooks, inventory_module, recipes
 ours = [o for o in recipes().values() if o.package == 'embed-lab']
 
 def test_every_notebook_of_ours_is_a_recipe():
@@ -214,14 +214,14 @@ def test_every_notebook_of_ours_is_a_recipe():
 def test_our_recipes_name_what_they_use(recipe):
     import re
     from embed_lab.training.contract import contracts
-    there = {module(o) for o in (*core(), *recipe.inventory)}
+    there = {inventory_module(o) for o in (*core_notebooks(), *recipe.inventory)}
     for o in (recipe.notebook, *recipe.inventory): assert {*re.findall(r'embed_lab\.inventory\.(\w+)', o.read_text())} <= there, o.name
     assert recipe.needs and {*recipe.losses} <= {*contracts}
 
 @pytest.mark.parametrize('recipe', [o for o in ours if o.inventory], ids=lambda o: o.name)
 def test_our_recipes_bring_their_inventory(recipe, lab):
     out = emb('new', 'exp_40_mine', '--recipe', recipe.name, cwd=lab).stdout
-    for o in recipe.inventory: assert f'created  nbs/{o.name}' in out and (lab/'inventory'/f'{module(o)}.py').exists()
+    for o in recipe.inventory: assert f'created  nbs/{o.name}' in out and (lab/'inventory'/f'{inventory_module(o)}.py').exists()
 
 @pytest.mark.parametrize('args', [[], ['--for', 'data']])
 def test_recipes_are_listed_without_torch(args, made):
@@ -242,19 +242,19 @@ grid = [dict(zip(('labels', 'scores', 'negatives', 'n', 'texts'), o)) for o in p
     ('none', 'two', 'grades', 'shares', 'cosines', 'high', 'constant', 'some'), ('none', 'one', 'several', 'ragged', 'half'), (1, 2, 7, 100), ('apart', 'few', 'one_query', 'one_passage', 'same'))]
 
 def test_no_recipe_that_is_called_fitting_is_refused():
-    from embed_lab.labs.choose import asking, facts_of, fit
-    from embed_lab.training.contract import check, contract, refuse
+    from embed_lab.labs.choose import contract_asker, facts_of, fit_recipe
+    from embed_lab.training.contract import check_contract, contract, refuse_misfit
     from embed_lab.inventory.datasets import to_dataset
     from embed_lab.inventory.train import training_rows
     from embed_lab.lab import LabError
     asked, wrong = {}, []
     for o in grid[::13]: # prime to every side of the grid, so that all of them are gone through
         rows = rows_of(**o)
-        facts, ask, train = facts_of(dict(train=rows)), asking(rows), to_dataset(rows)
-        said = {r.name: fit(r, facts, ask) for r in ours}
+        facts, ask, train = facts_of(dict(train=rows)), contract_asker(rows), to_dataset(rows)
+        said = {r.name: fit_recipe(r, facts, ask) for r in ours}
         for k,v in said.items(): asked[k, v.fits] = asked.get((k, v.fits), 0) + 1
         for loss,size in {(v.loss, v.batch_size) for v in said.values() if v.fits and v.loss and not contract(v.loss).teacher}:
-            try: refuse(check(training_rows(train, loss), loss, size), 'train')
+            try: refuse_misfit(check_contract(training_rows(train, loss), loss, size), 'train')
             except LabError as e: wrong.append((o, loss, str(e)))
     assert not wrong, (len(wrong), wrong[:3])
     assert all((r.name, k) in asked for r in ours for k in (True, False)), asked

@@ -111,7 +111,7 @@ def with_tokenizer(tok, bert, texts, trainer):
 @pytest.mark.parametrize('kind', ['bytes', 'unigram'])
 def test_tokens_that_are_spelt_otherwise_get_the_vectors_they_have_in_a_text(kind, bert, data):
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
-    from embed_lab.inventory.static import around, ready, token_vectors, vocabulary
+    from embed_lab.inventory.static import around, ready_model, token_vectors, vocabulary
     texts, special = [o['query'] for o in read_rows(data/'train.jsonl')][:60], ['<s>', '</s>', '<pad>', '<unk>']
     if kind == 'bytes': tok, pre, trainer = Tokenizer(models.BPE()), pre_tokenizers.ByteLevel(), trainers.BpeTrainer(vocab_size=400, special_tokens=special, show_progress=False)
     else: tok, pre, trainer = Tokenizer(models.Unigram()), pre_tokenizers.Metaspace(), trainers.UnigramTrainer(vocab_size=300, special_tokens=special, unk_token='<unk>', show_progress=False)
@@ -122,7 +122,7 @@ def test_tokens_that_are_spelt_otherwise_get_the_vectors_they_have_in_a_text(kin
     vecs, [n] = token_vectors(base, static.get_vocab_size()), static.encode(word, add_special_tokens=False).ids
     there = base.encode(word, output_value='token_embeddings').cpu().numpy()
     assert np.allclose(vecs[n], there[1], atol=1e-5) and not np.allclose(vecs[n], there[0], atol=1e-2)
-    assert np.isfinite(ready(static, vecs, base.device).encode(texts)).all()
+    assert np.isfinite(ready_model(static, vecs, base.device).encode(texts)).all()
 
 def test_what_no_table_can_be_made_of_is_refused(asked, base, bert):
     from embed_lab.inventory.static import static_model, vocabulary
@@ -166,7 +166,7 @@ def families():
 def test_attention_is_found_and_merged_in_models_of_several_makes():
     import torch
     from peft import LoraConfig
-    from embed_lab.inventory.lora import attention_layers, merge
+    from embed_lab.inventory.lora import attention_layers, merge_adapters
     ids = torch.arange(3, 11)[None]
     for net,n in families():
         names = attention_layers(net.eval())
@@ -179,11 +179,11 @@ def test_attention_is_found_and_merged_in_models_of_several_makes():
         beside, keys = out(), {k for k in net.state_dict() if 'lora' in k}
         model = torch.nn.ModuleDict(dict(net=net))
         model.transformers_model = net
-        merge(model)
+        merge_adapters(model)
         assert len(keys) == 2*n and not any('lora' in k or 'base_layer' in k for k in net.state_dict()), type(net).__name__
         assert torch.allclose(out(), beside, atol=1e-5) and not torch.allclose(before, beside, atol=1e-3), type(net).__name__
 
 def test_without_attention_there_is_nothing_to_adapt(base):
-    from embed_lab.inventory.lora import adapted
+    from embed_lab.inventory.lora import add_adapters
     from embed_lab.runs.record import rehearsal
-    with pytest.raises(LabError, match='static one and has no attention'): adapted(rehearsal(base), 64, 4)
+    with pytest.raises(LabError, match='static one and has no attention'): add_adapters(rehearsal(base), 64, 4)

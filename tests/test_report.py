@@ -1,9 +1,9 @@
 "A report's page opens offline, draws its charts and runs nothing that came with the data"
 import os, shutil
 import pytest
-from embed_lab.data.check import check
-from embed_lab.data.report import lines
-from embed_lab.data.page import page as html
+from embed_lab.data.check import check_folder
+from embed_lab.data.report import report_lines
+from embed_lab.data.page import report_page as html
 from embed_lab.data.files import write_rows
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
@@ -20,7 +20,7 @@ def nasty(tmp_path):
     write_rows(tmp_path/'dev.jsonl', [row(1)])
     write_rows(tmp_path/'gold.jsonl', [row(2), row(5)])
     (tmp_path/'gold.jsonl').open('a').write('{"query": "q", "<script>alert(3)</script>": 1, "label": "</script><script>alert(4)</script>"}\n')
-    report = check(tmp_path)
+    report = check_folder(tmp_path)
     for k in ('query', 'passage'): report.charts['terms'][k][:0] = [(evil, 99), ('2013', 98)]  # words of a text hold less than this, but a page need not rely on it
     report.charts['openings'][:0] = [(evil, 99), ('</script><script>alert(5)</script>', 98)]
     report.splits[0]['split'] = report.splits[0]['file'] = evil
@@ -67,4 +67,4 @@ def test_in_a_notebook_nothing_of_the_data_runs(nasty, page):
     assert page.seen == []
 
 def test_lines_hold_no_escape_sequence(nasty):
-    assert all(o.isprintable() for o in lines(nasty)) and lines(nasty)[-1] == nasty.verdict()
+    assert all(o.isprintable() for o in report_lines(nasty)) and report_lines(nasty)[-1] == nasty.verdict()

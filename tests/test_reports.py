@@ -55,8 +55,8 @@ def test_what_cannot_be_compared_leaves_no_report(runs, tmp_path):
 
 def test_the_notebook_is_at_home_in_a_lab(runs, tmp_path):
     "It is copied into the lab and run there by plain papermill"
-    from embed_lab.labs.recipes import shipped
-    shutil.copy(shipped('reports')/'compare.ipynb', runs/'look.ipynb')
+    from embed_lab.labs.recipes import shipped_notebooks
+    shutil.copy(shipped_notebooks('reports')/'compare.ipynb', runs/'look.ipynb')
     sh(bin/'papermill', 'look.ipynb', tmp_path/'out.ipynb', '-y', "runs: ['*lr=0.3']", cwd=runs)
     said = (tmp_path/'out.ipynb').read_text()
     assert 'application/vnd.plotly.v1+json' in said and 'base, untuned' in said

@@ -110,11 +110,11 @@ def test_a_changed_run_that_had_not_come_far_begins_anew(tmp_path, whole):
 def test_a_checkpoint_without_its_best_one_is_set_aside(tmp_path):
     from embed_lab.data.files import write_json
     from embed_lab.runs.record import rehearsal
-    from embed_lab.training.checkpoints import resume_point, seal
+    from embed_lab.training.checkpoints import resume_point, seal_checkpoint
     run = rehearsal(tmp_path)
     for n,best in ((5, 5), (20, 10)):
         folder = run.checkpoints/f'checkpoint-{n}'
         write_json(folder/'trainer_state.json', dict(best_model_checkpoint=f'/elsewhere/checkpoint-{best}'))
-        seal(folder, {})
+        seal_checkpoint(folder, {})
     run.manifest['attempts'] = ['one']
     assert resume_point(run, {}).name == 'checkpoint-5' and run.manifest['torn'] == ['checkpoint-20 needs checkpoint-10 as its best']

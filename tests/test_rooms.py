@@ -58,9 +58,9 @@ def test_nothing_points_back(known):
     found = [o for k in known for o in faults(k, source(k, root).read_text(encoding='utf-8'), known)]
     assert not found, '\n'.join(found)
 
-@pytest.mark.parametrize('line', ['from embed_lab.runs.sweep import child', 'from .sweep import child', 'from . import sweep', 'import embed_lab.training.contract', 'from ..training.contract import check',
-    'def f():\n    from embed_lab.evaluation import scores', "import_module('embed_lab.runs.sweep').child()", "run(['-c', 'from embed_lab.runs.execute import plan; plan()'])",
-    "heavy = 'embed_lab.inventory.train', 'papermill'", 'from embed_lab.inventory import train', "target = 'embed_lab.runs.sweep:child'"])
+@pytest.mark.parametrize('line', ['from embed_lab.runs.sweep import point_main', 'from .sweep import child', 'from . import sweep', 'import embed_lab.training.contract', 'from ..training.contract import check',
+    'def f():\n    from embed_lab.evaluation import scores', "import_module('embed_lab.runs.sweep').point_main()", "run(['-c', 'from embed_lab.runs.execute import plan; plan()'])",
+    "heavy = 'embed_lab.inventory.train', 'papermill'", 'from embed_lab.inventory import train', "target = 'embed_lab.runs.sweep:point_main'"])
 def test_what_points_back_is_found(known, line): assert [*faults('embed_lab.runs.warm', line, known)]
 
 @pytest.mark.parametrize('line', ['from .record import start', 'from ..data.rows import read_rows', "serve = 'from embed_lab.runs.warm import serve; serve()'", "group = 'embed_lab.recipes'",

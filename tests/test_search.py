@@ -3,7 +3,7 @@ from math import fsum
 import numpy as np, pytest, torch
 from embed_lab.models import search
 from embed_lab.lab import LabError
-from embed_lab.models.search import fuse, top_k
+from embed_lab.models.search import fuse_rankings, top_k
 
 from hypothesis import given, settings, strategies as st
 
@@ -61,8 +61,8 @@ def test_a_copy_scores_the_same_in_every_block_and_stands_behind():
 
 def test_the_sieve_is_what_searches_ordinary_vectors(monkeypatch):
     rng, seen = np.random.default_rng(7), []
-    whole = search.all_of
-    monkeypatch.setattr(search, 'all_of', lambda q, *o: seen.append(len(q)) or whole(q, *o))
+    whole = search.careful_top_k
+    monkeypatch.setattr(search, 'careful_top_k', lambda q, *o: seen.append(len(q)) or whole(q, *o))
     top_k(rng.normal(size=(200, 64)), rng.normal(size=(9000, 64)), 100)
     assert sum(seen) <= 2
     top_k(rng.normal(size=(200, 64)), np.ones((9000, 64)), 100)
@@ -120,11 +120,11 @@ ids = st.lists(st.sampled_from('abcdefghij'), unique=True, max_size=10)
 @given(runs=st.lists(st.dictionaries(st.sampled_from(['q1', 'q2']), ids), max_size=5), data=st.data())
 def test_fusion_is_its_formula_in_any_order_of_the_runs(runs, data):
     runs = [{q: [(d, 0.) for d in ds] for q,ds in run.items()} for run in runs]
-    fused = fuse(runs)
-    assert fused == fuse(data.draw(st.permutations(runs)))
+    fused = fuse_rankings(runs)
+    assert fused == fuse_rankings(data.draw(st.permutations(runs)))
     for q,hits in fused.items():
         ranks = {d: [[o for o,_ in run[q]].index(d) + 1 for run in runs if d in dict(run.get(q, ()))] for d,_ in hits}
         assert set(ranks) == {d for run in runs for d,_ in run.get(q, ())}
         assert dict(hits) == pytest.approx({d: sum(1/(60 + r) for r in rs) for d,rs in ranks.items()})
         assert hits == sorted(hits, key=lambda h: (-h[1], min(ranks[h[0]]), h[0]))
-    assert all(len(h) <= 2 for h in fuse(runs, depth=2).values())
+    assert all(len(h) <= 2 for h in fuse_rankings(runs, depth=2).values())

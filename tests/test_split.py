@@ -10,7 +10,7 @@ from embed_lab.lab import LabError
 from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.reading import read_rows
 from embed_lab.data.files import write_rows
-from embed_lab.data.split import judged_up_to, split_rows, splits, write_split
+from embed_lab.data.split import largest_judged_component, split_rows, split_names, write_split
 from support import root
 
 from hypothesis import HealthCheck, event, given, settings, strategies as st
@@ -57,9 +57,9 @@ def test_nothing_leaks_and_nothing_is_lost(corpus, threshold, noise):
         lines = (tmp/'all.jsonl').read_bytes().splitlines()
         written = [o.read_bytes().splitlines() for o in paths]
         assert Counter(lines) == Counter(o for w in written for o in w)
-        for k,w in zip(splits, written): assert w == [lines[i-1] for i in split.rows[k]]
+        for k,w in zip(split_names, written): assert w == [lines[i-1] for i in split.rows[k]]
         judged = [r for o in paths[1:] for r in read_rows(o)]
-        assert {**dict.fromkeys(splits, 0)} | split.relevant == {k: sum((r['score'] if r.get('score') is not None else r['label']) > 0 for r in read_rows(o)) for k,o in zip(splits, paths)}
+        assert {**dict.fromkeys(split_names, 0)} | split.relevant == {k: sum((r['score'] if r.get('score') is not None else r['label']) > 0 for r in read_rows(o)) for k,o in zip(split_names, paths)}
         assert judged
 
 
@@ -105,7 +105,7 @@ def test_shares_are_kept_whatever_the_size_of_components(tmp_path):
         write_rows(tmp_path/'all.jsonl', [dict(query=f'q{i} s{j} r{i}{j}', passage=f'p{i}', label=1) for i in range(3000) for j in range(size)])
         split = split_rows(tmp_path/'all.jsonl')
         assert split.components == 3000 and split.largest == size
-        assert all(abs(split.got[k] - split.asked[k]) < .02 for k in splits)
+        assert all(abs(split.got[k] - split.asked[k]) < .02 for k in split_names)
 
 
 def test_bytes_survive(tmp_path):
@@ -181,21 +181,21 @@ def test_components_equal_those_of_a_union_find():
         for a,b in edges.tolist():
             a, b = find(a), find(b)
             parent[max(a, b)] = min(a, b)
-        assert module.roots(nodes, edges).tolist() == [find(i) for i in range(nodes)]
+        assert module.connected_components(nodes, edges).tolist() == [find(i) for i in range(nodes)]
     chain = np.column_stack((np.arange(100_000), np.arange(1, 100_001)))
-    assert not module.roots(100_001, rng.permutation(chain)).any() and not module.roots(100_001, chain[:, ::-1]).any()
+    assert not module.connected_components(100_001, rng.permutation(chain)).any() and not module.connected_components(100_001, chain[:, ::-1]).any()
 
 
 def test_the_limit_stays_until_a_file_has_doubled():
-    assert [judged_up_to(n*.1) for n in (20, 300, 1_000, 1_200, 2_400, 1_000_000)] == [8, 8, 32, 32, 64, 32768]
+    assert [largest_judged_component(n*.1) for n in (20, 300, 1_000, 1_200, 2_400, 1_000_000)] == [8, 8, 32, 32, 64, 32768]
 
 
 @pytest.mark.skipif(not real.is_dir(), reason='the shared data sets are not on this machine')
 def test_a_row_split_of_articles_is_mended(tmp_path):
-    rows = [o for k in splits for o in read_rows(real/'xquad_en_row_split'/f'{k}.jsonl')]
+    rows = [o for k in split_names for o in read_rows(real/'xquad_en_row_split'/f'{k}.jsonl')]
     write_rows(tmp_path/'all.jsonl', rows)
     split = split_rows(tmp_path/'all.jsonl')
-    assert all(abs(split.got[k] - split.asked[k]) < .03 for k in splits) and not split.notes
+    assert all(abs(split.got[k] - split.asked[k]) < .03 for k in split_names) and not split.notes
     assert not leaking(write_split(split, tmp_path/'to'), 'open')
 
 
@@ -205,7 +205,7 @@ def test_a_faq_is_refused_as_open_and_splits_as_fixed(tmp_path):
     write_rows(tmp_path/'all.jsonl', [o for v in read_beir(real/'banking77').values() for o in v])
     with pytest.raises(LabError, match='passages in .* rows, the most common in .* write `corpus = fixed` in settings.ini'): split_rows(tmp_path/'all.jsonl')
     split = split_rows(tmp_path/'all.jsonl', corpus='fixed')
-    assert all(abs(split.got[k] - split.asked[k]) < .02 for k in splits)
+    assert all(abs(split.got[k] - split.asked[k]) < .02 for k in split_names)
     assert not leaking(write_split(split, tmp_path/'to'), 'fixed')
 
 def test_contradictions_are_named(tmp_path):

@@ -96,4 +96,4 @@ def test_a_study_leaves_out_what_failed_and_names_its_extra(shared, monkeypatch)
     from embed_lab.runs import study
     from embed_lab.lab import LabError
     monkeypatch.setitem(__import__('sys').modules, 'optuna', None)
-    with pytest.raises(LabError, match=r"embed-lab\[optuna\]"): study.axis('lr', ['1..2'])
+    with pytest.raises(LabError, match=r"embed-lab\[optuna\]"): study.search_axis('lr', ['1..2'])

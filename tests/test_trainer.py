@@ -1,6 +1,6 @@
 "What the lessons of the trainer and of the inventory's `train` leave out"
 import pytest
-from embed_lab.inventory.datasets import Splits, compared, map_texts, to_dataset
+from embed_lab.inventory.datasets import Splits, leak_table, map_texts, to_dataset
 from embed_lab.inventory.evaluate import search
 from embed_lab.inventory.train import train
 from embed_lab.data.task import Task
@@ -54,4 +54,4 @@ def test_leaks_are_looked_for_without_prompts_and_with_what_qrels_bring():
     gold = to_dataset([dict(query='reset', passage='start over', label=0, query_id='q0')])
     judged = replace(splits, corpus=dict(d0='start over'), qrels=dict(q0=dict(d0=1)), gold=gold)
     prompted = replace(map_texts(judged, 'query: {}'.format), prompts=('query: ', ''))
-    assert compared(prompted)['gold'][-1] == dict(query='reset', passage='start over', label=1)
+    assert leak_table(prompted)['gold'][-1] == dict(query='reset', passage='start over', label=1)

@@ -2,7 +2,7 @@
 import json, os, re, signal, subprocess, time
 import psutil, pytest
 from support import bin, content, emb, gone, manifest, sh
-from embed_lab.runs.results import alive
+from embed_lab.runs.results import is_alive
 
 exp = 'exp_02_in_batch'
 
@@ -18,7 +18,7 @@ def start(lab):
         ps.append(p := subprocess.Popen([str(o) for o in args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True))
         for _ in range(600):
             m = manifest(run) if (run/'run.json').exists() else {}
-            if m.get('status') == 'running' and (m.get('progress') or {}).get('stage') == 'training' and alive(m['process']): return p
+            if m.get('status') == 'running' and (m.get('progress') or {}).get('stage') == 'training' and is_alive(m['process']): return p
             if p.poll() is not None: break
             time.sleep(.1)
         p.kill()

@@ -5,7 +5,7 @@ import numpy as np, pytest, torch
 from embed_lab.models import vectors
 from embed_lab.lab import LabError
 from embed_lab.models.base import tiny_model
-from embed_lab.models.vectors import encode, encoded, fingerprint, prune
+from embed_lab.models.vectors import encode, encode_cached, fingerprint, prune_cache
 from support import sh
 
 texts = [f'{verb} the {thing}' for verb in ('reset', 'pair', 'clean', 'charge') for thing in ('router', 'headset', 'light', 'kettle', 'printer')]
@@ -50,20 +50,20 @@ class Counted:
 def asked(monkeypatch): return Counted(monkeypatch)
 
 def test_kept_vectors_are_those_encoded_bit_for_bit(model, asked, tmp_path):
-    first = encoded(model, texts, 'query', tmp_path)
+    first = encode_cached(model, texts, 'query', tmp_path)
     assert asked() == len(texts) and first.dtype == np.float32 and first.shape == (len(texts), 16)
     np.testing.assert_array_equal(first, encode(model, texts, 'query'))
-    np.testing.assert_array_equal(encoded(model, texts[::-1] + texts, 'query', tmp_path), np.concatenate([first[::-1], first]))
+    np.testing.assert_array_equal(encode_cached(model, texts[::-1] + texts, 'query', tmp_path), np.concatenate([first[::-1], first]))
     assert asked() == 0
 
 def test_only_new_texts_are_encoded_and_in_any_order_they_fall_into_place(model, asked, tmp_path):
-    encoded(model, texts[5:9], 'query', tmp_path)
+    encode_cached(model, texts[5:9], 'query', tmp_path)
     mixed = [texts[i] for i in (19, 6, 0, 6, 8, 19, 5)]
-    np.testing.assert_allclose(encoded(model, mixed, 'query', tmp_path), encode(model, mixed, 'query'), atol=1e-6)
+    np.testing.assert_allclose(encode_cached(model, mixed, 'query', tmp_path), encode(model, mixed, 'query'), atol=1e-6)
     assert asked() == 4 + 2
 
 def test_query_and_document_are_kept_apart_and_carry_their_prompts(model, asked, tmp_path):
-    q, d = (encoded(model, texts, kind, tmp_path) for kind in ('query', 'document'))
+    q, d = (encode_cached(model, texts, kind, tmp_path) for kind in ('query', 'document'))
     assert asked() == 2*len(texts) and np.abs(q - d).max() > .01
     np.testing.assert_allclose(q, encode(model, [f'find : {t}' for t in texts], 'document'), atol=1e-6)
 
@@ -109,10 +109,10 @@ changes = dict(
 
 @pytest.mark.parametrize('change', changes)
 def test_a_model_that_changed_is_asked_again(change, model, asked, tmp_path):
-    before = encoded(model, texts, 'document', tmp_path)
+    before = encode_cached(model, texts, 'document', tmp_path)
     asked()
     changes[change](model)
-    now = encoded(model, texts, 'document', tmp_path)
+    now = encode_cached(model, texts, 'document', tmp_path)
     assert asked() == len(texts)
     assert now.shape != before.shape or np.abs(now - before).max() > 1e-4, 'the change should have changed something'
     np.testing.assert_allclose(now, encode(model, texts, 'document'), atol=1e-6)
@@ -151,7 +151,7 @@ for o in {[str(saved), str(tmp_path)]!r}: print(fingerprint(SentenceTransformer(
 
 @pytest.mark.parametrize('harm', ['cut', 'emptied', 'flipped', 'other', 'no hashes'])
 def test_a_broken_shard_is_thrown_away_and_its_texts_encoded(harm, model, asked, tmp_path):
-    want = encoded(model, texts, 'query', tmp_path)
+    want = encode_cached(model, texts, 'query', tmp_path)
     path, = tmp_path.glob('*.safetensors')
     data = bytearray(path.read_bytes())
     if harm == 'flipped': data[-5] ^= 1
@@ -161,44 +161,44 @@ def test_a_broken_shard_is_thrown_away_and_its_texts_encoded(harm, model, asked,
     path.write_bytes(dict(cut=data[:len(data)//2], emptied=b'', other=b'{"not": "a shard"}').get(harm, data))
     asked()
     for n in len(texts), 0:
-        np.testing.assert_allclose(encoded(model, texts[::-1], 'query', tmp_path), want[::-1], atol=1e-6)
+        np.testing.assert_allclose(encode_cached(model, texts[::-1], 'query', tmp_path), want[::-1], atol=1e-6)
         assert asked() == n and not path.exists()
 
 def test_a_shard_deleted_while_it_is_read_was_never_there(model, asked, tmp_path, monkeypatch):
-    encoded(model, texts, 'query', tmp_path)
+    encode_cached(model, texts, 'query', tmp_path)
     asked()
     was = vectors.read_shard
     monkeypatch.setattr(vectors, 'read_shard', lambda path, left: (path.unlink(), was(path, left)))
-    assert len(encoded(model, texts, 'query', tmp_path)) == asked() == len(texts)
+    assert len(encode_cached(model, texts, 'query', tmp_path)) == asked() == len(texts)
 
 def test_what_was_encoded_before_an_interruption_is_kept(model, asked, tmp_path, monkeypatch):
-    monkeypatch.setattr(vectors, 'shard', 6)
+    monkeypatch.setattr(vectors, 'shard_size', 6)
     def stop(done, total):
         if done >= 12: raise KeyboardInterrupt
-    with pytest.raises(KeyboardInterrupt): encoded(model, texts, 'query', tmp_path, progress=stop)
+    with pytest.raises(KeyboardInterrupt): encode_cached(model, texts, 'query', tmp_path, progress=stop)
     assert asked() == 12
     seen = []
-    encoded(model, texts, 'query', tmp_path, progress=lambda *o: seen.append(o))
+    encode_cached(model, texts, 'query', tmp_path, progress=lambda *o: seen.append(o))
     assert asked() == 8 and seen == [(6, 20), (12, 20), (18, 20), (20, 20)]
 
 def test_the_folder_stays_within_its_bound_and_loses_what_was_not_used(model, asked, tmp_path, monkeypatch):
-    monkeypatch.setattr(vectors, 'shard', 4)
+    monkeypatch.setattr(vectors, 'shard_size', 4)
     size = lambda: sum(o.stat().st_size for o in tmp_path.iterdir())
-    encoded(model, texts, 'query', tmp_path)
+    encode_cached(model, texts, 'query', tmp_path)
     for i,o in enumerate(sorted(tmp_path.iterdir())): os.utime(o, (i, i))
-    encoded(model, texts[:4], 'query', tmp_path)
+    encode_cached(model, texts[:4], 'query', tmp_path)
     asked()
     (tmp_path/'.x.safetensors.tmp').write_bytes(b'half')
     (tmp_path/'.y.safetensors.tmp').write_bytes(b'being written')
     (tmp_path/'notes.txt').write_text('not ours')
     os.utime(tmp_path/'.x.safetensors.tmp', (1, 1))
-    prune(tmp_path, most=2 * next(tmp_path.glob('[!.]*.safetensors')).stat().st_size)
+    prune_cache(tmp_path, most=2 * next(tmp_path.glob('[!.]*.safetensors')).stat().st_size)
     assert len(list(tmp_path.glob('[!.]*.safetensors'))) == 2 and not (tmp_path/'.x.safetensors.tmp').exists()
     assert (tmp_path/'.y.safetensors.tmp').exists() and (tmp_path/'notes.txt').exists()
-    encoded(model, texts[:4], 'query', tmp_path)
+    encode_cached(model, texts[:4], 'query', tmp_path)
     assert asked() == 0
-    monkeypatch.setattr(vectors, 'room', 2_000)
-    assert len(encoded(model, texts, 'document', tmp_path)) == 20 and size() < 2_100
+    monkeypatch.setattr(vectors, 'cache_bytes', 2_000)
+    assert len(encode_cached(model, texts, 'document', tmp_path)) == 20 and size() < 2_100
 
 crowd = '''
 import sys
@@ -206,12 +206,12 @@ from pathlib import Path
 import numpy as np
 from embed_lab.models import vectors
 def encode(model, texts, *rest): return np.array([np.frombuffer(vectors.text_key(t), np.uint8) for t in texts], dtype=np.float32)
-vectors.encode, vectors.fingerprint, vectors.shard, vectors.room = encode, lambda *o: 'one model', 32, 20_000
+vectors.encode, vectors.fingerprint, vectors.shard_size, vectors.cache_bytes = encode, lambda *o: 'one model', 32, 20_000
 words, rng = [f'word{i}' for i in range(300)], np.random.default_rng(int(sys.argv[2]))
 while not (Path(sys.argv[1])/'go').exists(): pass
 for _ in range(40):
     some = [words[i] for i in rng.permutation(300)[:200]]
-    np.testing.assert_array_equal(vectors.encoded(None, some, 'document', Path(sys.argv[1])/'cache'), encode(None, some))
+    np.testing.assert_array_equal(vectors.encode_cached(None, some, 'document', Path(sys.argv[1])/'cache'), encode(None, some))
 '''
 
 def test_two_processes_may_write_read_and_prune_the_same_folder(tmp_path):
@@ -223,40 +223,40 @@ def test_two_processes_may_write_read_and_prune_the_same_folder(tmp_path):
 def test_vectors_that_are_not_finite_are_refused_and_not_kept(model, tmp_path):
     model[0].model.embeddings.word_embeddings.weight.data[:] = torch.nan
     for cache in None, tmp_path:
-        with pytest.raises(LabError, match='vectors hold NaN or infinity'): encoded(model, texts, 'query', cache)
+        with pytest.raises(LabError, match='vectors hold NaN or infinity'): encode_cached(model, texts, 'query', cache)
     assert not list(tmp_path.iterdir())
 
 def test_what_is_no_sentence_transformer_encodes_but_is_not_kept(tmp_path):
     class Letters:
         def encode_query(self, texts, **options): return np.array([[t.count(c) for c in 'aeiou'] for t in texts])
         encode_document = encode_query
-    assert encoded(Letters(), ['a b', 'e', 'a b'], 'document').tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
-    with pytest.raises(LabError, match='encode without `cache`'): encoded(Letters(), ['a'], 'query', tmp_path)
+    assert encode_cached(Letters(), ['a b', 'e', 'a b'], 'document').tolist() == [[1, 0, 0, 0, 0], [0, 1, 0, 0, 0], [1, 0, 0, 0, 0]]
+    with pytest.raises(LabError, match='encode without `cache`'): encode_cached(Letters(), ['a'], 'query', tmp_path)
 
 @pytest.mark.parametrize('bad,kind,said', [(['a', 3], 'query', 'text 1 of 2 is 3'), ([None], 'query', 'text 0 of 1 is None'), ('a text', 'query', 'give a list of texts'), (['a'], 'passage', "write 'query'")])
 def test_bad_input_is_one_line(bad, kind, said, model, tmp_path):
-    with pytest.raises(LabError, match=said) as e: encoded(model, bad, kind, tmp_path)
+    with pytest.raises(LabError, match=said) as e: encode_cached(model, bad, kind, tmp_path)
     assert '\n' not in str(e.value)
 
 def test_a_folder_that_cannot_be_written_is_named(model, tmp_path):
     (tmp_path/'file').write_text('in the way')
-    with pytest.raises(LabError, match='cannot be written'): encoded(model, texts, 'query', tmp_path/'file')
+    with pytest.raises(LabError, match='cannot be written'): encode_cached(model, texts, 'query', tmp_path/'file')
 
-def test_no_texts_have_the_shape_of_some(model, tmp_path): assert encoded(model, [], 'query', tmp_path).shape == (0, 16)
+def test_no_texts_have_the_shape_of_some(model, tmp_path): assert encode_cached(model, [], 'query', tmp_path).shape == (0, 16)
 
 def test_texts_of_any_kind_are_told_apart(asked, tmp_path):
     odd = ['', ' ', '\ud800', 'é', 'e\u0301', 'x\0', 'x', 'مودم']
     model = tiny_model(texts)
     assert len({vectors.text_key(t) for t in odd}) == len(odd)
-    encoded(model, [t for t in odd if t != '\ud800'], 'query', tmp_path)
-    encoded(model, [t for t in odd if t != '\ud800'], 'query', tmp_path)
+    encode_cached(model, [t for t in odd if t != '\ud800'], 'query', tmp_path)
+    encode_cached(model, [t for t in odd if t != '\ud800'], 'query', tmp_path)
     assert asked() == len(odd) - 1
 
 # several devices, and other precision
 
 def test_two_processes_encode_as_one_does(model):
     want = encode(model, texts*3, 'query')
-    with vectors.several(model, ['cpu', 'cpu']) as make:
+    with vectors.device_pool(model, ['cpu', 'cpu']) as make:
         for _ in range(2): np.testing.assert_allclose(make(texts*3, 'query', 8), want, atol=1e-6)
         assert len(_workers()) == 2
         os.kill(_workers()[0], 9)
@@ -269,10 +269,10 @@ def _workers():
 
 def test_precision_is_in_the_key_and_moves_vectors_a_little(model, tmp_path):
     from embed_lab.models.base import set_overrides
-    want, key = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
+    want, key = encode_cached(model, texts, 'query', tmp_path), fingerprint(model, 'query')
     try:
         set_overrides(dict(precision='bf16'))
-        low, other = encoded(model, texts, 'query', tmp_path), fingerprint(model, 'query')
+        low, other = encode_cached(model, texts, 'query', tmp_path), fingerprint(model, 'query')
     finally: set_overrides({})
     assert other != key == fingerprint(model, 'query') and 0 < abs(low - want).max() < .05
-    np.testing.assert_array_equal(encoded(model, texts, 'query', tmp_path), want)
+    np.testing.assert_array_equal(encode_cached(model, texts, 'query', tmp_path), want)

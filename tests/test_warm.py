@@ -93,7 +93,7 @@ def test_where_forking_fails_it_is_said_and_the_kernel_is_started(tmp_path, monk
     from embed_lab.runs import engine
     from embed_lab.lab import LabError
     def no(*_): raise LabError('kernels cannot be forked: there is no room')
-    monkeypatch.setattr(engine, 'forked', no)
+    monkeypatch.setattr(engine, 'forked_process', no)
     assert executed(tmp_path, "import os\nprint(os.environ.get('EMB_KERNEL'))").strip() == 'None'
     assert 'emb: kernels cannot be forked: there is no room; starting one' in capfd.readouterr().err
 
@@ -105,10 +105,10 @@ def test_a_server_that_cannot_import_says_so(tmp_path):
 
 asking = textwrap.dedent('''
     import os, sys, time
-    from embed_lab.runs.warm import forked, servers
+    from embed_lab.runs.warm import forked_process, servers
     said = open(sys.argv[1], 'w')
     nothing = open(os.devnull)
-    p = forked('kernel', ['-f', sys.argv[1] + '.json', '--IPKernelApp.log_level=50'], dict(os.environ), os.getcwd(), [nothing.fileno(), 1, 2])
+    p = forked_process('kernel', ['-f', sys.argv[1] + '.json', '--IPKernelApp.log_level=50'], dict(os.environ), os.getcwd(), [nothing.fileno(), 1, 2])
     said.write(f'{p.pid} {next(iter(servers.started.values())).process.pid}'), said.close()
     time.sleep(600)''')
 

@@ -8,7 +8,7 @@ __all__ = ['read_folder']
 # %% ../../nbs/data/15_folder.ipynb #753c1d9f
 from pathlib import Path
 from .reading import read_rows
-from .task import present, read_corpus, read_decisions, read_qrels
+from .task import present_files, read_corpus, read_decisions, read_qrels
 
 # %% ../../nbs/data/15_folder.ipynb #ce725920
 _more = {'corpus.jsonl': ('corpus', read_corpus), 'qrels.tsv': ('qrels', read_qrels),
@@ -19,5 +19,5 @@ def read_folder(
 )->dict:       # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
     "Everything in a data folder: rows, id → text, query id → {document id: grade}; raises `LabError` with file and line"
     found = {o: read_rows(Path(data)/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}
-    there = present(Path(data))
+    there = present_files(Path(data))
     return found | {name: read(there[file]) for file,(name,read) in _more.items() if file in there}

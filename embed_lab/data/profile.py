@@ -9,9 +9,9 @@ __all__ = ['same_within', 'same_between', 'chart_numbers', 'token_lengths']
 from collections.abc import Iterator
 from pathlib import Path
 import msgspec, numpy as np
-from ..lab import LabError, need, shown
-from .leaks import Nearness, Part, both, close_to, near_pairs
-from .texts import distinct, normalised, words
+from ..lab import LabError, need, short_path
+from .leaks import Nearness, Part, pair_columns, have_near, near_pairs
+from .texts import sorted_unique, normalised, word_set
 
 # %% ../../nbs/data/09_profile.ipynb #a634494a
 def same_within(
@@ -24,13 +24,13 @@ def same_within(
     res = []
     columns = ('query', part.query, part.exact, nearness.query), ('passage', part.form, part.passage, nearness.passage)
     for what,form,exact,near in columns:
-        there, forms = np.zeros(len(near.same), bool), distinct(form)
+        there, forms = np.zeros(len(near.same), bool), sorted_unique(form)
         there[near.same[forms]] = True
         inside = near.pairs[there[near.pairs].all(1)] if len(near.pairs) else near.pairs
-        twins = len(forms) - len(distinct(near.same[forms]))
-        texts, close = len(distinct(exact)), len(distinct(inside.ravel())) + twins
+        twins = len(forms) - len(sorted_unique(near.same[forms]))
+        texts, close = len(sorted_unique(exact)), len(sorted_unique(inside.ravel())) + twins
         res.append(dict(of=name, what=what, exact=len(part) - texts, retyped=texts - len(forms), near=close))
-    texts, forms = (len(distinct(both(*o))) for o in ((part.exact, part.passage), (part.query, part.form)))
+    texts, forms = (len(sorted_unique(pair_columns(*o))) for o in ((part.exact, part.passage), (part.query, part.form)))
     close = int((near_pairs(part, part, nearness) >= 0).sum())
     return res + [dict(of=name, what='pair', exact=len(part) - texts, retyped=texts - forms, near=close)]
 
@@ -43,12 +43,12 @@ def same_between(
 )->list:                # Dicts for queries and passages, and for pairs
     "What a split has in common with another"
     def one(what, exact, others, form, forms, near, links):
-        same = distinct(exact[np.isin(exact, others)])
-        retyped = distinct(form[np.isin(form, forms)])
-        close = distinct(form[close_to(form, forms, near, links) & ~np.isin(form, forms)])
-        known = len(distinct(form[np.isin(exact, same)]))
+        same = sorted_unique(exact[np.isin(exact, others)])
+        retyped = sorted_unique(form[np.isin(form, forms)])
+        close = sorted_unique(form[have_near(form, forms, near, links) & ~np.isin(form, forms)])
+        known = len(sorted_unique(form[np.isin(exact, same)]))
         return dict(of=name, what=what, exact=len(same), retyped=max(0, len(retyped) - known), near=len(close))
-    def keys(p): return both(p.exact, p.passage), both(p.query, p.form)
+    def keys(p): return pair_columns(p.exact, p.passage), pair_columns(p.query, p.form)
     (pa, fa), (pb, fb) = keys(a), keys(b)
     exact, form = (len(np.intersect1d(*o)) for o in ((pa, pb), (fa, fb)))
     close = int((near_pairs(a, b, nearness) >= 0).sum())
@@ -63,7 +63,7 @@ def chart_numbers(
 )->dict:          # Lists of numbers, and counted words
     "What the charts show"
     def share(r):
-        q, p = (words(r[k]).keys() for k in ('query', 'passage'))
+        q, p = (word_set(r[k]).keys() for k in ('query', 'passage'))
         return round(len(q & p) / len(q), 3) if q else 0.
     def common(texts, cut=20):
         res = {}
@@ -81,12 +81,12 @@ def chart_numbers(
 def _answers(p:Part)->list:
     "How many queries have 1, 2, … up to 20 relevant passages"
     if not p.good.any(): return []
-    pairs = distinct(both(p.query, p.form)[p.good & p.own])
+    pairs = sorted_unique(pair_columns(p.query, p.form)[p.good & p.own])
     return np.bincount(np.bincount(pairs >> 31))[1:21].tolist()
 
 def _long_words(rows:list, key:str)->Iterator:
     "The distinct words of each text that have more than two characters"
-    return (w for r in rows for w in words(r[key]) if len(w) > 2)
+    return (w for r in rows for w in word_set(r[key]) if len(w) > 2)
 
 # %% ../../nbs/data/09_profile.ipynb #ca6cd086
 def token_lengths(
@@ -97,7 +97,7 @@ def token_lengths(
     need('tokenizers')
     from tokenizers import Tokenizer
     if not (folder/'tokenizer.json').is_file():
-        raise LabError(f"{shown(folder)}: no tokenizer.json, so lengths cannot be counted; leave --model out")
+        raise LabError(f"{short_path(folder)}: no tokenizer.json, so lengths cannot be counted; leave --model out")
     tok = Tokenizer.from_file(str(folder/'tokenizer.json'))
     tok.no_truncation()
     tok.no_padding()

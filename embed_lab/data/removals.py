@@ -7,14 +7,14 @@ __all__ = ['repeated_rows', 'leaking_rows', 'conflicting_rows']
 
 # %% ../../nbs/data/14_removals.ipynb #3e410ef2
 import numpy as np
-from .leaks import Nearness, at_odds, leak_rules, repeats, table_of, together, touched
+from .leaks import Nearness, contradicting_rows, leak_rules, duplicate_rows, table_of, join_parts, known_rows
 
 # %% ../../nbs/data/14_removals.ipynb #12e404a5
 def repeated_rows(
     rows:list     # Dicts with query, passage, label
 )->np.ndarray:    # (number of rows,), bool
     "Rows whose query, passage and label an earlier row has"
-    return repeats(table_of(dict(train=rows)).part('train'))[:len(rows)]
+    return duplicate_rows(table_of(dict(train=rows)).part('train'))[:len(rows)]
 
 # %% ../../nbs/data/14_removals.ipynb #6bfbf08d
 def leaking_rows(
@@ -24,8 +24,8 @@ def leaking_rows(
 )->dict:          # Name of a rule → (number of rows,), bool
     "Rows of a split that give others away"
     table = table_of(splits)
-    judged = together([table.part(o) for o in splits if o != split])
-    found = touched(table.part(split), judged, Nearness(table))
+    judged = join_parts([table.part(o) for o in splits if o != split])
+    found = known_rows(table.part(split), judged, Nearness(table))
     rules = [o.name for o in leak_rules if getattr(o, corpus) not in (None, 1)]
     return {o: found[o][:len(splits[split])] for o in rules}
 
@@ -35,5 +35,5 @@ def conflicting_rows(
 )->tuple:         # (contradictions, false negatives), each (rows and then texts in `negatives`,), bool
     "What is called wrong and answers the same query elsewhere"
     table = table_of(dict(train=rows))
-    contradictions, false_negatives, _ = at_odds(table.part('train'), Nearness(table))
+    contradictions, false_negatives, _ = contradicting_rows(table.part('train'), Nearness(table))
     return contradictions, false_negatives

@@ -8,14 +8,14 @@ __all__ = ['judge']
 # %% ../../nbs/evaluation/09_judge.ipynb #eaba9554
 from ..data.files import write_json, write_rows
 from ..data.task import Task, text_hash
-from .scores import Scores, ceiling, query_lines, scored
-from .slices import sliced
+from .scores import Scores, ceiling, query_lines, score_rankings
+from .slices import slice_scores
 from ..runs.record import Run
 from ..runs.results import RunFiles
 
 # %% ../../nbs/evaluation/09_judge.ipynb #cb15f45d
 def _judge_guard(task, hits, run):
-    scores = scored(task, hits)
+    scores = score_rankings(task, hits)
     write_rows(run.path/RunFiles.guard_per_query, list(query_lines(task, scores, hits)))
     write_json(run.path/RunFiles.guard_metrics, scores.to_dict())
     return scores
@@ -31,10 +31,10 @@ def judge(
     "Score what systems found; for gold writes `gold_metrics.json`, `per_query.jsonl` and `slices.json`"
     if split == 'guard': return _judge_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
-    scores = scored(task, hits)
+    scores = score_rankings(task, hits)
     lines = list(query_lines(task, scores, hits))
     write_rows(run.path/RunFiles.per_query, lines)
-    scores.slices = sliced(lines, {text_hash(t): t for t in task.corpus.values()})
+    scores.slices = slice_scores(lines, {text_hash(t): t for t in task.corpus.values()})
     scores.pairs, scores.guard = {k: o for k,o in (pairs or {}).items() if o}, guard
     write_json(run.path/RunFiles.gold_metrics, scores.to_dict())
     write_json(run.path/RunFiles.slices, scores.slices.to_dict())

@@ -12,11 +12,11 @@ import bm25s, numpy as np
 from ..data.task import Task
 from ..evaluation.judge import judge
 from ..evaluation.scores import Scores
-from .datasets import Splits, unprompted
+from .datasets import Splits, without_prompts
 from .train import Encoder
 from ..models.index import nearest_passages
-from ..models.search import fuse
-from ..models.vectors import encoded, steady, unit
+from ..models.search import fuse_rankings
+from ..models.vectors import encode_cached, assume_unchanged, unit_vectors
 from ..runs.record import Run
 from ..training.weights import base_model
 from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
@@ -32,9 +32,9 @@ def search(
 )->dict:              # Query id → up to 100 (document id, score), best first
     "The encoder's ranking for every query that has a relevant document"
     queries, docs = [q for q,relevant in task.relevant.items() if relevant], list(task.corpus)
-    q = encoded(encoder, [task.queries[o] for o in queries], 'query', cache)
-    d = encoded(encoder, task.corpus.values(), 'document', cache)
-    if getattr(encoder, 'similarity_fn_name', None) != 'dot': q, d = unit(q), unit(d)
+    q = encode_cached(encoder, [task.queries[o] for o in queries], 'query', cache)
+    d = encode_cached(encoder, task.corpus.values(), 'document', cache)
+    if getattr(encoder, 'similarity_fn_name', None) != 'dot': q, d = unit_vectors(q), unit_vectors(d)
     hits = nearest_passages(q, d, k=100)
     if run and hits.approximate:
         run.warn(f'an index was searched, which found {hits.recall:.1%} of the nearest documents; scores are lower by what it missed')
@@ -62,7 +62,7 @@ def pair_metrics(
     "How well similarity tells relevant pairs from the others"
     gold, labels = splits.gold, np.array(splits.gold['label'])
     if len(set(labels)) < 2: return {}
-    sims = pairwise_cos_sim(*(encoded(encoder, gold[k], kind, cache) for k,kind in dict(query='query', passage='document').items())).numpy()
+    sims = pairwise_cos_sim(*(encode_cached(encoder, gold[k], kind, cache) for k,kind in dict(query='query', passage='document').items())).numpy()
     f1,*_ = BinaryClassificationEvaluator.find_best_f1_and_threshold(sims, labels, True)
     accuracy,_ = BinaryClassificationEvaluator.find_best_acc_and_threshold(sims, labels, True)
     res = {'average precision': average_precision_score(labels, sims), 'ROC AUC': roc_auc_score(labels, sims),
@@ -95,7 +95,7 @@ def evaluate_guard(
     "Score on the guard"
     if splits.guard is None: return None
     hits = search_both(encoder, base, splits.task('guard'), run, 'guard')
-    return judge(unprompted(splits).task('guard'), hits, run, 'guard')
+    return judge(without_prompts(splits).task('guard'), hits, run, 'guard')
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #5cd8bf9e
 def conclude(
@@ -107,11 +107,11 @@ def conclude(
 )->Scores:                   # With BM25, tuned with BM25, and the ceiling
     "Set rankings beside BM25 and the ceiling, and write down what they score"
     hits = hits | dict(bm25=search_bm25(task))
-    hits |= dict(fused=fuse([hits['tuned'], hits['bm25']]))
+    hits |= dict(fused=fuse_rankings([hits['tuned'], hits['bm25']]))
     return judge(task, hits, run, pairs=pairs, guard=guard)
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #9333c95b
-@steady()
+@assume_unchanged()
 def evaluate(
     encoder:Encoder,     # The tuned one
     splits:Splits,       # Whose gold is the judge
@@ -122,7 +122,7 @@ def evaluate(
     base = base_model(run, getattr(encoder, 'max_seq_length', None), any(splits.prompts))
     hits = search_both(encoder, base, splits.task('gold'), run, 'gold') | (more or {})
     pairs = dict(tuned=pair_metrics(encoder, splits), base=pair_metrics(base, splits, run.lab.results/'cache'))
-    return conclude(unprompted(splits).task('gold'), hits, run, pairs, evaluate_guard(encoder, base, splits, run))
+    return conclude(without_prompts(splits).task('gold'), hits, run, pairs, evaluate_guard(encoder, base, splits, run))
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #eabca9a6
 class Evaluate(Protocol):

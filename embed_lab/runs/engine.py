@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from jupyter_client.manager import AsyncKernelManager
 from jupyter_client.provisioning import LocalProvisioner
 from ..lab import LabError
-from .warm import forked, imports_at, possible
+from .warm import forked_process, imports_at, can_fork
 
 # %% ../../nbs/runs/06_engine.ipynb #8945197e
 class SocketManager(AsyncKernelManager):
@@ -37,7 +37,7 @@ class WarmProvisioner(LocalProvisioner):
     "Forks a kernel where jupyter_client would start one"
     async def launch_kernel(self, cmd, **kw):
         ours = cmd[:3] == [sys.executable, '-m', 'ipykernel_launcher']
-        if not possible() or not ours: return await super().launch_kernel(cmd, **kw)
+        if not can_fork() or not ours: return await super().launch_kernel(cmd, **kw)
         try: self.process = await asyncio.to_thread(self._forked, cmd[3:], kw)
         except LabError as e:
             print(f'emb: {e}; starting one', file=sys.stderr)
@@ -47,7 +47,7 @@ class WarmProvisioner(LocalProvisioner):
 
     def _forked(self, argv, kw):
         env, cwd = dict(kw.get('env') or os.environ), str(kw.get('cwd') or os.getcwd())
-        with open(os.devnull) as nothing: return forked('kernel', argv, env, cwd, [nothing.fileno(), 1, 2], imports_at(cwd))
+        with open(os.devnull) as nothing: return forked_process('kernel', argv, env, cwd, [nothing.fileno(), 1, 2], imports_at(cwd))
 
 # %% ../../nbs/runs/06_engine.ipynb #f8fca511
 class WarmManager(SocketManager):

@@ -11,10 +11,10 @@ from pathlib import Path
 from statistics import fmean
 from ..data.metrics import per_query
 from ..data.task import Task
-from ..lab import LabError, installed
+from ..lab import LabError, require_package
 from ..models.crossencoders import rerank
-from ..models.inference import prepared
-installed('sentence_transformers')
+from ..models.inference import fast_inference
+require_package('sentence_transformers')
 from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
 
@@ -37,7 +37,7 @@ class DevEvaluator(InformationRetrievalEvaluator):
     def untrained(self, model)->float: return self(model, epoch=0, steps=0)[self.metric]
 
     def embed_inputs(self, model, texts, *args, **kw):
-        with prepared(model): vecs = super().embed_inputs(model, texts, *args, **kw)
+        with fast_inference(model): vecs = super().embed_inputs(model, texts, *args, **kw)
         if vecs.isfinite().all(): return vecs
         raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier "
             "checkpoint, and train with a lower learning rate")

@@ -9,7 +9,7 @@ __all__ = ['apply_decisions', 'open_suspects', 'with_negatives']
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from ..data.texts import normalised
-from .audit import applied, decided, in_batch, suspects
+from .audit import decided_rows, decisions_in_force, in_batch_candidates, find_suspects
 from .mining import Mined
 
 # %% ../../nbs/training/12_negatives.ipynb #276b5aff
@@ -18,8 +18,8 @@ def apply_decisions(
     lines:list  # Of decisions.jsonl, as dicts with query, passage and decision
 )->tuple:       # (rows, decisions: (query, passage) → 'keep', 'drop' or 'relabel', notes); raises `LabError` for a contradiction
     "Training rows as people decided they should be"
-    decisions = decided(lines)
-    rows, counts = applied(rows, decisions)
+    decisions = decisions_in_force(lines)
+    rows, counts = decided_rows(rows, decisions)
     done = ', '.join(f'{counts[k]:,} {k}' for k in ('drop', 'relabel', 'keep'))
     note = f"decisions: {done} in train; {counts['mining']:,} for mining alone, {counts['nothing']:,} match no query of train"
     return rows, decisions, (note,)
@@ -34,9 +34,9 @@ def open_suspects(
 )->list:                       # Dicts with `why`, the likeliest first
     "Wrong passages that look like answers, without those that somebody has looked at and kept"
     def form(o): return normalised(o['query']), normalised(o['passage'])
-    if met: candidates = in_batch(candidates, rows)
+    if met: candidates = in_batch_candidates(candidates, rows)
     kept = {tuple(map(normalised, pair)) for pair,decision in decisions.items() if decision == 'keep'}
-    return [o for o in suspects(candidates, rows, judge) if form(o) not in kept]
+    return [o for o in find_suspects(candidates, rows, judge) if form(o) not in kept]
 
 # %% ../../nbs/training/12_negatives.ipynb #1bd088ac
 def _chosen(mined, excluded, n): # Query in normal form → passages, the hardest first

@@ -15,22 +15,22 @@ from hashlib import sha256
 from inspect import signature
 from pathlib import Path
 import msgspec
-from ..lab import LabError, installed
-from ..models.base import arithmetic, hardware, overrides
-from ..models.chunks import in_chunks, tokens_kept
+from ..lab import LabError, require_package
+from ..models.base import in_precision, hardware, overrides
+from ..models.chunks import in_chunks, cache_tokens
 from ..models.crossencoders import pair_scores
 from ..models.families import column_prompts
-from ..models.vectors import encode, unkept
+from ..models.vectors import encode, uncached_texts
 from ..runs.record import Run
-from .batches import Apart
-from .breakdown import Watch
-from .checkpoints import resume_point, seal
-from .contract import Contract, check, contracts, fitting_batch, ordered, refuse
+from .batches import NoClashBatches
+from .breakdown import DivergenceGuard
+from .checkpoints import resume_point, seal_checkpoint
+from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns, refuse_misfit
 from .dev import DevEvaluator, DevReranking
-from .devices import Sharing, Silent, enough, first, meet, refuse_unshareable, together, world
-from .estimate import Reading, probe, probing
+from .devices import SharedBatches, SilentRun, check_devices, is_main_process, barrier, refuse_unshareable, device_group, world_size
+from .estimate import ModelReading, probe, is_probing
 from .weights import base_model, rebase_adapters, without_examples
-installed('sentence_transformers')
+require_package('sentence_transformers')
 import torch
 from datasets import Dataset
 from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainer
@@ -57,8 +57,8 @@ def _fitted(rows, loss, batch_size, run): # → (rows in the loss's columns, row
     if found is None:
         run.warn(f"{type(_inner(loss)).__name__} has no contract, so its rows are not checked; describe it with `register(Contract(…))`")
         return rows, batch_size
-    for o in refuse(check(rows, found.name, batch_size), 'data/train.jsonl'): run.warn(str(o))
-    return rows.select_columns(ordered(rows, found.name)), fitting_batch(rows, found.name, batch_size)
+    for o in refuse_misfit(check_contract(rows, found.name, batch_size), 'data/train.jsonl'): run.warn(str(o))
+    return rows.select_columns(ordered_columns(rows, found.name)), fitting_batch(rows, found.name, batch_size)
 
 # %% ../../nbs/training/11_trainer.ipynb #f3fe63e2
 def _schedule(looks, metric):
@@ -77,7 +77,7 @@ def _machine(args, n):
 
 def _on_this_machine(args):
     "Arguments completed for the devices that take part"
-    n = world()
+    n = world_size()
     made = replace(args, **_machine(args, n))
     made.dataloader_drop_last = False # the library insists on it for several devices; here they take equal parts of a short batch
     return made
@@ -107,8 +107,8 @@ class _Progress(TrainerCallback):
         control.should_log |= control.should_save
         self.run.progress('training', state.global_step, state.max_steps, self.note)
     def on_save(self, args, state, control, **kw):
-        meet() # each device leaves its random state in the checkpoint
-        if first(): seal(self.run.checkpoints/f'checkpoint-{state.global_step}', self.key)
+        barrier() # each device leaves its random state in the checkpoint
+        if is_main_process(): seal_checkpoint(self.run.checkpoints/f'checkpoint-{state.global_step}', self.key)
 
 @contextmanager
 def _without_card(model)->Iterator:
@@ -120,7 +120,7 @@ def _without_card(model)->Iterator:
 @contextmanager
 def _at_speed(model)->Iterator:
     "Have a model do nothing twice that needs doing once"
-    with in_chunks(model), tokens_kept(model), _without_card(model): yield
+    with in_chunks(model), cache_tokens(model), _without_card(model): yield
 
 def _preprocess(model, *args, **kw): return model.preprocess(*args, **kw) # whatever it is by then
 
@@ -158,10 +158,10 @@ class _LabTraining:
 
     def _build(self, asked):
         "Make the library's trainer for the devices that take part"
-        self._asked, self.watch, made = asked, Watch(), dict(asked)
+        self._asked, self.watch, made = asked, DivergenceGuard(), dict(asked)
         if made.get('args'): made['args'] = _on_this_machine(self._batches(made['args'], made.get('loss')))
         if made.get('model') is not None: made['model'].model_card_data.set_widget_examples = without_examples
-        if world() > 1 and hasattr(_inner(made['loss']), 'gather_across_devices'): _inner(made['loss']).gather_across_devices = True
+        if world_size() > 1 and hasattr(_inner(made['loss']), 'gather_across_devices'): _inner(made['loss']).gather_across_devices = True
         super().__init__(**made)
         self.remove_callback(PrinterCallback)
 
@@ -179,10 +179,10 @@ from fastcore.basics import patch
 def _batches(self:_LabTraining, args, loss):
     "Arguments with the sampler that loss, decisions and devices ask for, unless the caller has chosen one"
     if loss is None or args.batch_sampler != type(args).__dataclass_fields__['batch_sampler'].default: return args
-    found, n = contract_of(loss), world()
+    found, n = contract_of(loss), world_size()
     wanted = found.sampler if found else 'batch_sampler'
-    strict = Apart(self.apart) if wanted == 'no_duplicates' else None
-    return replace(args, batch_sampler=Sharing(strict, n) if n > 1 else strict or wanted)
+    strict = NoClashBatches(self.apart) if wanted == 'no_duplicates' else None
+    return replace(args, batch_sampler=SharedBatches(strict, n) if n > 1 else strict or wanted)
 
 @patch
 def get_data_collator(self:_LabTraining, model, args, processing_class=None):
@@ -243,10 +243,10 @@ def _steps(self:_LabTraining, run, key, last, **kw):
 @patch
 def _shared_steps(self:_LabTraining, n, key, last):
     "The same, shared over devices"
-    enough(n, hardware().device, self._asked['args'].per_device_train_batch_size)
-    if probing(): raise LabError(f'steps are timed on one device, and {n} are asked for; leave out `devices`')
+    check_devices(n, hardware().device, self._asked['args'].per_device_train_batch_size)
+    if is_probing(): raise LabError(f'steps are timed on one device, and {n} are asked for; leave out `devices`')
     others = self._asked | dict(evaluator=BaseEvaluator())
-    with together(n, hardware().device, partial(_device_part, type(self), others, Silent(self.run), self.looks, self.apart, key, last)):
+    with device_group(n, hardware().device, partial(_device_part, type(self), others, SilentRun(self.run), self.looks, self.apart, key, last)):
         part = self._again()
         out = part._steps(self.run, key, last)
     self.state = part.state
@@ -264,7 +264,7 @@ def train(self:_LabTraining,
     run, hw, n = self.run, hardware(), overrides.devices or 1
     run.record(loss=type(_inner(self.loss)).__name__, hardware=run.manifest['hardware'] | self._machine_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
-    if probing() and n == 1: self._estimate()
+    if is_probing() and n == 1: self._estimate()
     self._first_look()
     rebase_adapters(run)
     last = resume_from_checkpoint or resume_point(run, key)
@@ -307,29 +307,29 @@ class LabTrainer(_LabTraining, SentenceTransformerTrainer):
         "Rows and batches as the loss and the devices can take them; raises `LabError` where they cannot"
         n = overrides.devices or 1
         if n > 1:
-            enough(n, hardware().device, batch_size)
+            check_devices(n, hardware().device, batch_size)
             refuse_unshareable(_inner(loss), contract_of(loss))
         return _fitted(rows, loss, batch_size, self.run)
 
     def make_evaluator(self)->DevEvaluator: return DevEvaluator(self.splits.task('dev'), self.run.eval)
 
     def evaluate(self, *args, **kw)->dict:
-        with arithmetic(self.model): return super().evaluate(*args, **kw) # other devices encode a share for the evaluator
+        with in_precision(self.model): return super().evaluate(*args, **kw) # other devices encode a share for the evaluator
 
-    def readings(self)->list: # `Reading`s
+    def readings(self)->list: # `ModelReading`s
         "What is encoded besides the training rows"
         def texts(task): return [*task.queries.values(), *task.corpus.values()]
         def read(some): return encode(self.model, some, 'document')
-        dev = Reading('looks at dev', texts(self.splits.task('dev')), read, self.looks + 1)
-        gold = Reading('gold', texts(self.splits.task('gold')), read)
+        dev = ModelReading('looks at dev', texts(self.splits.task('dev')), read, self.looks + 1)
+        gold = ModelReading('gold', texts(self.splits.task('gold')), read)
         return [dev, gold, _base_reading(self.splits, self.run, self.model)]
 
 def _base_reading(splits, run, model):
     "What the base model has to encode of gold"
     base, task = base_model(run, getattr(model, 'max_seq_length', None), any(splits.prompts)), splits.task('gold')
     cache = run.lab.results/'cache'
-    missing = unkept(base, task.queries.values(), 'query', cache) + unkept(base, task.corpus.values(), 'document', cache)
-    return Reading('gold with the base model', missing, lambda some: encode(base, some, 'document'))
+    missing = uncached_texts(base, task.queries.values(), 'query', cache) + uncached_texts(base, task.corpus.values(), 'document', cache)
+    return ModelReading('gold with the base model', missing, lambda some: encode(base, some, 'document'))
 
 # %% ../../nbs/training/11_trainer.ipynb #e16f3d35
 class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
@@ -350,7 +350,7 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
 
     def make_evaluator(self)->DevReranking: return DevReranking(self.splits.task('dev'), self.hits, self.run.seed, min(self.top, 20))
 
-    def readings(self)->list: # `Reading`s
+    def readings(self)->list: # `ModelReading`s
         "What is read besides the training pairs"
         def read(pairs): return pair_scores(self.model, pairs)
         gold, look, top = self.splits.task('gold'), self.evaluator, self.top
@@ -358,6 +358,6 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
         def any_pairs(i, q): return [(q, docs[(i*top + j) % len(docs)]) for j in range(min(top, len(docs)))] # the search is yet to come
         pairs = [o for i,q in enumerate(queries) for o in any_pairs(i, q)]
         dev = [(look.task.queries[q], look.task.corpus[d]) for q,ds in look.hits.items() for d,_ in ds[:look.top]]
-        first = Reading('gold with the first stage', queries + docs, lambda o: encode(self.retriever, o, 'document'))
+        first = ModelReading('gold with the first stage', queries + docs, lambda o: encode(self.retriever, o, 'document'))
         base = _base_reading(self.splits, self.run, self.retriever)
-        return [Reading('looks at dev', dev, read, self.looks), first, base, Reading('re-ordering gold', pairs, read)]
+        return [ModelReading('looks at dev', dev, read, self.looks), first, base, ModelReading('re-ordering gold', pairs, read)]

@@ -10,14 +10,14 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from ..data.files import write_json, write_rows
-from ..lab import LabError, shown
+from ..lab import LabError, short_path
 from ..models.base import find_model, load_model, weights_hash, overrides
-from ..models.crossencoders import kind, load_cross_encoder
-from ..models.families import apply, conventions
+from ..models.crossencoders import model_kind, load_cross_encoder
+from ..models.families import apply_prompts, conventions
 from ..runs.record import Run
 from ..runs.results import RunFiles
-from .breakdown import broken
-from .checkpoints import flaw, seal
+from .breakdown import has_broken_weights
+from .checkpoints import checkpoint_flaw, seal_checkpoint
 
 # %% ../../nbs/training/09_weights.ipynb #ede1ee68
 def _conventions(run, max_length, prompted):
@@ -39,11 +39,11 @@ def base_model(
     "A run's base model, ready to be trained, used as its family is meant to be"
     found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout, attention_dropout=dropout)
-    if bad := broken(model):
-        raise LabError(f"{shown(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, "
+    if bad := has_broken_weights(model):
+        raise LabError(f"{short_path(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, "
             "or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
-    return apply(model, found)
+    return apply_prompts(model, found)
 
 # %% ../../nbs/training/09_weights.ipynb #87abac44
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def named_model(
 )->NamedModel:     # Raises `LabError` where there is none
     "Find a model and what kind it is, without loading it"
     path = find_model(name, run.lab.path) if name else run.base
-    return NamedModel(name or 'the base model', path, kind(path), weights_hash(path))
+    return NamedModel(name or 'the base model', path, model_kind(path), weights_hash(path))
 
 # %% ../../nbs/training/09_weights.ipynb #04a932ec
 def without_examples(dataset):
@@ -97,8 +97,8 @@ def rebase_adapters(
     "Have a run's adapter checkpoints name the base model's folder of today"
     for path in run.checkpoints.glob('checkpoint-*/**/adapter_config.json'):
         folder = run.checkpoints/path.relative_to(run.checkpoints).parts[0]
-        if flaw(folder): continue
+        if checkpoint_flaw(folder): continue
         config = json.loads(path.read_text(encoding='utf-8'))
         if config['base_model_name_or_path'] == str(run.base): continue
         write_json(path, config | dict(base_model_name_or_path=str(run.base)))
-        seal(folder, json.loads((folder/RunFiles.seal).read_text(encoding='utf-8'))['key'])
+        seal_checkpoint(folder, json.loads((folder/RunFiles.seal).read_text(encoding='utf-8'))['key'])
