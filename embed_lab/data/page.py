@@ -9,7 +9,8 @@ __all__ = ['report_page']
 from html import escape
 import numpy as np
 from ..lab import need, one_line
-from .report import Report, clipped, finding_html, headline, leak_html, length_rows, style_sheet, same_html, split_table
+from .report import Report, clipped, finding_html, headline, leak_html
+from .report import length_rows, same_html, split_table, style_sheet
 from ..style import Markup, html_table, palette, styled_figure, tag
 
 # %% ../../nbs/data/11_page.ipynb #5e1b9d69

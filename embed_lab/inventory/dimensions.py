@@ -47,9 +47,10 @@ def cut_scores(
 )->dict:                 # Dimension → query id → nDCG@10
     "What an encoder scores at each length"
     queries, docs = [q for q,ds in task.relevant.items() if ds], list(task.corpus)
-    vecs = encode_cached(encoder, [task.queries[q] for q in queries], 'query', cache), encode_cached(encoder, task.corpus.values(), 'document', cache)
+    query_vecs = encode_cached(encoder, [task.queries[q] for q in queries], 'query', cache)
+    doc_vecs = encode_cached(encoder, task.corpus.values(), 'document', cache)
     def one(dim):
-        found = nearest_passages(*(unit_vectors(o[:,:dim]) for o in vecs), k=10, index='exact').at
+        found = nearest_passages(unit_vectors(query_vecs[:,:dim]), unit_vectors(doc_vecs[:,:dim]), k=10, index='exact').at
         return per_query(task.qrels, {q: [docs[i] for i in o] for q,o in zip(queries, found.tolist())})
     return {d: {q: o['ndcg@10'] for q,o in one(d).items()} for d in dims}
 

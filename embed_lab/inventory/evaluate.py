@@ -62,7 +62,8 @@ def pair_metrics(
     "How well similarity tells relevant pairs from the others"
     gold, labels = splits.gold, np.array(splits.gold['label'])
     if len(set(labels)) < 2: return {}
-    sims = pairwise_cos_sim(*(encode_cached(encoder, gold[k], kind, cache) for k,kind in dict(query='query', passage='document').items())).numpy()
+    queries, passages = encode_cached(encoder, gold['query'], 'query', cache), encode_cached(encoder, gold['passage'], 'document', cache)
+    sims = pairwise_cos_sim(queries, passages).numpy()
     f1,*_ = BinaryClassificationEvaluator.find_best_f1_and_threshold(sims, labels, True)
     accuracy,_ = BinaryClassificationEvaluator.find_best_acc_and_threshold(sims, labels, True)
     res = {'average precision': average_precision_score(labels, sims), 'ROC AUC': roc_auc_score(labels, sims),

@@ -62,7 +62,8 @@ def training_rows(
     if reads.teacher:
         raise LabError(f"{loss} learns from a teacher's scores, which the data lack: use recipe `distil`, which asks a teacher")
     rows = train.to_list()
-    return Dataset.from_dict(positive_rows(rows, seed, apart) if reads.label == 'none' else judged_rows(rows, graded=reads.label != 'binary'))
+    if reads.label == 'none': return Dataset.from_dict(positive_rows(rows, seed, apart))
+    return Dataset.from_dict(judged_rows(rows, graded=reads.label != 'binary'))
 
 # %% ../../nbs/inventory/02_train.ipynb #09a58098
 def make_loss(

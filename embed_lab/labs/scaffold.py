@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec
-from ..lab import Lab, LabError, export_inventory, made_with, module_of, read_lab, refuse_foreign_toolkit, default_settings, short_path
+from ..lab import Lab, LabError, default_settings, export_inventory, made_with, module_of, read_lab
+from ..lab import refuse_foreign_toolkit, short_path
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe
 from ..runs.results import reserved_names
 from ..notebooks import about

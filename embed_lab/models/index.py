@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 import numpy as np
 from ..lab import LabError, need
-from .search import vector_block, check_vectors, full_precision, pack_scores, rescore, spare_candidates, top_k, unpack_scores
+from .search import check_vectors, full_precision, pack_scores, rescore
+from .search import spare_candidates, top_k, unpack_scores, vector_block
 
 # %% ../../nbs/models/07_index.ipynb #7932aec3
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ from .breakdown import DivergenceGuard
 from .checkpoints import resume_point, seal_checkpoint
 from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns, refuse_misfit
 from .dev import DevEvaluator, DevReranking
-from .devices import SharedBatches, SilentRun, check_devices, is_main_process, barrier, refuse_unshareable, device_group, world_size
+from .devices import SharedBatches, SilentRun, barrier, check_devices
+from .devices import device_group, is_main_process, refuse_unshareable, world_size
 from .estimate import ModelReading, probe, is_probing
 from .weights import base_model, rebase_adapters, without_examples
 require_package('sentence_transformers')
