@@ -1,6 +1,6 @@
 """Win, tie or loss between two recipes, from a test that takes in queries and seeds
 
-Two things are drawn by lot before a score stands there: the gold queries, out of all that users will ask, and
+Two things are drawn by lot before there is a score: the gold queries, out of all that users will ask, and
 the seed, out of all that the recipe might have been trained with. A paired test over queries knows the first
 lottery only. It answers whether these two models differ, and was asked whether the recipes do: over eight
 seeds of one unchanged recipe it calls 6 of 28 pairs different. A t-test over seeds knows the second only, and

@@ -125,7 +125,7 @@ def _make_room(
     path:Path,     # A run's folder
     seconds:int=60 # To wait
 ):                 # Raises `LabError` where another process still writes there after that
-    "Make room, once whoever wrote there has ended"
+    "Make room, once the process that wrote there has ended"
     for i in range(2*seconds, -1, -1):
         try: lock_run(path).close()
         except LabError:

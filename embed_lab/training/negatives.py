@@ -32,11 +32,11 @@ def apply_decisions(
 def open_suspects(
     candidates:Iterable,       # As mining gives them
     rows:list,                 # Of train, as dicts
-    decisions:dict,            # (query, passage) → what somebody decided
+    decisions:dict,            # (query, passage) → what was decided
     judge:Callable|None=None,  # List of (query, passage) → a score each, higher is better
     met:bool=False             # Whether the candidates are what queries meet in a batch; only answers to other rows count then
 )->list:                       # Dicts with `why`, the likeliest first
-    "Wrong passages that look like answers, without those that somebody has looked at and kept"
+    "Wrong passages that look like answers, without those that were looked at and kept"
     def form(o): return normalised(o['query']), normalised(o['passage'])
     if met: candidates = in_batch_candidates(candidates, rows)
     kept = {tuple(map(normalised, pair)) for pair,decision in decisions.items() if decision == 'keep'}
