@@ -87,7 +87,7 @@ def test_a_run_that_fails_by_itself_is_not_tried_again(home, cluster, tmp_path):
     assert said['status'] == 'failed' and 'learning' in said['error'] + res.stderr and not outcomes(lab)[said['run']].get('attempts')
 
 @pytest.mark.parametrize('args, said', [(['--ray', '127.0.0.1:9'], 'no Ray cluster answers at 127.0.0.1:9'), (['--ray', 'nowhere'], 'is not an address of a cluster'), (['--ray', 'ray://127.0.0.1:10001'], 'on a machine of the cluster'),
-    (['--cpus', 2], 'name that with --ray'), (['--ray', 'CLUSTER', '--gpus', 1], 'no machine of the cluster has 1 CPU and 1 GPU'), (['--ray', 'CLUSTER', '--cpus', 64], 'no machine of the cluster has 64 CPUs')])
+    (['--cpus', 2], 'name the cluster with --ray'), (['--ray', 'CLUSTER', '--gpus', 1], 'no machine of the cluster has 1 CPU and 1 GPU'), (['--ray', 'CLUSTER', '--cpus', 64], 'no machine of the cluster has 64 CPUs')])
 def test_a_cluster_that_is_not_there_or_too_small_is_said_at_once(home, cluster, args, said):
     res = emb('sweep', exp, '-g', 'lr=.3', *(cluster.address if o == 'CLUSTER' else o for o in args), cwd=home, ok=2, timeout=60)
     assert said in res.stderr and len(res.stderr.strip().splitlines()) == 1 and not [*home.glob('results/*lr=0.3*')]

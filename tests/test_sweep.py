@@ -83,7 +83,7 @@ def test_a_study_searches_goes_on_and_is_a_sweep_like_any_other(shared):
     assert [o['run'] for o in again[:3]] == [o['run'] for o in said] and [o['status'] for o in again] == ['up to date']*3 + ['completed']
 
 @pytest.mark.parametrize('args, said', [(['-g', 'lr=1e-4..1e-2'], 'with --trials'), (['--trials', '2'], 'something to vary'), (['--trials', '2', '-g', 'lr=2..1'], 'smaller end first'),
-    (['--trials', '2', '-g', 'lr=1..2,3'], 'mixes a range'), (['--trials', '2', '-g', 'lr=1e-4..1e-2', '--points', 'points.jsonl'], 'give one of them'), (['--trials', '1', '-g', 'lr=.1,high'], 'in the point lr=high')])
+    (['--trials', '2', '-g', 'lr=1..2,3'], 'mixes a range'), (['--trials', '2', '-g', 'lr=1e-4..1e-2', '--points', 'points.jsonl'], 'give only one'), (['--trials', '1', '-g', 'lr=.1,high'], 'in the point lr=high')])
 def test_a_study_that_will_not_do_is_refused(shared, args, said):
     before = sorted((shared/'results').iterdir())
     res = emb('sweep', exp, *args, cwd=shared, ok=2)

@@ -197,7 +197,11 @@ def fingerprint(
 # %% ../../nbs/models/04_vectors.ipynb #f17f2bee
 shard_size, cache_bytes = 4096, 4 << 30 # Texts a file; bytes that all files may take
 
-def text_key(text:str)->bytes: return sha256(text.encode('utf-8', 'surrogatepass')).digest()[:16]
+def text_key(
+    text:str # Of a query or passage
+)->bytes:    # 16 bytes
+    "The name under which a text's vector is kept: half of the sha256 of its UTF-8"
+    return sha256(text.encode('utf-8', 'surrogatepass')).digest()[:16]
 
 def _write_shard(
     cache:str|Path,  # A folder

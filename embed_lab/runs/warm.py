@@ -29,7 +29,9 @@ from fastcore.basics import patch
 from ..lab import Lab, LabError, Variables, find_lab, read_lab, variable_prefix, variables
 
 # %% ../../nbs/runs/05_warm.ipynb #428553fa
-def can_fork()->bool: return sys.platform == 'linux' # Whether processes can be forked here
+def can_fork()->bool:
+    "Whether processes can be forked here"
+    return sys.platform == 'linux'
 
 def kernel_source()->str: # In words
     "Where the kernels of several runs come from"
