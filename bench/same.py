@@ -23,7 +23,7 @@ recipes = { # in the order of running: distil learns from the re-ranker
     'rerank': ('exp_08_rerank', dict(epochs='1', batch_size='32', max_length='96', top='10', negatives='1')),
     'distil': ('exp_07_distil', dict(teacher='results/exp_08_rerank', epochs='1', batch_size='16', max_length='64', candidates='3'))}
 sizes = dict(train=240, dev=60, gold=60, guard=30, corpus=240)
-volatile = 'time', 'seconds', 'start', 'end', 'path', 'look' # in keys of what is compared as JSON
+volatile = 'time', 'seconds', 'start', 'end', 'path', 'look', 'warning' # in keys of what is compared as JSON; a warning is a sentence for people
 
 mine = '''import json, sys
 try: from embed_lab.data.sample import mine_sample

@@ -58,7 +58,7 @@ def test_a_short_batch_is_shared_too(bases):
     (one, *_), (two, *_) = (trained(bases/'transformer', n, batch_size=14, epochs=1) for n in (1, 2))
     assert two == pytest.approx(one, rel=1e-4)
 
-@pytest.mark.parametrize('given, said', [(dict(batch_size=9), 'make it 8 or 10'), (dict(loss='cosent'), 'CoSENTLoss compares the rows'), (dict(scale=lambda: 1), 'cannot be sent to another process')], ids=['batch', 'loss', 'options'])
+@pytest.mark.parametrize('given, said', [(dict(batch_size=9), 'make it 8 or 10'), (dict(loss='cosent'), 'CoSENTLoss compares the rows'), (dict(similarity_fct=lambda a, b: a @ b.T), 'cannot be sent to another process')], ids=['batch', 'loss', 'options'])
 def test_what_cannot_be_shared_is_refused(bases, given, said):
     with pytest.raises(LabError, match=said): trained(bases/'transformer', 2, **given)
     assert not torch.distributed.is_initialized() and not _others(os.getpid())

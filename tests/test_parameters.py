@@ -115,7 +115,7 @@ run.finish(threads=torch.get_num_threads(), precision=hardware().precision, chun
     emb('run', 'exp_09_machine', cwd=home, OMP_NUM_THREADS='2')
     run = json.loads((home/'results'/'exp_09_machine'/'run.json').read_text())
     assert run['headline'] == dict(threads=2, precision='fp32', chunk=None) and not run['inputs']['parameters'].keys() & told.keys()
-    assert 'how this machine computes' in emb('run', 'exp_09_machine', '--help', cwd=home).stdout
+    assert 'How this machine computes' in emb('run', 'exp_09_machine', '--help', cwd=home).stdout
 
 texts = dict(prompt='c=d "e" \\n é', loss='in-batch', lrs='[1, 2e-5,\n 3e-5]', options="{'b': None}", epochs='1_000', lr='1e-4', shuffle='false', limit='5', folds='4')
 values = dict(prompt='c=d "e" \\n é', tag='007', loss='in-batch', lrs=[1., 2e-5, 3e-5], options=dict(b=None), epochs=1000, lr=1e-4, shuffle=False, limit=5, folds=4)

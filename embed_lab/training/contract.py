@@ -161,7 +161,7 @@ def build(self:Contract,
     unknown = next((o for o in options if o not in takes), None)
     if unknown: raise LabError(f"{self.name} loss has no option `{unknown}`; {did_you_mean(unknown, takes)}")
     try: return self.loss_class(model, **options)
-    except ValueError as e: raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
+    except (TypeError, ValueError) as e: raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
 
 # %% ../../nbs/training/00_contract.ipynb #b19e910a
 label_columns = 'label', 'labels', 'score', 'scores' # Columns that the library takes for labels; the first that exists

@@ -20,7 +20,7 @@ __all__ = ['SharedBatches', 'refuse_unshareable', 'check_devices', 'SilentRun', 
            'barrier']
 
 # %% ../../nbs/training/07_devices.ipynb #5ddbf343
-import logging, os, pickle, signal, sys, threading, warnings
+import io, logging, os, pickle, signal, sys, threading, warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -28,6 +28,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import sleep
+from types import FunctionType
 from fastcore.basics import patch
 from ..lab import LabError, count, need, one_line
 from ..models.base import overrides
@@ -200,9 +201,22 @@ def _wait_for_start(folder, others, n, patience=600):
         "see whether the machine is out of memory, or leave out `devices`")
 
 # %% ../../nbs/training/07_devices.ipynb #6ddfbab6
+class _Pickler(pickle.Pickler):
+    "Sends a lambda that a class holds under a name, such as a distance of sentence-transformers, by that name"
+    def reducer_override(self, o):
+        if not isinstance(o, FunctionType) or not o.__qualname__.endswith('.<lambda>'): return NotImplemented
+        owner = getattr(sys.modules.get(o.__module__), o.__qualname__.partition('.')[0], None)
+        name = next((k for k,v in vars(owner).items() if getattr(v, '__func__', v) is o), None) if isinstance(owner, type) else None
+        return (getattr, (owner, name)) if name else NotImplemented
+
+def _pickled(work):
+    out = io.BytesIO()
+    _Pickler(out).dump(work)
+    return out.getvalue()
+
 def _send(work, folder):
     "Leave the work where the others look for it"
-    try: (folder/'work').write_bytes(pickle.dumps(work))
+    try: (folder/'work').write_bytes(_pickled(work))
     except (pickle.PicklingError, TypeError, AttributeError) as e:
         raise LabError(f'training cannot be sent to another process ({one_line(str(e))}); leave out `devices`, '
             'or define what it names in the inventory and not in a cell') from None
