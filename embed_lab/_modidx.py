@@ -1673,6 +1673,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'embed_lab.runs.warm.without_addresses': ( 'runs/warm.html#without_addresses',
                                                                                 'embed_lab/runs/warm.py')},
             'embed_lab.style': { 'embed_lab.style.Markup': ('style.html#markup', 'embed_lab/style.py'),
+                                 'embed_lab.style.Markup.__add__': ('style.html#markup.__add__', 'embed_lab/style.py'),
                                  'embed_lab.style.html_table': ('style.html#html_table', 'embed_lab/style.py'),
                                  'embed_lab.style.styled_figure': ('style.html#styled_figure', 'embed_lab/style.py'),
                                  'embed_lab.style.tag': ('style.html#tag', 'embed_lab/style.py'),

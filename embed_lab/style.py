@@ -22,6 +22,9 @@ level_colours = dict(fail=palette['vermilion'], warn=palette['orange'], note=pal
 # %% ../nbs/02_style.ipynb #57y1e009
 class Markup(str):
     "Text that is HTML already"
+    def __add__(self, more:str)->str: # `Markup` where both are
+        joined = super().__add__(more)
+        return Markup(joined) if isinstance(more, Markup) else joined
 
 def tag(
     name:str,        # Such as 'td'

@@ -54,6 +54,8 @@ def test_a_page_draws_its_charts_and_runs_nothing_of_the_data(nasty, page, tmp_p
     assert charts.nth(5).locator('.ytick').first.text_content().startswith('</script><script>alert(1)') and charts.nth(6).locator('.ytick').nth(1).text_content() == '2013'
     assert page.seen == []
 
+def test_markup_of_ours_is_never_shown_as_text(nasty): assert '&lt;p class' not in html(nasty)
+
 def test_a_page_is_no_wider_than_a_narrow_window(nasty, page, tmp_path):
     (tmp_path/'page.html').write_text(html(nasty), encoding='utf-8')
     page.set_viewport_size(dict(width=400, height=800))

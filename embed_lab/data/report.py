@@ -251,7 +251,7 @@ def headline(
 )->Markup:        # Two paragraphs
     "The verdict, and what it depends on"
     verdict = tag('p', _mark('clean' if report.clean else 'fail', report.verdict()), cls='verdict')
-    return verdict + tag('p', f'{report.path}: {_settings_of(report)}', cls='quiet')
+    return Markup(verdict + tag('p', f'{report.path}: {_settings_of(report)}', cls='quiet'))
 
 @patch
 def _repr_html_(self:Report)->str:
