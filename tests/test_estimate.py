@@ -48,7 +48,7 @@ def test_a_notebook_that_fails_says_why(whole, tmp_path):
     res = emb('run', 'exp_09_wrong', '--estimate', cwd=lab, ok=2)
     assert res.stderr.strip().splitlines()[-1] == 'emb: exp_09_wrong cannot be estimated: ZeroDivisionError: division by zero'
     assert {k for k in content(lab/'results') if '.locks' not in k} == {k for k in before if '.locks' not in k}
-    assert '--json reports an estimate' in emb('run', exp, '--json', cwd=lab, ok=2).stderr
+    assert '--json is for estimates' in emb('run', exp, '--json', cwd=lab, ok=2).stderr
 
 def test_ctrl_c_leaves_nothing(whole, tmp_path):
     lab = shutil.copytree(whole, tmp_path/'lab')
