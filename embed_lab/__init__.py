@@ -7,6 +7,7 @@ Modules:
 - `embed_lab.cli.commands`: `emb`: parse, call, print
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data
+- `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content
 - `embed_lab.data.findings`: What is wrong with files, judgements and rows, each with a few examples
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
