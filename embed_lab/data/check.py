@@ -116,12 +116,18 @@ def _beir_sources(path:Path)->tuple:
     queries, q_again, q_scan = read_docs(path/'queries.jsonl')
     files = {k: path/'qrels'/f'{v}.tsv' for k,v in beir_splits.items()}
     sources = {k: BeirSource(f, queries, docs) for k,f in files.items() if f.is_file()}
+    if not sources: raise LabError(f"{short_path(path)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     found = schema_findings(d_scan.path, d_scan) + schema_findings(q_scan.path, q_scan)
     found += twice_findings(d_scan.path, d_again) + twice_findings(q_scan.path, q_again)
     for o in sources.values():
         mine = {q for _,q,_,_ in o.judged}
         found += qrels_findings(o.path, o.judged, o.bad, mine & set(queries), docs)
-    return sources, found, docs
+    return sources, found + [_missing_finding(k, f, 'train' in sources) for k,f in files.items() if k not in sources], docs
+
+def _missing_finding(split:str, path:Path, train:bool)->Finding:
+    "What a missing file of BEIR's judgements means for a lab"
+    then = f'a lab made of this cuts {split} from train' if train else 'this data judges models and trains none'
+    return Finding('missing', 'note', 1, f'no qrels/{path.name}; {then}')
 
 # %% ../../nbs/data/12_check.ipynb #ffc53f70
 def _lab_sources(path:Path)->tuple:

@@ -158,7 +158,7 @@ def _head(path:Path)->bytes: # The first 64 KiB, without a byte order mark; empt
         with open_data(path) as f: return f.read(1 << 16).removeprefix(b'\xef\xbb\xbf')
     except (OSError, EOFError, zlib.error): return b''
 
-# %% ../../nbs/data/18_collections.ipynb #ce152ee7
+# %% ../../nbs/data/18_collections.ipynb #99dc48ac
 _header_words = {'query-id', 'query_id', 'qid', 'topic', 'corpus-id', 'docid', 'score', 'rel', 'relevance', 'label', 'grade'}
 
 def _judgements(
@@ -171,7 +171,7 @@ def _judgements(
         header = first and parts[-1].lower() in _header_words
         first = False
         if header: continue
-        if len(parts) not in (3, 4) or not all(parts) or not re.fullmatch(r'[-+]?\d{1,9}(\.0*)?', parts[-1]):
+        if len(parts) not in (3, 4) or not all(parts) or not re.fullmatch(r'[-+]?\d{1,4}(\.0*)?', parts[-1]):
             raise LabError(f"{name}:{i}: {ascii(text)[:80]} is not query, document and whole-number grade, "
                 "nor query, iteration, document and grade")
         yield f'{name}:{i}', parts[0], parts[-2], int(float(parts[-1]))
@@ -385,19 +385,21 @@ def _llamaindex(paths:list)->Collection:
             yield from ((place, _item(dict(_id=d, text=t), place)) for d,t in docs.items())
     return Collection(f'LlamaIndex: queries, corpus and relevant_docs in {_named(paths, True)}', _Stream(documents), queries, qrels, {}, tallies)
 
-# %% ../../nbs/data/18_collections.ipynb #fa6ebf54
+# %% ../../nbs/data/18_collections.ipynb #f629fbf3
 _name_hints = ('triple', 'triples'), ('quer', 'queries'), ('topic', 'queries'), ('corpus', 'corpus'), ('collection', 'corpus'), \
     ('docs', 'corpus'), ('documents', 'corpus'), ('passages', 'corpus'), ('psgs', 'corpus')
 
 def _json_kind(
     head:bytes,  # The beginning of a file
-    hint:str     # What its name says it is
+    hint:str,    # What its name says it is
+    stem:str     # The name itself, without suffixes
 )->str:          # 'llamaindex', 'tevatron', 'rows', what the name says, or ''
     "What a file of JSON objects is"
     if re.match(rb'\s*\{\s*("mode"\s*:\s*"text"\s*,\s*)?"(queries|corpus|relevant_docs)"\s*:\s*\{', head): return 'llamaindex'
     line = head.split(b'\n')[0]
     if b'"positive_passages"' in line: return 'tevatron'
     if b'"query"' in line and b'"passage"' in line: return 'rows'
+    if stem in ('corpus', 'queries'): return hint # whatever is wrong with it
     return hint if re.search(rb'"(_id|docid|doc_id|pid|qid|query_id|id)"\s*:', line) else ''
 
 def _kind_of(
@@ -409,7 +411,7 @@ def _kind_of(
     if name.startswith(('readme', '.')) or suffix in ('.md', '.csv', '.parquet', '.arrow', '.py', '.ipynb'): return ''
     if 'qrel' in name or (path.parent.name == 'qrels' and suffix in ('.tsv', '.txt')): return 'qrels'
     hint = next((kind for word,kind in _name_hints if word in name), '')
-    if suffix in ('.jsonl', '.ndjson', '.json'): return _json_kind(_head(path), hint)
+    if suffix in ('.jsonl', '.ndjson', '.json'): return _json_kind(_head(path), hint, Path(name).stem)
     if suffix in ('.tsv', '.txt') and hint: return hint
     return 'qrels' if suffix == '.tsv' and re.match(rb'query-id\tcorpus-id\tscore\s', _head(path)) else ''
 
@@ -538,7 +540,7 @@ def _usable(
         tally.taken += len(other)
         if good: yield q, {d: ds[d] for d in good}, other
 
-# %% ../../nbs/data/18_collections.ipynb #d9cd8c18
+# %% ../../nbs/data/18_collections.ipynb #ca3b49a4
 def _write_rows_of(
     found:Collection, # As it was read
     folder:Path,      # Holds corpus.jsonl
@@ -568,6 +570,7 @@ def _split_file(folder:Path, split:str)->Path: return folder/f"{'train' if split
 def _nothing_relevant(found:Collection, split:str, tally:Tally)->LabError:
     "What to say of a split that nothing can be learnt from or measured on"
     n = sum(len(ds) for ds in found.qrels[split].values())
+    if not n: return LabError(f"{found.layout}: no judgements for {split}; remove that file, or add some")
     why = '; '.join(f'{k:,}: {o}, such as {first!r}' for o,(k,first) in tally.left.items()) or 'no grade is above 0'
     return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')} for {split} ({why}); do all files use the same ids?")
 

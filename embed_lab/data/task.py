@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['beir_splits', 'data_files', 'document_text', 'read_corpus', 'scan_qrels', 'read_qrels', 'Task', 'retrieval_task',
            'text_hash', 'task_hashes', 'is_beir', 'judged_row', 'read_beir', 'present_files', 'read_decisions',
-           'check_data']
+           'require_splits', 'check_data']
 
 # %% ../../nbs/data/05_task.ipynb #09783fd5
 import hashlib
@@ -17,7 +17,7 @@ import msgspec
 from ..lab import LabError, short_path
 from .rows import Decision, Doc
 from .reading import numbered_rows, read_rows
-from .files import find_data_file
+from .files import find_data_file, open_data
 
 # %% ../../nbs/data/05_task.ipynb #9c132a16
 def document_text(
@@ -212,10 +212,21 @@ def read_decisions(
     return [o for _,o in numbered_rows(path, Decision)]
 
 # %% ../../nbs/data/05_task.ipynb #1f6e87bf
+def require_splits(
+    data:Path  # A lab's data folder
+):             # Raises `LabError` where train, dev or gold is missing
+    "Refuse data that no model can be trained, chosen and judged on"
+    there = present_files(data)
+    if 'gold.jsonl' in there and 'train.jsonl' not in there:
+        raise LabError(f"{short_path(data)} has gold.jsonl and no train.jsonl: models can be judged on it, and this run trains one; "
+            "add train.jsonl and dev.jsonl, or start from data with a train split")
+    for o in ('train', 'dev', 'gold'): open_data(find_data_file(data/f'{o}.jsonl')).close()
+
 def check_data(
     data:Path  # A lab's data folder
 ):             # Raises `LabError` at the first thing that cannot be used
     "Refuse data that a run could not be trained and judged on, before anything starts"
+    require_splits(data)
     rows, there = {o: read_rows(data/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}, present_files(data)
     read = read_corpus, read_qrels, read_rows, read_decisions
     docs, judged, guard, _ = (f(there[o]) if o in there else None for o,f in zip(data_files[3:], read))
