@@ -7,6 +7,7 @@ Modules:
 - `embed_lab.cli.commands`: `emb`: parse, call, print
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data
+- `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content
 - `embed_lab.data.findings`: What is wrong with files, judgements and rows, each with a few examples

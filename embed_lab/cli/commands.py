@@ -79,13 +79,15 @@ def init(
     recipe:Annotated[Optional[list[str]], typer.Option(
         help='A recipe to begin with; can be repeated. Without it, the lab begins with two.', autocompletion=_recipes)] = None,
     data:Annotated[Optional[Path], typer.Option(
-        help='Your own data: a folder with three JSONL splits, or in the BEIR layout. Without it, the lab gets a sample.')] = None):
+        help='Your own data: a folder with three JSONL splits, or in the BEIR layout, with any of its splits. Without it, the lab gets a sample.')] = None):
     "Make a lab. Files that already exist are kept."
     from embed_lab.labs.scaffold import first_experiment, init_lab
     made = init_lab(path, recipe, data)
     _tell(made)
+    for o in made.said: typer.echo(one_line(o))
     _tell_left_out()
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
+    if not made.trains: return typer.echo(f"\nNext: {there}emb check; a run trains, and needs train.jsonl and dev.jsonl besides")
     typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {first_experiment(made.lab)}")
     typer.echo(f"Which recipes this data can feed: {there}emb recipes --for {quote(relpath(made.lab.data, made.lab.path))}")
 

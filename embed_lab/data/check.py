@@ -31,7 +31,7 @@ from .profile import chart_numbers, same_between, same_within, token_lengths
 from .reading import Scan, scan_blocks
 from .report import Finding, Report
 from .rows import Decision, Row
-from .task import is_beir, present_files, scan_qrels
+from .task import beir_splits, is_beir, present_files, scan_qrels
 from .texts import Near, sorted_unique, near_duplicates
 
 # %% ../../nbs/data/12_check.ipynb #00b41411
@@ -114,14 +114,20 @@ def _beir_sources(path:Path)->tuple:
     "As `_sources_of`, for BEIR's corpus, queries and judgements"
     docs, d_again, d_scan = read_docs(path/'corpus.jsonl')
     queries, q_again, q_scan = read_docs(path/'queries.jsonl')
-    files = {k: path/'qrels'/f'{v}.tsv' for k,v in dict(train='train', dev='dev', gold='test').items()}
+    files = {k: path/'qrels'/f'{v}.tsv' for k,v in beir_splits.items()}
     sources = {k: BeirSource(f, queries, docs) for k,f in files.items() if f.is_file()}
+    if not sources: raise LabError(f"{short_path(path)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     found = schema_findings(d_scan.path, d_scan) + schema_findings(q_scan.path, q_scan)
     found += twice_findings(d_scan.path, d_again) + twice_findings(q_scan.path, q_again)
     for o in sources.values():
         mine = {q for _,q,_,_ in o.judged}
         found += qrels_findings(o.path, o.judged, o.bad, mine & set(queries), docs)
-    return sources, found, docs
+    return sources, found + [_missing_finding(k, f, 'train' in sources) for k,f in files.items() if k not in sources], docs
+
+def _missing_finding(split:str, path:Path, train:bool)->Finding:
+    "What a missing file of BEIR's judgements means for a lab"
+    then = f'a lab made of this cuts {split} from train' if train else 'this data judges models and trains none'
+    return Finding('missing', 'note', 1, f'no qrels/{path.name}; {then}')
 
 # %% ../../nbs/data/12_check.ipynb #ffc53f70
 def _lab_sources(path:Path)->tuple:

@@ -10,7 +10,7 @@ __all__ = ['read_folder']
 # %% ../../nbs/data/17_folder.ipynb #753c1d9f
 from pathlib import Path
 from .reading import read_rows
-from .task import present_files, read_corpus, read_decisions, read_qrels
+from .task import present_files, read_corpus, read_decisions, read_qrels, require_splits
 
 # %% ../../nbs/data/17_folder.ipynb #ce725920
 _more = {'corpus.jsonl': ('corpus', read_corpus), 'qrels.tsv': ('qrels', read_qrels),
@@ -20,6 +20,7 @@ def read_folder(
     data:Path  # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
 )->dict:       # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
     "Everything in a data folder: rows, id → text, query id → {document id: grade}; raises `LabError` with file and line"
+    require_splits(Path(data))
     found = {o: read_rows(Path(data)/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}
     there = present_files(Path(data))
     return found | {name: read(there[file]) for file,(name,read) in _more.items() if file in there}
