@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from ..lab import LabError, count, find_lab, read_lab, short_path
+from .columns import refuse_foreign_file
 from .findings import BeirSource, JsonlSource, read_docs
 from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places, twice_findings
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
@@ -91,13 +92,15 @@ def data_folder(
     path:str|Path # A lab, a data folder, BEIR data or one JSONL file
 )->tuple:         # (folder or file, 'open' or 'fixed')
     "What is to be checked, and what the nearest lab says of its corpus"
+    if Path(path).is_file(): refuse_foreign_file(path)
     path = Path(path).resolve()
     if not path.exists(): raise LabError(f"{path}: no such file or folder; name a lab, a data folder or a JSONL file")
     root = find_lab(path) or find_lab()
     lab = root and read_lab(root)
     if path.is_dir() and not (is_beir(path) or set(present_files(path)) & {'train.jsonl', 'dev.jsonl', 'gold.jsonl'}):
         if not lab or not (path == lab.path or lab.path in path.parents): 
-            raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one")
+            raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one, "
+                "or make one with `emb import`")
         path = lab.data
     return path, lab.corpus if lab else 'open'
 

@@ -18,7 +18,7 @@ and an import never adds to data that is already there: a gold set that grows in
 # %% auto #0
 __all__ = ['Imported', 'import_data']
 
-# %% ../../nbs/data/19_importing.ipynb #0a81f10a
+# %% ../../nbs/data/19_importing.ipynb #7ba95f9a
 import os, re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,12 +29,12 @@ from tempfile import TemporaryDirectory
 import msgspec
 from ..lab import LabError, count, find_lab, need, one_line, read_lab, short_path
 from ..notebooks import did_you_mean
+from .collections import find_collection, write_collection
 from .columns import Columns, find_columns, import_command, quick_rows, read_mapping, row_maker
-from .files import find_data_file
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules
-from .split import split_names, split_rows, write_split
+from .split import split_names, split_rows, write_corpus, write_split
 from .task import data_files, present_files
 
 # %% ../../nbs/data/19_importing.ipynb #a62e9d58
@@ -166,7 +166,7 @@ def _hub_blocks(rows)->Iterator: # `RecordBlock`s of a `Dataset`
         yield RecordBlock(range(at, at + len(o)), {k: o[k].to_pylist() for k in o.column_names})
         at += len(o)
 
-# %% ../../nbs/data/19_importing.ipynb #bb9581d9
+# %% ../../nbs/data/19_importing.ipynb #f111e735
 def _parts_of(
     sources:Iterable # Files, folders and names of data sets
 )->tuple:            # (`_Part`s, files to copy as they are); raises `LabError` where there is nothing to import
@@ -180,7 +180,7 @@ def _parts_of(
         elif path.is_file():
             if _suffix(path) in _document_suffixes and _suffix(path) != '.txt': _refuse_documents(short_path(path), [path])
             some = [_file_part(path, _declared_split(path.name), source)]
-        elif re.fullmatch(r'[\w.-]+/[\w.-]+(:[\w.-]+)?', source): some = _hub_parts(source)
+        elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(:[\w.-]+)?', source) and not path.parent.exists(): some = _hub_parts(source)
         else: raise LabError(f"{one_line(source)}: no such file or folder; name one, or a data set of the hub as org/name")
         parts += some
     return parts, copied
@@ -341,54 +341,40 @@ def _take_all(parts:list, columns:list, folder:Path, ledger:_Ledger, tick:Callab
     if empty := next((k for k,n in ledger.taken.items() if not n), None):
         raise LabError(f"{parts[0].source}: no row{'' if empty == 'all' else f' of {empty}'} can be taken; {'; '.join(ledger.lines()[1:])}")
 
-# %% ../../nbs/data/19_importing.ipynb #4e3b27d4
-def _divide(
-    path:Path,      # Rows
-    share:float,    # Of the rows, for each of two parts
-    corpus:str,     # 'open' or 'fixed'
-    source:str,     # For messages
-    tick:Callable   # Told how far it is
-):                  # A `Split`; raises `LabError` where the rows are too few or too much alike
-    "Rows in three parts that give nothing away to each other"
-    try: return split_rows(path, share, share, corpus=corpus, tick=tick)
-    except LabError as e:
-        why = str(e).replace(f'{short_path(path)}: ', '')
-        raise LabError(f"{one_line(source)}: the rows cannot be divided: {why}") from None
-
+# %% ../../nbs/data/19_importing.ipynb #0158e9fa
 def _cut_missing(
     folder:Path,     # With train.jsonl
     missing:str,     # 'dev' or 'gold'
     corpus:str,      # 'open' or 'fixed'
-    source:str,      # For messages
     tick:Callable    # Told how far it is
-)->str:              # What was done
+)->str:              # What was done; raises `LabError` where the rows are too few or too much alike
     "Cut a tenth of train for a split that is missing"
     train = folder/'train.jsonl'
-    res = _divide(train, .05, corpus, source, tick)
+    res = split_rows(train, .05, .05, corpus=corpus, tick=tick)
     cut = {*chain(res.rows['dev'].tolist(), res.rows['gold'].tolist())}
     with train.open('rb') as f, (folder/'rest').open('wb') as rest, (folder/f'{missing}.jsonl').open('wb') as out:
         for i,line in enumerate(f, 1): (out if i in cut else rest).write(line)
     os.replace(folder/'rest', train)
     return f"{missing}: {count(len(cut), 'row')} cut from train, so that neither gives the other away"
 
-# %% ../../nbs/data/19_importing.ipynb #f08ed62f
+# %% ../../nbs/data/19_importing.ipynb #2a96d3c5
 def _make_splits(
     folder:Path,    # With one file a split, or all.jsonl
     splits:set,     # Those there are
     corpus:str,     # 'open' or 'fixed'
-    source:str,     # For messages
     tick:Callable   # Told how far it is
 )->list:            # What was done, one text a line
-    "Train, dev and gold, as far as they can be had"
+    "Train, dev and gold, as far as they can be had, and all their passages to search"
     if splits <= {'all', 'train'}:
-        path = folder/f'{next(iter(splits))}.jsonl'
-        whole = path.rename(folder/'rows')
-        res = _divide(whole, .1, corpus, source, tick)
+        whole = (folder/f'{next(iter(splits))}.jsonl').rename(folder/'rows')
+        res = split_rows(whole, corpus=corpus, tick=tick)
         write_split(res, folder)
         whole.unlink()
         return res.lines()
-    if 'train' not in splits: return ['no rows for train: with this data, models are judged and none is trained']
-    return [_cut_missing(folder, k, corpus, source, tick) for k in split_names if k not in splits]
+    said = ['no rows for train: with this data, models are judged and none is trained']
+    if 'train' in splits: said = [_cut_missing(folder, k, corpus, tick) for k in split_names if k not in splits]
+    if not any(o.name.startswith('corpus.jsonl') for o in folder.iterdir()): write_corpus(folder)
+    return said
 
 # %% ../../nbs/data/19_importing.ipynb #f2c62211
 @dataclass(frozen=True)
@@ -429,28 +415,55 @@ def _refuse_present(to:Path, sources:list):
         again = ' '.join([import_command(sources[0]), '--to', f'{to}_2'])
         raise LabError(f"{short_path(there[0])} already exists, and an import adds to nothing; move it away, or name another folder: {again}")
 
-# %% ../../nbs/data/19_importing.ipynb #85db52dd
+# %% ../../nbs/data/19_importing.ipynb #5342ab32
+def _import_rows(
+    sources:list,   # Files, folders, and names of data sets on the hub
+    made:Path,      # An empty folder
+    mapping:Iterable, # Such as 'query=question'
+    corpus:str,     # 'open' or 'fixed'
+    tick:Callable   # Told how far it is
+)->list:            # What was done, one text a line
+    "Make a lab's files of rows"
+    given, ledger = read_mapping(mapping), _Ledger()
+    parts, copied = _parts_of(sources)
+    _refuse_mixture(parts, copied)
+    columns = _columns_of(parts, given)
+    for o in copied: (made/o.name).write_bytes(o.read_bytes())
+    _take_all(parts, columns, made, ledger, tick)
+    counted = ledger.lines()
+    return [*_descriptions(parts, columns), *counted, *_make_splits(made, {*ledger.taken}, corpus, tick)]
+
+def _import_collection(found, made:Path, mapping:Iterable, corpus:str, tick:Callable)->list:
+    "The same, for documents, queries and judgements"
+    if [*mapping]: raise LabError(f"{found.layout}: its files are known by their layout; leave --map out")
+    return [f'{found.layout}:', *write_collection(found, made, corpus, tick).lines()]
+
+# %% ../../nbs/data/19_importing.ipynb #67c1a2ca
+def _told_of(
+    to:Path,   # Where files would have gone
+    text:str   # A message
+)->str:
+    "A message about files that were being made, with the names that they would have"
+    return re.sub(r'[^\s;:]*\.import\.[^/]*/', lambda _: f'{to}/', text).replace(f'{to}/rows: ', '')
+
 def import_data(
     sources:list,         # Files, folders, and names of data sets on the hub
     to:str|Path='data',   # A data folder without data; made where it does not exist
     mapping:Iterable=(),  # Such as 'query=question', where names do not say it
+    corpus:str|None=None, # 'open' or 'fixed', for what is divided; as the lab around `to` says, or open, when None
     tick:Callable=lambda stage, done, total: None # Told how far it is
-)->Imported:              # Raises `LabError` before anything is written
+)->Imported:              # Raises `LabError`, and then leaves nothing behind
     "Import anyone's rows as a lab's train, dev and gold, all files or none"
-    to, given, ledger = Path(to), read_mapping(mapping), _Ledger()
+    to, sources = Path(to), list(map(str, sources))
     _refuse_present(to, sources)
-    parts, copied = _parts_of(sources)
-    _refuse_mixture(parts, copied)
-    columns, fresh = _columns_of(parts, given), not to.exists()
-    root = find_lab(to)
-    corpus = read_lab(root).corpus if root else 'open'
+    found, root, fresh = find_collection(sources), find_lab(to), not to.exists()
+    corpus = corpus or (read_lab(root).corpus if root else 'open')
     to.mkdir(parents=True, exist_ok=True)
     try:
         with TemporaryDirectory(dir=to, prefix='.import.') as made:
-            made = Path(made)
-            _take_all(parts, columns, made, ledger, tick)
-            done = _make_splits(made, {*ledger.taken}, corpus, str(sources[0]), tick)
-            for o in copied: (made/o.name).write_bytes(o.read_bytes())
-            return Imported(_move_all(made, to), [*_descriptions(parts, columns), *ledger.lines(), *done])
+            if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
+            else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
+            return Imported(_move_all(Path(made), to), said)
+    except LabError as e: raise LabError(_told_of(to, str(e))) from None
     finally:
         if fresh and not any(to.iterdir()): to.rmdir()

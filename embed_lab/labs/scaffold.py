@@ -20,10 +20,10 @@ from ..lab import refuse_foreign_toolkit, short_path
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe
 from ..runs.results import reserved_names
 from ..notebooks import about
-from ..data.collections import find_collection, write_collection
 from ..data.files import jsonl_bytes, write_atomic
+from ..data.importing import import_data
 from ..data.split import split_documents, split_names
-from ..data.task import check_data, is_beir, present_files
+from ..data.task import check_data, present_files
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
 def _settings_text()->str: # With a comment for each answer
@@ -118,23 +118,26 @@ def _sample_files()->dict: # File name → content
     from embed_lab.data.sample import mine_sample
     return {f'{k}.jsonl': jsonl_bytes(rows) for k,rows in mine_sample().items()}
 
-def _beir_files(
-    folder:Path,  # In the BEIR layout, with some of its splits
-    corpus:str    # 'open' or 'fixed', for a dev that is cut
-)->tuple:         # (file name → content, what was read and left out, a text a line); raises `LabError` where nothing can be made of it
-    "Data in the BEIR layout, as the files of a lab"
+def _imported_files(
+    source:str|Path, # Whatever `emb import` takes
+    corpus:str       # 'open' or 'fixed', for what is divided
+)->tuple:            # (file name → content, what was made of it, a text a line); raises `LabError` where nothing can be made of it
+    "Anyone's data, as the files of a lab"
     with TemporaryDirectory() as made:
-        counts = write_collection(find_collection([folder]), made, corpus)
-        return {o.name: o.read_bytes() for o in sorted(Path(made).iterdir())}, counts.lines()
+        res = import_data([source], made, corpus=corpus)
+        return {o.name: o.read_bytes() for o in res.files}, res.lines()
 
 # %% ../../nbs/labs/01_scaffold.ipynb #e271f853
+def _is_own_layout(
+    source:str|Path # Data for a lab
+)->bool:            # Whether its splits can be copied as they are
+    "Is this a folder with a lab's own three files?"
+    return {f'{o}.jsonl' for o in split_names} <= {*present_files(Path(source))}
+
 def _own_files(
     folder:Path  # Three JSONL splits
 )->dict:         # File name → content; raises `LabError` where the data is malformed
     "A team's own data, as the files of a lab"
-    if not folder.is_dir():
-        wanted = "a folder with train.jsonl, dev.jsonl and gold.jsonl, or one in the BEIR layout"
-        raise LabError(f"{folder}: no such folder; --data takes {wanted}")
     copied = {o.name: o.read_bytes() for o in present_files(folder).values()}
     check_data(folder)
     if 'corpus.jsonl' in present_files(folder): return copied
@@ -292,7 +295,7 @@ def _data_content(
     if there and own:
         raise LabError(f"{short_path(there[0])} already exists; move it away, then run `emb init --data {own}` again")
     if there: return {}, []
-    if own and is_beir(own): return _beir_files(Path(own), lab.corpus)
+    if own and not _is_own_layout(own): return _imported_files(own, lab.corpus)
     return _own_files(Path(own)) if own else _sample_files(), []
 
 # %% ../../nbs/labs/01_scaffold.ipynb #60f4b950
