@@ -47,7 +47,7 @@ def _role(name:str)->str|None: # Of a column with a strong name
     plain = _plain(name)
     return 'negatives' if _numbered_negative.fullmatch(plain) else _role_of.get(plain)
 
-# %% ../../nbs/data/03_columns.ipynb #3e96717e
+# %% ../../nbs/data/03_columns.ipynb #203ebc19
 def _absent(v:object)->bool: return v is None or v == '' or (isinstance(v, float) and math.isnan(v))
 
 def _number(v:object)->object: # A number where it can be one: 2 for '2', '2.0' and 2.0
@@ -68,11 +68,12 @@ def _listed_texts(text:str)->list|None: # None where it is not a list
 
 def _items(v:object)->list: # Without what is absent
     "A list, a list in a cell, or one value"
-    if isinstance(v, str) and v.startswith('[') and v.endswith(']'): v = _listed_texts(v) or v
+    found = _listed_texts(v) if isinstance(v, str) and v.startswith('[') and v.endswith(']') else None
+    v = v if found is None else found
     v = v if isinstance(v, list) else [v]
     return [o for o in v if not _absent(o) and not (isinstance(o, str) and o.isspace())]
 
-# %% ../../nbs/data/03_columns.ipynb #186b6bd5
+# %% ../../nbs/data/03_columns.ipynb #c1b7d991
 @dataclass(frozen=True)
 class Columns:
     "What the columns of a file are"
@@ -81,7 +82,9 @@ class Columns:
     dropped:tuple # Columns that are left out: row numbers, and names that would hide a key
 
     def __str__(self):
-        taken = [f"{k} from {' and '.join(f'`{one_line(o)}`' for o in v)}" for k,v in self.roles.items()]
+        teacher = [o for k,v in self.roles.items() if k.endswith('_scores') for o in v]
+        taken = [f'{k} from {_listed(v)}' for k,v in self.roles.items() if not k.endswith('_scores')]
+        if teacher: taken.append(f'teacher_scores from {_listed(teacher)}, which no recipe reads')
         if 'label' not in self.roles: taken.append(self.missing_label)
         more = [(self.kept, 'kept, but not read'), (self.dropped, 'left out')]
         return '; '.join([', '.join(taken), *(f"{words}: {_listed(names)}" for names,words in more if names)])
@@ -168,7 +171,7 @@ def _refuse_pair(
             raise LabError(f"{place}: one column of text ({_listed(names)}) makes no pairs; a row needs a query and a passage")
         raise LabError(f"{place}: no column is known as the {' or the '.join(missing)} (there are {_listed(names)}); {type_this}")
 
-# %% ../../nbs/data/03_columns.ipynb #1c849d53
+# %% ../../nbs/data/03_columns.ipynb #753eff59
 _labels = {0: 0, 1: 1, '0': 0, '1': 1, '0.0': 0, '1.0': 1, 'false': 0, 'true': 1}
 
 def _label(v:object)->object: # 0 or 1, or what was there
@@ -183,9 +186,9 @@ def _refuse_label(found:dict, given:dict, sample:list, place:str, source:str):
     other = [o[column] for o in sample if not _absent(o.get(column)) and _label(o[column]) not in (0, 1)]
     if not other: return
     graded = all(isinstance(_number(o), (int, float)) for o in other)
-    role, what = ('score', 'grades') if graded else ('tags', 'a category')
+    role, what = ('score', 'these are grades') if graded else ('tags', 'this is a category')
     type_this = import_command(source, [(role, column), *((k, o) for k,v in given.items() for o in v)])
-    raise LabError(f"{place}: `{one_line(column)}` holds {clip_value(other[0])}, and a label is 0 or 1; if it is {what}: {type_this}")
+    raise LabError(f"{place}: `{one_line(column)}` holds {clip_value(other[0])}, and a label is 0 or 1; if {what}: {type_this}")
 
 # %% ../../nbs/data/03_columns.ipynb #4c6fd105
 def find_columns(

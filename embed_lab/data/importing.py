@@ -18,7 +18,7 @@ and an import never adds to data that is already there: a gold set that grows in
 # %% auto #0
 __all__ = ['Imported', 'import_data']
 
-# %% ../../nbs/data/19_importing.ipynb #7ba95f9a
+# %% ../../nbs/data/19_importing.ipynb #7414d1ef
 import os, re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from itertools import chain, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
-from ..lab import LabError, count, find_lab, need, one_line, read_lab, short_path
+from ..lab import LabError, count, find_lab, one_line, read_lab, require_package, short_path
 from ..notebooks import did_you_mean
 from .collections import find_collection, write_collection
 from .columns import Columns, find_columns, import_command, quick_rows, read_mapping, row_maker
@@ -127,7 +127,7 @@ def _folder_parts(
         return next(filter(None, map(_declared_split, inside)), None)
     return [_file_part(o, split(o), source) for o in rows], copied
 
-# %% ../../nbs/data/19_importing.ipynb #12a39ffd
+# %% ../../nbs/data/19_importing.ipynb #70d6aec7
 _patience = 10 # Seconds
 
 def _reachable(
@@ -142,7 +142,7 @@ def _reachable(
         try:
             dataset_info(name, timeout=seconds)
             said.append('')
-        except Exception as e: said.append(one_line(e).split(' (Request ID')[0][:120] or type(e).__name__)
+        except Exception as e: said.append(one_line(e).split('. ')[0][:120] or type(e).__name__)
     thread = Thread(target=ask, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -152,11 +152,13 @@ def _hub_parts(
     source:str # 'org/name', or 'org/name:configuration'
 )->list:       # `_Part`s; raises `LabError` where the hub does not give them
     "A data set of the hub"
-    datasets, (name, _, config) = need('datasets'), source.partition(':')
+    require_package('datasets')
+    name, _, config = source.partition(':')
     if why := _reachable(name, _patience):
         raise LabError(f"{one_line(source)}: no such file or folder, and no data set that the hub gives ({why}); "
             "check the name and the network, or download it and import its folder")
-    try: found = datasets.load_dataset(name, config or None)
+    from datasets import load_dataset
+    try: found = load_dataset(name, config or None)
     except (ValueError, OSError) as e: raise LabError(f"{one_line(source)}: {one_line(e)[:300]}") from None
     return [_Part(f'{source}, {k}', _declared_split(k), source, 'a data set of the hub', partial(_hub_blocks, v), 'row') for k,v in found.items()]
 
@@ -218,7 +220,7 @@ def _columns_of(
         if not some: raise LabError(f"{part.place(sample[0][0])}: {sample[0][1][2]}; none of the first {count(len(sample), 'record')} can be read")
     return [find_columns(some, mapping, part.name, part.source) for part,some in zip(parts, good)]
 
-# %% ../../nbs/data/19_importing.ipynb #eacb93e9
+# %% ../../nbs/data/19_importing.ipynb #6a7f4b12
 @dataclass
 class _Ledger:
     "What became of every row"
@@ -242,7 +244,7 @@ class _Ledger:
         rows = count(self.read, 'row')
         what = f'{rows} in {count(self.records, "record")}' if self.records != self.read else rows
         res = [f'{what} read: {taken:,} taken, {self.merged:,} merged with an equal row, {left:,} left out']
-        return res + [f"left out: {count(n, 'row')} because {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
+        return res + [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
             for n,why,places in self.left.values()]
 
 # %% ../../nbs/data/19_importing.ipynb #e08a9930
@@ -286,7 +288,7 @@ class _Taker:
         self.write(b''.join(o + b'\n' for o in lines))
         self.ledger.taken[self.split] = self.ledger.taken.get(self.split, 0) + len(lines)
 
-# %% ../../nbs/data/19_importing.ipynb #93bde1f7
+# %% ../../nbs/data/19_importing.ipynb #a40dcb9f
 def _careful_lines(
     part:_Part,         # Whose places to name
     block:RecordBlock,  # Some of its records
@@ -339,7 +341,7 @@ def _take_all(parts:list, columns:list, folder:Path, ledger:_Ledger, tick:Callab
             f.flush()
             os.fsync(f.fileno())
     if empty := next((k for k,n in ledger.taken.items() if not n), None):
-        raise LabError(f"{parts[0].source}: no row{'' if empty == 'all' else f' of {empty}'} can be taken; {'; '.join(ledger.lines()[1:])}")
+        raise LabError(f"{parts[0].source}: no row{'' if empty == 'all' else f' of {empty}'} can be taken; {'; '.join(ledger.lines()[1:3])}")
 
 # %% ../../nbs/data/19_importing.ipynb #0158e9fa
 def _cut_missing(
@@ -438,13 +440,14 @@ def _import_collection(found, made:Path, mapping:Iterable, corpus:str, tick:Call
     if [*mapping]: raise LabError(f"{found.layout}: its files are known by their layout; leave --map out")
     return [f'{found.layout}:', *write_collection(found, made, corpus, tick).lines()]
 
-# %% ../../nbs/data/19_importing.ipynb #67c1a2ca
+# %% ../../nbs/data/19_importing.ipynb #1a77f85d
 def _told_of(
-    to:Path,   # Where files would have gone
-    text:str   # A message
+    to:Path,    # Where files would have gone
+    source:str, # What they would have been made of
+    text:str    # A message
 )->str:
     "A message about files that were being made, with the names that they would have"
-    return re.sub(r'[^\s;:]*\.import\.[^/]*/', lambda _: f'{to}/', text).replace(f'{to}/rows: ', '')
+    return re.sub(r'[^\s;:]*\.import\.[^/]*/', lambda _: f'{to}/', text).replace(f'{to}/rows: ', f'{one_line(source)}: ')
 
 def import_data(
     sources:list,         # Files, folders, and names of data sets on the hub
@@ -464,6 +467,6 @@ def import_data(
             if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
             else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
             return Imported(_move_all(Path(made), to), said)
-    except LabError as e: raise LabError(_told_of(to, str(e))) from None
+    except LabError as e: raise LabError(_told_of(to, sources[0], str(e))) from None
     finally:
         if fresh and not any(to.iterdir()): to.rmdir()
