@@ -195,11 +195,19 @@ def corpus_command(path:Annotated[Path, typer.Argument(help='A lab, or a folder 
     typer.echo(f"created  {one_line(short_path(file))}: {count(n, 'document')}; runs judged before cannot be compared with those to come")
 
 # %% ../../nbs/cli/01_commands.ipynb #30fc0056
+def _searched(
+    runs:list  # (name, manifest)
+)->set:        # None stands for a run with scores that does not say
+    "How many documents the scores of runs were searched among"
+    from embed_lab.runs.results import searched_documents
+    return {searched_documents(run) for _,run in runs if run.get('headline')}
+
 def _score_rows(
     runs:list  # (name, manifest)
 )->list:       # A row a run
     "What a list of runs shows of each"
     from embed_lab.runs.results import searched_documents
+    several = len(_searched(runs)) > 1
     columns = {'nDCG@10': 'tuned', 'base': 'base', 'BM25': 'bm25', 'gain over base, 95 %': 'gain'}
     def shown(score, key):
         if not score: return ''
@@ -207,11 +215,15 @@ def _score_rows(
     def row(name, run):
         scores = run.get('headline') or {}
         known = dict(run=name, status=run['status']) | {title: shown(scores.get(k), k) for title,k in columns.items()}
-        documents = searched_documents(run)
-        return known | dict(documents=f'{documents:,}' if documents else '')
+        n = searched_documents(run)
+        return known | (dict(documents=f'{n:,}' if n else '') if several else {})
     return [row(*o) for o in runs]
 
-def _score_table(runs): print_table(_score_rows(runs))
+def _score_table(runs):
+    "Print scores, and how many documents were searched for them"
+    print_table(_score_rows(runs))
+    numbers = _searched(runs) - {None}
+    if len(_searched(runs)) == len(numbers) == 1: typer.echo(f"gold was searched among {count(numbers.pop(), 'document')}")
 
 # %% ../../nbs/cli/01_commands.ipynb #66f7db7d
 def _tell_run(

@@ -253,7 +253,7 @@ def check_folder(
     for name,o in sources.items():
         if o.scan: findings += schema_findings(o.path, o.scan)
         if not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
-    return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, docs)
+    return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()))
 
 # %% ../../nbs/data/12_check.ipynb #a223a9f6
 def _read_apart(path:Path, sources:dict, threshold:float, tick:Callable)->tuple:
@@ -268,17 +268,15 @@ def _read_apart(path:Path, sources:dict, threshold:float, tick:Callable)->tuple:
 # %% ../../nbs/data/12_check.ipynb #a37ca990
 _level_order = dict(fail=0, warn=1, note=2)
 
-def _make_report(path, corpus, threshold, model, table, sources, nearness, findings, docs)->Report:
+def _make_report(path, corpus, threshold, model, table, sources, nearness, findings, documents)->Report:
     "Put together what was found"
     parts = {k: table.part(k) for k in table.raw}
     leaks = leaks_between(table, nearness, corpus)
     for o in (o for o in leaks if o['rows']):
         examples = leak_examples(o, table, sources, nearness)
         findings = findings + [Finding(f"leak: {o['leak']}", o['level'], o['rows'], _leak_text(o, corpus), examples)]
-    searched, every = _search_sizes(parts, docs)
-    findings = findings + row_findings(table, sources, nearness) + _nearness_notes(nearness)
-    if docs is None and path.is_dir() and (text := narrow_search_text(searched, every)):
-        findings.append(Finding('no corpus', 'warn', every - searched, text))
+    searched, every = _search_sizes(parts, documents)
+    findings = findings + row_findings(table, sources, nearness) + _nearness_notes(nearness) + _narrow_findings(path, searched, every)
     lines = {k: _spaced(p) for k,p in parts.items()}
     findings, rows = with_places(findings, {sources[k]: {*v} for k,v in lines.items()})
     some = {k: [rows[sources[k]][i] for i in v] for k,v in lines.items()}
@@ -287,7 +285,7 @@ def _make_report(path, corpus, threshold, model, table, sources, nearness, findi
     leaks = [{k: v for k,v in o.items() if k != 'mask'} for o in leaks]
     lengths = token_lengths(model, some) if model else []
     charts = chart_numbers(some, parts)
-    return Report(short_path(path), corpus, threshold, splits, findings, leaks, _sameness(parts, nearness), lengths, charts, len(docs or ()), searched)
+    return Report(short_path(path), corpus, threshold, splits, findings, leaks, _sameness(parts, nearness), lengths, charts, documents, searched)
 
 # %% ../../nbs/data/12_check.ipynb #7ea26231
 def narrow_search_text(
@@ -299,14 +297,18 @@ def narrow_search_text(
     return (f"no corpus.jsonl, so gold is searched among its own {count(searched, 'passage')} alone, where all splits hold {every:,}, "
         "and scores are too high; `emb corpus` writes all of them to corpus.jsonl")
 
+def _narrow_findings(path:Path, searched:int, every:int)->list: # `Finding`s; for a folder without a corpus
+    text = narrow_search_text(searched, every) if path.is_dir() and 'corpus.jsonl' not in present_files(path) else ''
+    return [Finding('no corpus', 'warn', every - searched, text)] if text else []
+
 def _search_sizes(
-    parts:dict,     # Split → `Part`
-    docs:dict|None  # Id → document; None without a corpus
-)->tuple:           # (documents that gold is searched among, different passages of all splits)
+    parts:dict,    # Split → `Part`
+    documents:int  # Of the corpus; 0 without one
+)->tuple:          # (documents that gold is searched among, different passages of all splits)
     "How many documents are searched, and how many there are"
-    def distinct(some): return len(sorted_unique(np.concatenate([o for o in some]))) if some else 0
+    def distinct(some): return len(sorted_unique(np.concatenate(some))) if some else 0
     own = [p.passage[p.own] for k,p in parts.items() if k == 'gold']
-    return distinct(own) if docs is None else len(docs), distinct([p.passage for p in parts.values()])
+    return documents or distinct(own), distinct([p.passage for p in parts.values()])
 
 # %% ../../nbs/data/12_check.ipynb #1dc981ad
 def _spaced(p:Part)->list:
