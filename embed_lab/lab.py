@@ -92,7 +92,7 @@ def variables(
 
 # %% ../nbs/00_lab.ipynb #3b936d69
 default_settings = dict(inventory='inventory', nbs='nbs', data='data', experiments='experiments', results='results',
-    seed='42', model='sentence-transformers/all-MiniLM-L6-v2', corpus='open')
+    seed='42', model='sentence-transformers/all-MiniLM-L6-v2', corpus='open', tracker='')
 
 # %% ../nbs/00_lab.ipynb #f51b8702
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Lab:
     seed:int          # Of runs that name none
     model:str         # Base model of runs that name none: a folder or a hub id
     corpus:str        # 'open': tomorrow's passages are new; 'fixed': the same as today's
+    tracker:str=''    # Name of what follows trainings besides the lab, from the entry points `embed_lab.trackers`
 
 # %% ../nbs/00_lab.ipynb #8c4f66b4
 def read_lab(

@@ -1,5 +1,5 @@
 "What the lessons of the trainer and of the inventory's `train` leave out"
-import pytest
+import pytest, warnings
 from embed_lab.inventory.datasets import Splits, leak_table, map_texts, to_dataset
 from embed_lab.inventory.evaluate import search
 from embed_lab.inventory.train import train
@@ -55,3 +55,57 @@ def test_leaks_are_looked_for_without_prompts_and_with_what_qrels_bring():
     judged = replace(splits, corpus=dict(d0='start over'), qrels=dict(q0=dict(d0=1)), gold=gold)
     prompted = replace(map_texts(judged, 'query: {}'.format), prompts=('query: ', ''))
     assert leak_table(prompted)['gold'][-1] == dict(query='reset', passage='start over', label=1)
+
+# trackers that other packages bring, each one file and an entry point
+
+brought = '''
+import json
+from transformers import TrainerCallback
+
+class Lines(TrainerCallback):
+    def __init__(self, file): self.file = file
+    def on_log(self, args, state, control, logs=None, **kw):
+        with self.file.open('a') as f: f.write(json.dumps(dict(step=state.global_step) | logs) + chr(10))
+
+class Full(TrainerCallback):
+    def on_step_end(self, args, state, control, **kw): raise OSError('no space left')
+
+def lines(run): return Lines(run.path/'lines.jsonl')
+def full(run): return Full()
+def closed(run): raise ConnectionError('nobody answers')
+'''
+
+@pytest.fixture
+def tracked_run(tmp_path, monkeypatch, base_with_dropout):
+    "A run, where a package with three trackers is installed"
+    site = tmp_path/'site'
+    about = site/'their_trackers-1.0.dist-info'
+    about.mkdir(parents=True)
+    (site/'their_trackers.py').write_text(brought)
+    (about/'METADATA').write_text('Metadata-Version: 2.1\nName: their-trackers\nVersion: 1.0\n')
+    names = ''.join(f'{o} = their_trackers:{o}\n' for o in ('lines', 'full', 'closed'))
+    (about/'entry_points.txt').write_text(f'[embed_lab.trackers]\n{names}')
+    monkeypatch.syspath_prepend(site)
+    return rehearsal(base_with_dropout)
+
+def trained(run, tracker):
+    run.lab = replace(run.lab, tracker=tracker)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)
+        train(splits, run, loss='in-batch', epochs=2, batch_size=8)
+    return [o for o in run.manifest.get('warnings', []) if 'tracker' in o]
+
+def test_a_tracker_gets_loss_and_dev(tracked_run):
+    assert trained(tracked_run, 'lines') == []
+    logged = (tracked_run.path/'lines.jsonl').read_text()
+    assert '"loss"' in logged and '"eval_' in logged
+
+def test_a_tracker_that_fails_costs_one_warning(tracked_run):
+    assert trained(tracked_run, 'full') == ['tracker full failed and no longer follows this run (OSError: no space left)']
+    assert (tracked_run.final/'modules.json').exists()
+
+def test_a_tracker_that_cannot_start_costs_one_warning(tracked_run):
+    assert trained(tracked_run, 'closed') == ['tracker closed does not follow this run (ConnectionError: nobody answers)']
+
+def test_a_tracker_that_nobody_brings_is_refused_with_those_there_are(tracked_run):
+    with pytest.raises(LabError, match='tracker = lime is not installed; write one of closed, full, lines'): trained(tracked_run, 'lime')

@@ -29,6 +29,7 @@ from ..models.crossencoders import pair_scores
 from ..models.families import column_prompts
 from ..models.vectors import encode, uncached_texts
 from ..runs.record import Run
+from ..runs.trackers import followers
 from .batches import NoClashBatches
 from .breakdown import DivergenceGuard
 from .checkpoints import resume_point, seal_checkpoint
@@ -242,11 +243,12 @@ def _device_part(kind, asked, run, looks, apart, key, last):
 @patch
 def _steps(self:_LabTraining, run, key, last, **kw):
     "The library's training, with the run told of it"
-    progress = _Progress(run, key)
-    self.add_callback(progress)
+    callbacks = [_Progress(run, key)] + (followers(run) if is_main_process() else [])
+    for o in callbacks: self.add_callback(o)
     try:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint=last, **kw)
-    finally: self.remove_callback(progress)
+    finally:
+        for o in callbacks: self.remove_callback(o)
 
 @patch
 def _shared_steps(self:_LabTraining, n, key, last):
