@@ -2040,8 +2040,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'embed_lab/training/mining.py'),
                                            'embed_lab.training.mining._filtered': ( 'training/mining.html#_filtered',
                                                                                     'embed_lab/training/mining.py'),
-                                           'embed_lab.training.mining._html_row': ( 'training/mining.html#_html_row',
-                                                                                    'embed_lab/training/mining.py'),
                                            'embed_lab.training.mining._judgements': ( 'training/mining.html#_judgements',
                                                                                       'embed_lab/training/mining.py'),
                                            'embed_lab.training.mining._picked': ( 'training/mining.html#_picked',

@@ -18,10 +18,10 @@ __all__ = ['Pool', 'mining_pool', 'Ranking', 'Mined', 'mine_hard_negatives']
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 import numpy as np
 from fastcore.basics import patch
 from ..lab import LabError, count
+from ..style import Markup, html_table, tag, text_html
 from ..models.index import nearest_passages
 from ..data.texts import normalised
 from ..models.vectors import unit_vectors
@@ -163,17 +163,13 @@ class Mined:
         return f"{found}; {few}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
-def _html_row(tag, cells):
-    return '<tr>' + ''.join(f'<{tag} style="text-align:left;vertical-align:top">{escape(o)}</{tag}>' for o in cells) + '</tr>'
-
 @patch
 def _repr_html_(self:Mined)->str:
-    def short(t): return t if len(t) < 160 else t[:160] + ' …'
+    def short(t): return text_html(t if len(t) < 160 else t[:160] + ' …')
     near = sorted(self.candidates, key=lambda o: o['positive_score'] - o['score'])[:4]
     rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), f"{o['score']:.2f} / {o['positive_score']:.2f}"] for o in near]
-    head = _html_row('th', ('query', 'right', 'mined as wrong', 'scores'))
-    table = f"<table>{head}{''.join(_html_row('td', o) for o in rows)}</table>" if rows else ''
-    return f'<p>{escape(repr(self))}</p>{table}'
+    table = html_table([['query', 'right', 'mined as wrong', 'scores'], *rows], None, [20, 32, 38, 10])
+    return tag('p', repr(self)) + (table if rows else Markup())
 
 # %% ../../nbs/training/03_mining.ipynb #9b7af268
 def _picked(masks, n, rng): # For each query, places in its ranking
