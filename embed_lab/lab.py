@@ -54,7 +54,7 @@ def require_package(
 def need(
     module:str,      # What to import
     extra:str='lab'  # The extra of this package that brings it
-):                   # The imported module
+):                   # The imported module; raises `LabError` where it is not installed
     "Import `module`, or say which extra brings it"
     import importlib
     require_package(module, extra)

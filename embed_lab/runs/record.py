@@ -48,7 +48,10 @@ class _Bar:
 
 # %% ../../nbs/runs/04_record.ipynb #25d9dac9
 class Run:
-    "One execution of an experiment: where its files go, and what it says of itself"
+    """One execution of an experiment: where its files go, and what it says of itself.
+
+    Folders are `Path`s: `path` (its own), `final` (the model), `checkpoints`, `eval`, `plots`; `params` are the
+    parameters that it uses, and `base` is the folder of the base model."""
     def __init__(self,
         lab:Lab,        # Whose run
         path:Path,      # Its folder

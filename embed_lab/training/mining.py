@@ -185,17 +185,17 @@ def _candidate(pool, rank, ranks, q, j): # `j`: place in the ranking of query `q
 
 def mine_hard_negatives(
     rows:Iterable,     # Of the training split: query, passage, label, perhaps `negatives`
-    encode:Callable,   # Called with texts and 'query' or 'document'; such as `partial(encoded, model)`
+    encode:Callable,   # Texts and 'query' or 'document' → (texts, dimension); such as `partial(encode_cached, model)`
     n:int=4,           # Negatives a query
     skip:int=0,        # First ranks left out
-    margin:float|None=None,          # How much a negative must score below the right passage
-    relative_margin:float|None=None, # What share of the right passage's score it may have
+    margin:float|None=None,          # How far a negative's cosine must lie below that of the right passage, from 0 to 2
+    relative_margin:float|None=None, # What share of the right passage's cosine it may have, from .5 to 1
     depth:int=100,     # Ranks that are read, right ones among them
     pick:str='top',    # 'top': the best that are left, 'random': any of them
     seed:int=0,        # Of the random ones
     never:Iterable=()  # Pairs of query and passage that must not be mined
 )->Mined:              # Raises `LabError` for settings that make no sense, and where no row is relevant
-    "Wrong passages that rank high"
+    "Wrong passages that rank high, after Xiong et al. (2021); the relative margin after Moreira et al. (2024, NV-Retriever)"
     _refuse_settings(n, skip, margin, relative_margin, depth, pick)
     p, rng = mining_pool(rows, never), np.random.default_rng(seed)
     if not p.queries:

@@ -140,7 +140,7 @@ class _LabTraining:
         splits=None,       # Has `task('dev')` to look at, and `task('gold')` for the estimate, such as the inventory's `Splits`
         looks:int=3,       # At dev, evenly spaced; the best checkpoint by them is kept
         **kw               # And all that the library's trainer takes
-    ):
+    ):                     # Raises `LabError` where rows do not fit the loss, or devices cannot share it
         asked = dict(signature(super().__init__).bind(*args, **kw).arguments)
         decided = getattr(splits, 'decisions', {}).items()
         self._settle(run, splits, looks, [pair for pair,decision in decided if decision != 'keep'])
@@ -348,7 +348,7 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
         top:int=50,          # Hits that are read again on gold; dev reads twenty of them at most
         retriever=None,      # The first stage, an encoder; for the estimate
         **kw                 # As `LabTrainer` takes it
-    ):
+    ):                       # Raises `LabError` for several devices
         if (overrides.devices or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
         self.hits, self.top, self.retriever = hits, top, retriever
         super().__init__(*args, **kw)
