@@ -2,6 +2,9 @@
 import json, os, re, shutil, signal, subprocess, sys, time, tomllib
 from pathlib import Path
 import msgspec, pytest
+from packaging.requirements import Requirement
+from embed_lab.lab import toolkit_requirement
+from embed_lab.labs.scaffold import _pyproject_text
 from support import bin, content, emb, files, manifest, root, sh, too_fast
 
 made = '''.gitattributes .gitignore AGENTS.md README.md settings.ini pyproject.toml
@@ -46,6 +49,27 @@ def test_init_in_an_existing_project_only_adds(tmp_path):
     sh(bin/'nbdev-export', cwd=tmp_path)
     assert (tmp_path/'pyproject.toml').read_text() == text
 
+# which toolkit it asks for
+
+git = dict(url='https://host/our%20repository.git', vcs_info=dict(vcs='git', commit_id='05e84ea', requested_revision='main'))
+
+@pytest.mark.parametrize('noted, wanted', [
+    (None, 'embed-lab[lab]==7.1'), ('{"url"', 'embed-lab[lab]==7.1'),
+    (dict(url='file:///src/embed-lab', dir_info={}), 'embed-lab[lab] @ file:///src/embed-lab'),
+    (dict(url='file:///src/embed-lab', dir_info=dict(editable=True)), 'embed-lab[lab] @ file:///src/embed-lab'),
+    (dict(url='file:///w/embed_lab-7.1.whl', archive_info=dict(hash='sha256=9f', hashes=dict(sha256='9f'))), 'embed-lab[lab] @ file:///w/embed_lab-7.1.whl#sha256=9f'),
+    (git, 'embed-lab[lab] @ git+https://host/our%20repository.git@05e84ea'),
+    (git | dict(subdirectory='lab'), 'embed-lab[lab] @ git+https://host/our%20repository.git@05e84ea#subdirectory=lab')],
+    ids=['index', 'torn', 'folder', 'editable', 'archive', 'repository', 'subdirectory'])
+def test_a_lab_asks_for_the_toolkit_that_is_installed(noted, wanted, tmp_path, monkeypatch):
+    info = tmp_path/'embed_lab-7.1.dist-info'
+    info.mkdir()
+    (info/'METADATA').write_text('Metadata-Version: 2.1\nName: embed-lab\nVersion: 7.1\n')
+    if noted: (info/'direct_url.json').write_text(noted if isinstance(noted, str) else json.dumps(noted))
+    monkeypatch.syspath_prepend(tmp_path)
+    asked, = tomllib.loads(_pyproject_text(None, 'lab', 'inventory', 'nbs'))['project']['dependencies']
+    assert asked == wanted and Requirement(asked).extras == {'lab'}
+
 # which toolkit made it
 
 version = sh(bin/'emb', '--version', cwd='/').stdout.split()[-1]
@@ -58,7 +82,8 @@ def made_by(lab, toolkit):
     toml.write_text(text.replace(f'toolkit = "{version}"', f'toolkit = "{toolkit}"'))
 
 def test_a_lab_names_its_toolkit_and_an_existing_projects_own_table_is_left_alone(lab, tmp_path):
-    assert tomllib.loads((lab/'pyproject.toml').read_text())['tool']['embed_lab'] == {'toolkit': version}
+    toml = tomllib.loads((lab/'pyproject.toml').read_text())
+    assert toml['tool']['embed_lab'] == {'toolkit': version} and toml['project']['dependencies'] == [toolkit_requirement()]
     assert f'made with Embed Lab {version}' in (lab/'README.md').read_text()
     (tmp_path/'shop').mkdir()
     ours = '[tool.embed_lab]\ncolour = "red"\n'
