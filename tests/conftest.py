@@ -1,10 +1,11 @@
 "A lab on a model made on the spot"
-import os
+import os, shutil
 import pytest
-from support import emb, made_lab, small_data, whole_run
+from support import emb, made_lab, root, small_data, whole_run
 
 # which of fp32 and bf16 is faster is a matter of the moment on a busy machine; two tests run at a time, and threads that wait for each other's cores do so at full speed
 os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', EMB_HARDWARE='cpu fp32', OMP_NUM_THREADS='1')
+os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root/'tests'), os.environ.get('PYTHONPATH')])) # forks find `support` there
 
 @pytest.fixture(scope='session')
 def data(tmp_path_factory): return small_data(tmp_path_factory.mktemp('data'))
@@ -27,14 +28,15 @@ def bert(tmp_path_factory, data):
     tiny_transformer([t for o in read_rows(data/'train.jsonl') for t in (o['query'], o['passage'])]).save_pretrained(str(path))
     return path
 
+@pytest.fixture(scope='session')
+def fresh(tmp_path_factory, data, base):
+    "A fresh lab on small data and the tiny model; nothing is changed in it"
+    return made_lab(tmp_path_factory.mktemp('fresh')/'my_lab', data, base, ())
+
 @pytest.fixture
-def lab(tmp_path, data, base):
-    "A fresh lab on small data and the tiny model"
-    path = tmp_path/'my_lab'
-    emb('init', path, '--data', data, cwd=tmp_path)
-    ini = path/'settings.ini'
-    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
-    return path
+def lab(tmp_path, fresh):
+    "A fresh lab of one's own"
+    return shutil.copytree(fresh, tmp_path/'my_lab')
 
 @pytest.fixture(scope='session')
 def shaky(tmp_path_factory, base):
