@@ -2,7 +2,8 @@
 import pytest
 from embed_lab.inventory.datasets import Splits, leak_table, map_texts, to_dataset
 from embed_lab.inventory.evaluate import search
-from embed_lab.inventory.train import train
+from embed_lab.inventory.plotting import loss_figure
+from embed_lab.inventory.train import Trained, train
 from embed_lab.data.task import Task
 from embed_lab.lab import LabError
 from embed_lab.models.base import tiny_model
@@ -55,3 +56,7 @@ def test_leaks_are_looked_for_without_prompts_and_with_what_qrels_bring():
     judged = replace(splits, corpus=dict(d0='start over'), qrels=dict(q0=dict(d0=1)), gold=gold)
     prompted = replace(map_texts(judged, 'query: {}'.format), prompts=('query: ', ''))
     assert leak_table(prompted)['gold'][-1] == dict(query='reset', passage='start over', label=1)
+
+def test_without_a_look_at_dev_only_the_loss_is_told_and_drawn():
+    history = [dict(step=8, loss=.3)]
+    assert repr(Trained(None, history)) == 'Trained for 8 steps.' and len(loss_figure(history).data) == 1
