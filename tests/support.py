@@ -47,10 +47,11 @@ def forked(*args, cwd, ok=0, timeout=900, **env):
 def begin(*args, cwd, **env):
     "Begin a command, in a fork where there are forks, as a session that signals can be sent to; has `pid`, `poll`, `kill`, `communicate` and `returncode`"
     args, env = [str(o) for o in args], os.environ | env
+    env.pop('PYTEST_CURRENT_TEST', None) # a server forks for those that have the same variables
     if not can_fork(): return subprocess.Popen([bin/args[0], *args[1:]], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     files = [TemporaryFile('w+') for _ in range(2)]
     with open(os.devnull) as nothing:
-        p = forked_process('support:forked_main', args, env, str(cwd), [o.fileno() for o in (nothing, *files)], ['support', 'embed_lab.cli.commands', *imports_of(read_lab(root))])
+        p = forked_process('support:forked_main', args, env, str(cwd), [o.fileno() for o in (nothing, *files)], ['support', 'embed_lab.cli.commands', 'nbdev.test', *imports_of(read_lab(root))])
     def communicate(timeout=None):
         p.wait(timeout)
         for o in files: o.seek(0)
@@ -62,10 +63,12 @@ def forked_main():
     "The main function of such a fork"
     sys.argv[:] = [str(bin/sys.argv[1]), *sys.argv[2:]]
     os.environ.pop('EMB_KERNEL') # it says of a kernel that it was forked, and this is none
-    code = 1
-    try: dict(emb=run_emb, papermill=run_papermill)[Path(sys.argv[0]).name]()
+    code = 0
+    try: {'emb': run_emb, 'papermill': run_papermill, 'nbdev-test': run_lesson}[Path(sys.argv[0]).name]()
     except SystemExit as e: code = e.code or 0
-    except BaseException: traceback.print_exc()
+    except BaseException:
+        traceback.print_exc()
+        code = 1
     atexit._run_exitfuncs()
     for o in (sys.stdout, sys.stderr): o.flush()
     os._exit(code) # as `warm` ends its own: taking modules apart is slow after so many imports
@@ -80,6 +83,11 @@ def run_emb():
 def run_papermill():
     from papermill.__main__ import papermill
     papermill()
+
+def run_lesson():
+    from nbdev.test import nbdev_test
+    os.environ.pop('EMB_WARM') # a lesson that forks has a server of its own
+    nbdev_test(sys.argv[1], n_workers=0)
 
 # a lab
 
