@@ -7,7 +7,8 @@ from sentence_transformers.sentence_transformer.losses import MultipleNegativesR
 from transformers import TrainerCallback
 from embed_lab.inventory.datasets import Splits, leak_table, map_texts, to_dataset
 from embed_lab.inventory.evaluate import search
-from embed_lab.inventory.train import train
+from embed_lab.inventory.plotting import loss_figure
+from embed_lab.inventory.train import Trained, train
 from embed_lab.data.task import Task
 from embed_lab.lab import LabError
 from embed_lab.models.base import set_overrides, tiny_model
@@ -169,3 +170,7 @@ def test_other_devices_train_with_the_same_trainer_and_all_its_callbacks(base, m
     run, alone = scaled(base)
     alone.train()
     assert first == pytest.approx(alone.state.log_history[0]['loss'], rel=1e-4)
+
+def test_without_a_look_at_dev_only_the_loss_is_told_and_drawn():
+    history = [dict(step=8, loss=.3)]
+    assert repr(Trained(None, history)) == 'Trained for 8 steps.' and len(loss_figure(history).data) == 1
