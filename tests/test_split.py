@@ -253,7 +253,7 @@ def test_new_rows_rename_no_document(tmp_path):
     assert now.items() > old.items()
 
 def test_documents_have_the_ids_of_their_rows(tmp_path):
-    train = [dict(query='a', passage='one', label=1, passage_id=0), dict(query='b', passage='two', label=1, passage_id=''), dict(query='c', passage='two', label=1, passage_id=None)]
+    train = [dict(query='a', passage='one', label=1, passage_id=0), dict(query='b', passage='two', label=1), dict(query='c', passage='two', label=1, passage_id=None)]
     gold = [dict(query='d', passage='three', label=1, negatives=['one', 'four']), dict(query='e', passage='three', label=1, passage_id='t3')]
     docs = read_corpus(write_corpus(few(tmp_path, gold, train=train))[0])
     assert sorted(docs.values()) == sorted(['one', 'two', 'three', 'four', *(o['passage'] for o in quiet(5)[3:])]) and docs['0'] == 'one' and docs['t3'] == 'three'

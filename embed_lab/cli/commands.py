@@ -216,11 +216,19 @@ def corpus_command(path:Annotated[Path, typer.Argument(help='A lab, or a folder 
     typer.echo(f"created  {one_line(short_path(file))}: {count(n, 'document')}; runs judged before cannot be compared with those to come")
 
 # %% ../../nbs/cli/01_commands.ipynb #30fc0056
+def _searched(
+    runs:list  # (name, manifest)
+)->set:        # None stands for a run with scores that does not say
+    "How many documents the scores of runs were searched among"
+    from embed_lab.runs.results import searched_documents
+    return {searched_documents(run) for _,run in runs if run.get('headline')}
+
 def _score_rows(
     runs:list  # (name, manifest)
 )->list:       # A row a run
     "What a list of runs shows of each"
     from embed_lab.runs.results import searched_documents
+    several = len(_searched(runs)) > 1
     columns = {'nDCG@10': 'tuned', 'base': 'base', 'BM25': 'bm25', 'gain over base, 95 %': 'gain'}
     def shown(score, key):
         if not score: return ''
@@ -228,11 +236,15 @@ def _score_rows(
     def row(name, run):
         scores = run.get('headline') or {}
         known = dict(run=name, status=run['status']) | {title: shown(scores.get(k), k) for title,k in columns.items()}
-        documents = searched_documents(run)
-        return known | dict(documents=f'{documents:,}' if documents else '')
+        n = searched_documents(run)
+        return known | (dict(documents=f'{n:,}' if n else '') if several else {})
     return [row(*o) for o in runs]
 
-def _score_table(runs): print_table(_score_rows(runs))
+def _score_table(runs):
+    "Print scores, and how many documents were searched for them"
+    print_table(_score_rows(runs))
+    numbers = _searched(runs) - {None}
+    if len(_searched(runs)) == len(numbers) == 1: typer.echo(f"gold was searched among {count(numbers.pop(), 'document')}")
 
 # %% ../../nbs/cli/01_commands.ipynb #66f7db7d
 def _tell_run(
@@ -540,15 +552,17 @@ def _encoder_folder(name):
             "finish it with `emb run`, or name another")
     return find_model(path/RunFiles.final), True
 
-def _encoder(name):
-    "The model to encode with, prompts and all"
+def _refuse_other_kinds(path):
+    "Refuse a model that gives no vectors"
     from embed_lab.lab import LabError, short_path
-    from embed_lab.models.base import load_model
     from embed_lab.models.crossencoders import model_kind
-    from embed_lab.models.families import apply_prompts, conventions
-    path, saved = _encoder_folder(name)
     if (what := model_kind(path)) not in ('encoder', 'static'):
         raise LabError(f"{short_path(path)} is a {what}, which gives no vectors; name the run or the folder of an encoder")
+
+def _encoder(name, path, saved):
+    "The model to encode with, prompts and all"
+    from embed_lab.models.base import load_model
+    from embed_lab.models.families import apply_prompts, conventions
     model = load_model(path)
     if saved: return model
     asked = conventions(name, path)
@@ -567,10 +581,12 @@ def _encode_vectors(
     from embed_lab.lab import LabError, count
     from embed_lab.data.files import find_data_file
     if not find_data_file(file).is_file(): raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
+    path, saved = _encoder_folder(run)
+    _refuse_other_kinds(path)
     from embed_lab.models.corpus import encode_corpus
     with progress_bar('encode') as show:
         show('loading the model', 0, None)
-        res = encode_corpus(_encoder(run), file, out, 'query' if queries else 'document', batch_size, show)
+        res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show)
     texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
     typer.echo(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, {count(res.dimension, 'dimension')}")
 

@@ -374,13 +374,13 @@ def _copy_lines(
 # %% ../../nbs/data/14_split.ipynb #469f57c8
 def _passages_of(
     files:Iterable # Splits, plain or gzipped
-)->Iterator:       # (file, line, `passage_id` or '', text); raises `LabError` at the first line that cannot be used
+)->Iterator:       # (file, line, `passage_id` or None, text); raises `LabError` at the first line that cannot be used
     "Every passage that rows bring, `negatives` among them"
     for scan in map(Scan, files):
         for block in scan_blocks(scan):
             for line,o in zip(block.lines, block.rows):
-                yield scan.path, line, '' if o.passage_id in (None, msgspec.UNSET) else str(o.passage_id), o.passage
-                for text in o.negatives or (): yield scan.path, line, '', text
+                yield scan.path, line, None if o.passage_id in (None, msgspec.UNSET) else str(o.passage_id), o.passage
+                for text in o.negatives or (): yield scan.path, line, None, text
         if bad := scan.failed(): raise LabError(f"{short_path(scan.path)}:{bad[0][0]}: {bad[0][1]}")
 
 # %% ../../nbs/data/14_split.ipynb #51593152
@@ -390,8 +390,8 @@ def _named_passages(
     "The passages that have ids of their own"
     named = {}
     for path,line,given,text in _passages_of(files):
-        if not given or named.setdefault(given, text_hash(text)) == text_hash(text): continue
-        raise LabError(f"{short_path(path)}:{line}: the `passage_id` {given!r} is that of another passage in an earlier row; "
+        if given is None or named.setdefault(given, text_hash(text)) == text_hash(text): continue
+        raise LabError(f"{short_path(path)}:{line}: the `passage_id` {given[:40]!r} is that of another passage in an earlier row; "
             "give each passage an id of its own, or leave the key out")
     return named
 
@@ -404,8 +404,8 @@ def split_documents(
     texts, seen = {*named.values()}, set()
     for *_,given,text in _passages_of(files):
         own = text_hash(text)
-        name = given or own
-        if name in seen or (not given and own in texts): continue
+        name = own if given is None else given
+        if name in seen or (given is None and own in texts): continue
         seen.add(name)
         yield dict(_id=name, text=text)
 
