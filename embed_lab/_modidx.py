@@ -194,6 +194,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'embed_lab/data/collections.py'),
                                             'embed_lab.data.collections._refuse_id': ( 'data/collections.html#_refuse_id',
                                                                                        'embed_lab/data/collections.py'),
+                                            'embed_lab.data.collections._relevant': ( 'data/collections.html#_relevant',
+                                                                                      'embed_lab/data/collections.py'),
                                             'embed_lab.data.collections._repeated_ids': ( 'data/collections.html#_repeated_ids',
                                                                                           'embed_lab/data/collections.py'),
                                             'embed_lab.data.collections._split_file': ( 'data/collections.html#_split_file',

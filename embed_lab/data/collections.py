@@ -53,7 +53,7 @@ class Tally:
         parts += [f'{n:,} left out ({why}, such as {self.left[why][1]!r})' for why,n in lost.items()]
         return '; '.join([f'{count(self.read, self.one, self.many)} read, {self.taken:,} taken', *parts])
 
-# %% ../../nbs/data/18_collections.ipynb #b27871d3
+# %% ../../nbs/data/18_collections.ipynb #3d07aa29
 def _lines(
     path:Path  # Text, plain or gzipped
 )->Iterator:   # (line, bytes without their end)
@@ -63,6 +63,7 @@ def _lines(
         with open_data(path) as f:
             for block in file_blocks(f):
                 if block is None: raise LabError(f"{short_path(path)}:{n+1}: a line of more than {longest_line >> 20} MiB; write one record a line")
+                if b'\0' in block: raise LabError(f"{short_path(path)}:{n+1}: a NUL byte, as in binary files and UTF-16; save the file as UTF-8")
                 for line in (block if n else block.removeprefix(b'\xef\xbb\xbf')).removesuffix(b'\n').split(b'\n'):
                     n += 1
                     yield n, line.removesuffix(b'\r')
@@ -76,7 +77,6 @@ def _texts(
     for i,line in _lines(path):
         try: text = line.decode()
         except UnicodeDecodeError as e: raise LabError(f"{short_path(path)}:{i}: byte {e.start + 1} of the line is not UTF-8; save the file as UTF-8") from None
-        if '\0' in text: raise LabError(f"{short_path(path)}:{i}: a NUL character, as in binary files and UTF-16; save the file as UTF-8")
         if text.strip(): yield i, text
 
 # %% ../../nbs/data/18_collections.ipynb #c3aceaa3
@@ -574,22 +574,28 @@ def _nothing_relevant(found:Collection, split:str, tally:Tally)->LabError:
     why = '; '.join(f'{k:,}: {o}, such as {first!r}' for o,(k,first) in tally.left.items()) or 'no grade is above 0'
     return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')} for {split} ({why}); do all files use the same ids?")
 
-# %% ../../nbs/data/18_collections.ipynb #4597d7a8
+# %% ../../nbs/data/18_collections.ipynb #54dd7800
 def _parts(
     path:Path,        # train.jsonl
-    share:float,      # Of rows, for each of two parts
+    shares:tuple,     # Of rows, for each of two parts; the first that leaves neither empty counts
     found:Collection, # Where rows come from
     corpus:str,       # 'open' or 'fixed'
     tick:Callable     # Told how far it is
 )->tuple:             # (`Split`, notes)
     "Train in three parts; raises `LabError` where it cannot be cut"
-    try: return split_rows(path, share, share, corpus=corpus, tick=tick), []
-    except LabError as e: why = str(e).removeprefix(f'{short_path(path)}: ')
-    def relevant(k): return {d for ds in found.qrels.get(k, {}).values() for d,g in ds.items() if g > 0}
-    if corpus == 'open' and relevant('train') & relevant('gold'):
-        return split_rows(path, share, share, corpus='fixed', tick=tick), ["gold's documents answer questions of train too, so the cut "
-            "lets them: if that is so of tomorrow's questions, write `corpus = fixed` in settings.ini"]
+    why, ways = '', [(o, corpus) for o in shares]
+    if corpus == 'open' and _relevant(found, 'train') & _relevant(found, 'gold'): ways += [(o, 'fixed') for o in shares]
+    for share,way in ways:
+        try: res = split_rows(path, share, share, corpus=way, tick=tick)
+        except LabError as e: why = why or str(e).removeprefix(f'{short_path(path)}: ')
+        else: return res, [] if way == corpus else [_shared_documents]
     raise LabError(f"{found.layout}: a split is missing and cannot be cut from train, because {why}")
+
+_shared_documents = ("gold's documents answer questions of train too, so the cut allows it as well: if tomorrow's questions "
+    "are answered from these same documents, write `corpus = fixed` in settings.ini")
+
+def _relevant(found:Collection, split:str)->set: # Ids of documents
+    return {d for ds in found.qrels.get(split, {}).values() for d,g in ds.items() if g > 0}
 
 def _cut(
     found:Collection, # With judgements for train, or undivided
@@ -600,7 +606,7 @@ def _cut(
     "Cut dev and gold from train where they are missing"
     missing, path = [k for k in ('dev', 'gold') if k not in found.qrels], folder/'train.jsonl'
     if not missing or not path.exists(): return []
-    res, notes = _parts(path, .1 if len(missing) == 2 else .05, found, corpus, tick)
+    res, notes = _parts(path, (.1,) if len(missing) == 2 else (.05, .1), found, corpus, tick)
     to = dict(train=folder/'.train', dev=folder/f'{missing[0]}.jsonl', gold=folder/f'{missing[-1]}.jsonl')
     target = {line: k for k,v in res.rows.items() for line in v.tolist()}
     files = {o: o.open('wb') for o in {*to.values()}}
