@@ -4,7 +4,7 @@
 
 Ours is all of `emb import` but the search for near duplicates: format and columns recognised, every row checked and
 compared with all others, the lines of one file written and synced. The peer reads batches with pyarrow and writes each
-row with msgspec, and looks at nothing. CPU seconds, children and threads included; each measurement is a process of its own."""
+row with msgspec, and looks at nothing. CPU seconds, threads included; each measurement is a process of its own."""
 import random, statistics, subprocess, sys, tempfile
 from pathlib import Path
 
@@ -31,7 +31,10 @@ assert n == rows'''}
 def measure(code, path, folder, rows):
     "CPU seconds and peak MiB of one way in a process of its own"
     head = f"import resource, time\nfrom pathlib import Path\npath, folder, rows = Path({str(path)!r}), Path({str(folder)!r}), {rows}\n"
-    tail = "\nu = resource.getrusage(resource.RUSAGE_SELF)\nprint(u.ru_utime + u.ru_stime, u.ru_maxrss >> 10)"
+    tail = """
+u = resource.getrusage(resource.RUSAGE_SELF)
+peak = next(o for o in open('/proc/self/status') if o.startswith('VmHWM')) # maxrss would begin with the parent's
+print(u.ru_utime + u.ru_stime, int(peak.split()[1]) >> 10)"""
     out = subprocess.run([sys.executable, '-c', head + code + tail], check=True, capture_output=True, text=True).stdout.split()
     return float(out[0]), int(out[1])
 

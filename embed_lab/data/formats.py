@@ -182,7 +182,7 @@ def detect_format(
         raise LabError(f"{_place(path)}: text without columns; use CSV or TSV with a header, JSONL, JSON, Parquet or Arrow")
     return Format('table', encoding, *table)
 
-# %% ../../nbs/data/02_formats.ipynb #250bddc6
+# %% ../../nbs/data/02_formats.ipynb #723579ce
 _block_size = 1000 # Records
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _common_columns(items:Sequence)->dict|None: # None where records differ in t
     if {*map(type, items)} != {dict} or len({*map(len, items)}) > 1 or len(items[0]) < 2: return None
     try: values = zip(*map(itemgetter(*items[0]), items))
     except KeyError: return None
-    return dict(zip(items[0], map(list, values)))
+    return dict(zip(items[0], values))
 
 # %% ../../nbs/data/02_formats.ipynb #29cc32c0
 _decode = msgspec.json.Decoder().decode
@@ -250,8 +250,8 @@ def _jsonl_records(path:Path, form:Format)->Iterator:
                 yield at, ('unreadable', 'length', f'a line of more than {_longest_record >> 20} MiB')
             elif not line.isspace(): yield at, _decoded(line)
 
-# %% ../../nbs/data/02_formats.ipynb #edcc5c61
-_tokens = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]"]', re.S)
+# %% ../../nbs/data/02_formats.ipynb #f77eb5ea
+_tokens = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\]"]', re.S)
 _closes = {b'}': b'{', b']': b'['}
 
 class _Cutter:
@@ -356,7 +356,7 @@ def _table_trouble(
     else: why = f'{one_line(e)}; put quotes around the field, and double those inside it'
     return LabError(f"{_place(path, line)}: {why}")
 
-# %% ../../nbs/data/02_formats.ipynb #0638bb1d
+# %% ../../nbs/data/02_formats.ipynb #d1e8abe2
 def _table_reader(f, form:Format):
     "Python's reader of a table's rows"
     csv.field_size_limit(_longest_field)
@@ -380,7 +380,7 @@ def _table_blocks(path:Path, form:Format)->Iterator:
             while rows := list(islice(reader, _block_size)):
                 at, first = _row_lines(rows, first, reader.line_num + 1), reader.line_num + 1
                 names = header
-                if {*map(len, rows)} == {len(names)}: yield RecordBlock(at, dict(zip(names, map(list, zip(*rows)))))
+                if {*map(len, rows)} == {len(names)}: yield RecordBlock(at, dict(zip(names, zip(*rows))))
                 else: yield from _uneven_block(at, rows, names)
         except csv.Error as e: raise _table_trouble(path, form, e) from None
         except UnicodeDecodeError as e: raise _bad_line(path, form, e) from None

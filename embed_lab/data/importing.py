@@ -18,13 +18,14 @@ and an import never adds to data that is already there: a gold set that grows in
 # %% auto #0
 __all__ = ['Imported', 'import_data']
 
-# %% ../../nbs/data/19_importing.ipynb #7414d1ef
+# %% ../../nbs/data/19_importing.ipynb #ea191410
 import os, re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
+from shutil import copyfile
 from tempfile import TemporaryDirectory
 import msgspec
 from ..lab import LabError, count, find_lab, one_line, read_lab, require_package, short_path
@@ -268,7 +269,7 @@ def _flaw_of(line:bytes)->tuple: # As `_row_line`
     bad = [o for o in line_flaws(line, Row)[1] if row_rules[o[0]][0] == 'fail']
     return (None, bad[0]) if bad else (line, None)
 
-# %% ../../nbs/data/19_importing.ipynb #5afa3cea
+# %% ../../nbs/data/19_importing.ipynb #b8dbe701
 @dataclass
 class _Taker:
     "Writes the rows of one split"
@@ -279,13 +280,15 @@ class _Taker:
 
     def lines(self, lines:list):
         "Take some lines, equal ones once"
-        hashes = list(map(hash, lines))
-        if len({*hashes}) < len(lines) or not self.seen.isdisjoint(hashes):
-            new = {h: o for h,o in zip(hashes, lines) if h not in self.seen}
+        hashes = {*map(hash, lines)}
+        if len(hashes) < len(lines) or not self.seen.isdisjoint(hashes):
+            new = {}
+            for o in lines:
+                if hash(o) not in self.seen: new.setdefault(hash(o), o)
             self.ledger.merged += len(lines) - len(new)
-            hashes, lines = list(new), list(new.values())
-        self.seen.update(hashes)
-        self.write(b''.join(o + b'\n' for o in lines))
+            hashes, lines = new.keys(), list(new.values())
+        self.seen |= hashes
+        if lines: self.write(b'\n'.join(lines) + b'\n')
         self.ledger.taken[self.split] = self.ledger.taken.get(self.split, 0) + len(lines)
 
 # %% ../../nbs/data/19_importing.ipynb #a40dcb9f
@@ -417,7 +420,7 @@ def _refuse_present(to:Path, sources:list):
         again = ' '.join([import_command(sources[0]), '--to', f'{to}_2'])
         raise LabError(f"{short_path(there[0])} already exists, and an import adds to nothing; move it away, or name another folder: {again}")
 
-# %% ../../nbs/data/19_importing.ipynb #5342ab32
+# %% ../../nbs/data/19_importing.ipynb #2dcbe7c5
 def _import_rows(
     sources:list,   # Files, folders, and names of data sets on the hub
     made:Path,      # An empty folder
@@ -430,7 +433,7 @@ def _import_rows(
     parts, copied = _parts_of(sources)
     _refuse_mixture(parts, copied)
     columns = _columns_of(parts, given)
-    for o in copied: (made/o.name).write_bytes(o.read_bytes())
+    for o in copied: copyfile(o, made/o.name)
     _take_all(parts, columns, made, ledger, tick)
     counted = ledger.lines()
     return [*_descriptions(parts, columns), *counted, *_make_splits(made, {*ledger.taken}, corpus, tick)]
