@@ -295,6 +295,12 @@ def test_data_that_is_there_is_never_mixed_with_what_comes_in(tmp_path):
     with pytest.raises(LabError, match='guard.jsonl exists, and an import overwrites nothing; name another folder'): lab_of(tmp_path, [tmp_path/'c'])
     assert [o.name for o in (tmp_path/'lab').iterdir()] == ['guard.jsonl']
 
+def test_a_collection_is_written_twice_alike(tmp_path):
+    as_beir(tmp_path/'c', *small(dict(train=60, gold=20)))
+    found = find_collection([tmp_path/'c'])
+    first, again = (write_collection(found, tmp_path/o) for o in 'ab')
+    assert first == again and again.lines() == first.lines()
+
 @pytest.mark.parametrize('fresh', [True, False])
 def test_an_interrupted_import_leaves_nothing(tmp_path, monkeypatch, fresh):
     as_beir(tmp_path/'c', *small())
