@@ -280,7 +280,7 @@ def _add_triples(
             wrong.setdefault(q, {})[bad] = None
     return res
 
-# %% ../../nbs/data/18_collections.ipynb #d6b894b1
+# %% ../../nbs/data/18_collections.ipynb #af8e0974
 def _text_triples(
     paths:list  # query, relevant and wrong passage, as texts
 )->Collection:
@@ -303,11 +303,12 @@ def _text_triples(
     says = f'triples of texts, in {_named(paths, True)}'
     return Collection(says, _Stream(documents), texts, qrels, negatives, tallies)
 
-def _named(paths:Iterable, split:bool=False)->str: # Such as 'dev.tsv (dev) and test.tsv (gold)'
+def _named(paths:Iterable, split:bool=False)->str: # Such as 'train.tsv (train), dev.tsv (dev) and test.tsv (gold)'
     splits = {o: f' ({_split_of(o)})' for o in paths if split and _split_of(o) != 'all'}
-    return ' and '.join(one_line(o.name) + splits.get(o, '') for o in paths)
+    *most, last = [one_line(o.name) + splits.get(o, '') for o in paths]
+    return f"{', '.join(most)} and {last}" if most else last
 
-# %% ../../nbs/data/18_collections.ipynb #0ba20e6d
+# %% ../../nbs/data/18_collections.ipynb #7c6eff5a
 def _read_queries(
     paths:list,    # Files of queries
     wanted:set,    # Ids that are judged
@@ -336,7 +337,7 @@ def _judged_files(
     negatives = _add_triples(kinds.get('triples', []), qrels, tallies)
     queries = _read_queries(kinds['queries'], {q for o in qrels.values() for q in o}, tallies['queries'])
     beir = all(_head(o).lstrip().startswith(b'{') for o in kinds['corpus'] + kinds['queries'])
-    says = ', '.join(f"{_needed[k]} in {_named(kinds[k], k in ('qrels', 'triples'))}" for k in _needed if k in kinds)
+    says = '; '.join(f"{_needed[k]} in {_named(kinds[k], k in ('qrels', 'triples'))}" for k in _needed if k in kinds)
     layout = f"{'BEIR' if beir else 'MS MARCO or TREC'}: {says}"
     return Collection(layout, _Stream(_items, kinds['corpus']), queries, qrels, negatives, tallies)
 
