@@ -439,7 +439,7 @@ def _kind_of(
     if suffix in ('.tsv', '.txt') and hint: return hint
     return 'qrels' if suffix == '.tsv' and re.match(rb'query-id\tcorpus-id\tscore\s', _head(path)) else ''
 
-# %% ../../nbs/data/18_collections.ipynb #21f2aac8
+# %% ../../nbs/data/18_collections.ipynb #50330f87
 def _files_of(
     sources:Iterable  # Files and folders
 )->list:              # (file, whether it was named itself)
@@ -452,6 +452,7 @@ def _files_of(
             res += [(o, False) for o in sorted(inside) if o.is_file() and not o.name.startswith('.')]
     return res
 
+# %% ../../nbs/data/18_collections.ipynb #3f21369b
 _layouts = (('llamaindex',), ('tevatron', 'corpus'), ('qrels', 'triples', 'queries', 'corpus'))
 
 def find_collection(
@@ -609,7 +610,7 @@ def _nothing_relevant(found:Collection, split:str, tally:Tally)->LabError:
     return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')} for {split} ({why}); "
         "do all files use the same ids?")
 
-# %% ../../nbs/data/18_collections.ipynb #30a1d370
+# %% ../../nbs/data/18_collections.ipynb #bf897233
 def _parts(
     path:Path,        # train.jsonl
     shares:tuple,     # Of rows, for each of two parts; the first that leaves neither empty counts
@@ -632,6 +633,7 @@ _shared_documents = ("gold's documents answer questions of train too, so the cut
 def _relevant(found:Collection, split:str)->set: # Ids of documents
     return {d for ds in found.qrels.get(split, {}).values() for d,g in ds.items() if g > 0}
 
+# %% ../../nbs/data/18_collections.ipynb #bfa9cfc3
 def _cut(
     found:Collection, # With judgements for train, or undivided
     folder:Path,      # Holds train.jsonl
