@@ -146,8 +146,8 @@ def _is_passage(
     return len(rows) <= 60 and len(_word_list(f.code)) >= 10
 
 _vague = re.compile(r'''see\ |same\ as|(just\ )?like\ |similar|overrid|overload|(private\ )?helper|internal|private
-    |deprecated|undocumented|unrelated|initiali[sz]|constructor|called|implement|shorthand|supporting|this\ is\ 
-    |(this|the)\ (method|function|class)\ |todo|xxx
+    |deprecated|undocumented|unrelated|initiali[sz]|constructor|called|implement|shorthand|supporting
+    |this\ is\ |(this|the)\ (method|function|class)\ |todo|xxx
     |\S+\(|[^a-z]|.*(\ =\ |::=|->|//|:$)''', re.I | re.X)
 
 def _is_query(
