@@ -54,6 +54,7 @@ Modules:
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other
+- `embed_lab.runs.trackers`: A team's tracker follows a training live
 - `embed_lab.runs.warm`: Kernels that are forked from a process which has the imports done
 - `embed_lab.style`: Colours, tables and the look of charts: everything that people see is drawn from here
 - `embed_lab.training.audit`: Wrong answers that may be right: which are suspected, why, and what was decided

@@ -9,7 +9,7 @@ in `experiments/` and papermill at the root all find the same lab, without a pat
 # %% auto #0
 __all__ = ['variable_prefix', 'default_settings', 'oldest_served', 'LabError', 'one_line', 'count', 'require_package', 'need',
            'Variables', 'variables', 'Lab', 'read_lab', 'find_lab', 'short_path', 'made_with', 'refuse_foreign_toolkit',
-           'open_lab', 'module_of', 'stale_notebooks', 'export_inventory']
+           'toolkit_requirement', 'open_lab', 'module_of', 'stale_notebooks', 'export_inventory']
 
 # %% ../nbs/00_lab.ipynb #8667ab73
 import os, sys
@@ -54,7 +54,7 @@ def require_package(
 def need(
     module:str,      # What to import
     extra:str='lab'  # The extra of this package that brings it
-):                   # The imported module
+):                   # The imported module; raises `LabError` where it is not installed
     "Import `module`, or say which extra brings it"
     import importlib
     require_package(module, extra)
@@ -92,7 +92,7 @@ def variables(
 
 # %% ../nbs/00_lab.ipynb #3b936d69
 default_settings = dict(inventory='inventory', nbs='nbs', data='data', experiments='experiments', results='results',
-    seed='42', model='sentence-transformers/all-MiniLM-L6-v2', corpus='open')
+    seed='42', model='sentence-transformers/all-MiniLM-L6-v2', corpus='open', tracker='')
 
 # %% ../nbs/00_lab.ipynb #f51b8702
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Lab:
     seed:int          # Of runs that name none
     model:str         # Base model of runs that name none: a folder or a hub id
     corpus:str        # 'open': tomorrow's passages are new; 'fixed': the same as today's
+    tracker:str=''    # Name of what follows trainings besides the lab, from the entry points `embed_lab.trackers`
 
 # %% ../nbs/00_lab.ipynb #8c4f66b4
 def read_lab(
@@ -181,6 +182,29 @@ def refuse_foreign_toolkit(
     if wanted < _release(oldest_served):
         way_out = "install the version that made it, or make a new lab with `emb init` and move your data there"
         raise LabError(f"{made}, and {__version__} serves labs from {oldest_served} on; {way_out}")
+
+# %% ../nbs/00_lab.ipynb #8f492b10
+def _direct_reference(
+    noted:str # A `direct_url.json`
+)->str:       # Such as 'git+https://host/repository@commit'; '' where nothing useful is noted
+    "Where pip has a package from, as a requirement says it after `@`"
+    import json
+    try: o = json.loads(noted)
+    except ValueError: return ''
+    vcs, hashes = o.get('vcs_info'), o.get('archive_info', {}).get('hashes', {})
+    url = f"{vcs['vcs']}+{o['url']}@{vcs['commit_id']}" if vcs else o.get('url', '')
+    parts = dict(sha256=hashes.get('sha256'), subdirectory=o.get('subdirectory'))
+    fragment = '&'.join(f'{k}={v}' for k,v in parts.items() if v)
+    return f'{url}#{fragment}' if url and fragment else url
+
+def toolkit_requirement()->str: # Such as 'embed-lab[lab]==0.1.0', as pip and a `pyproject.toml` take it
+    "What to install to have this very toolkit, from where it came"
+    from importlib.metadata import PackageNotFoundError, distribution
+    from embed_lab import __version__
+    try: found = distribution('embed-lab')
+    except PackageNotFoundError: return f'embed-lab[lab]=={__version__}'
+    came_from = _direct_reference(found.read_text('direct_url.json') or '{}')
+    return f'embed-lab[lab] @ {came_from}' if came_from else f'embed-lab[lab]=={found.version}'
 
 # %% ../nbs/00_lab.ipynb #602473cc
 def open_lab(

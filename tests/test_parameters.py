@@ -2,7 +2,7 @@
 import ast, json, re
 from typing import Any, Literal, Optional, Union
 import pytest
-from support import bin, emb, sh
+from support import emb, made_lab, papermill as as_anybody
 from hypothesis import example, given, settings, strategies as st
 from embed_lab.lab import LabError
 from embed_lab.notebooks import Parameter, convert
@@ -37,10 +37,7 @@ def write(lab, name, parameters, last=f'run.finish({seen})'):
 @pytest.fixture(scope='module')
 def home(tmp_path_factory, data, base):
     "A lab with experiments of our own; no test here leaves anything that another would trip over"
-    lab = tmp_path_factory.mktemp('parameters')/'lab'
-    emb('init', lab, '--data', data, cwd=lab.parent)
-    ini = lab/'settings.ini'
-    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
+    lab = made_lab(tmp_path_factory.mktemp('parameters')/'lab', data, base, ())
     write(lab, 'exp_07_kinds', cell.replace('\\x1b', '\x1b'))
     write(lab, 'exp_08_derived', 'epochs: int = 2\nwarmup: int = epochs * 2')
     return lab
@@ -51,7 +48,7 @@ def papermill(lab, exp, *args, ok=0):
     "papermill into results/, as anybody would call it; returns what it said and the manifest, if there is one"
     out = lab/'results'/exp
     out.mkdir(exist_ok=True)
-    said = sh(bin/'papermill', f'experiments/{exp}.ipynb', f'results/{exp}/{exp}.ipynb', *args, cwd=lab, ok=ok).stderr
+    said = as_anybody(f'experiments/{exp}.ipynb', f'results/{exp}/{exp}.ipynb', *args, cwd=lab, ok=ok).stderr
     return said, json.loads((out/'run.json').read_text()) if (out/'run.json').exists() else None
 
 def flat(pairs): return [o for k,v in pairs.items() for o in ('-p', k, v)]

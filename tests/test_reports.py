@@ -1,7 +1,7 @@
 "A comparison as a notebook and as one page that needs no network and runs nothing of the data; a card that says what the model is"
 import json, os, shutil
 import pytest
-from support import bin, emb, exp, made_lab, manifest, sh
+from support import emb, exp, made_lab, manifest, papermill
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 flags = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -57,7 +57,7 @@ def test_the_notebook_is_at_home_in_a_lab(runs, tmp_path):
     "It is copied into the lab and run there by plain papermill"
     from embed_lab.labs.recipes import shipped_notebooks
     shutil.copy(shipped_notebooks('reports')/'compare.ipynb', runs/'look.ipynb')
-    sh(bin/'papermill', 'look.ipynb', tmp_path/'out.ipynb', '-y', "runs: ['*lr=0.3']", cwd=runs)
+    papermill('look.ipynb', tmp_path/'out.ipynb', '-y', "runs: ['*lr=0.3']", cwd=runs)
     said = (tmp_path/'out.ipynb').read_text()
     assert 'application/vnd.plotly.v1+json' in said and 'base, untuned' in said
 

@@ -1,7 +1,7 @@
 "Sweeps: every point a run, the rest of them when one fails, and the same command again after a stop"
 import json, os, signal, subprocess
 import pytest
-from support import bin, emb, made_lab, wait_for
+from support import begin, bin, emb, made_lab, wait_for
 
 exp = 'exp_02_in_batch'
 
@@ -56,7 +56,7 @@ def test_points_come_from_a_file_too(shared):
 
 def test_ctrl_c_stops_all_points_and_the_same_command_goes_on(lab):
     args = exp, '-g', 'lr=.1,.01,.001', '-p', 'epochs', 60, '--jobs', 2
-    p = started(lab, *args)
+    p = begin('emb', 'sweep', *args, cwd=lab)
     wait_for(lambda: len(running(lab)) == 2)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)

@@ -502,15 +502,17 @@ def _encoder_folder(name):
             "finish it with `emb run`, or name another")
     return find_model(path/RunFiles.final), True
 
-def _encoder(name):
-    "The model to encode with, prompts and all"
+def _refuse_other_kinds(path):
+    "Refuse a model that gives no vectors"
     from embed_lab.lab import LabError, short_path
-    from embed_lab.models.base import load_model
     from embed_lab.models.crossencoders import model_kind
-    from embed_lab.models.families import apply_prompts, conventions
-    path, saved = _encoder_folder(name)
     if (what := model_kind(path)) not in ('encoder', 'static'):
         raise LabError(f"{short_path(path)} is a {what}, which gives no vectors; name the run or the folder of an encoder")
+
+def _encoder(name, path, saved):
+    "The model to encode with, prompts and all"
+    from embed_lab.models.base import load_model
+    from embed_lab.models.families import apply_prompts, conventions
     model = load_model(path)
     if saved: return model
     asked = conventions(name, path)
@@ -529,10 +531,12 @@ def _encode_vectors(
     from embed_lab.lab import LabError, count
     from embed_lab.data.files import find_data_file
     if not find_data_file(file).is_file(): raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
+    path, saved = _encoder_folder(run)
+    _refuse_other_kinds(path)
     from embed_lab.models.corpus import encode_corpus
     with progress_bar('encode') as show:
         show('loading the model', 0, None)
-        res = encode_corpus(_encoder(run), file, out, 'query' if queries else 'document', batch_size, show)
+        res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show)
     texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
     typer.echo(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, {count(res.dimension, 'dimension')}")
 

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 import msgspec
 from ..runs.execute import execute, plan
-from ..lab import Lab, LabError, count, short_path
+from ..lab import Lab, LabError, count, short_path, toolkit_requirement
 from ..runs.manifest import differences, environment_facts, run_inputs, machine_facts
 from ..notebooks import read_parameters, override_parameters
 from ..runs.results import RunFiles, find_run, list_runs, read_run
@@ -143,6 +143,8 @@ def reproduce(
 # %% ../../nbs/evaluation/08_reproduce.ipynb #1228e7ec
 def _readme(lab, name, run, data):
     commit = f" (commit {run['git']['commit']})" if run.get('git') else ''
+    local = '@ file:' in _toolkit_of(run)
+    where = '`embed-lab` came from a folder or file here: copy it, and name its new place in requirements.txt.\n\n' if local else ''
     def line(name, file): return f"    data/{name}  {count(file['lines'], 'row')}  {file['sha256']}"
     files = '\n'.join(line(*o) for o in run['inputs']['data'].items())
     return f"""# {name}
@@ -152,15 +154,20 @@ What is needed to run `{name}` again{commit}.
     pip install -r requirements.txt
     emb reproduce {name!r}
 
-Base model: {run['inputs']['parameters'].get('model')}, weights {run['inputs']['base_model']}.
+{where}Base model: {run['inputs']['parameters'].get('model')}, weights {run['inputs']['base_model']}.
 Data{'' if data else ', not in this archive: put these files in place'}:
 
 {files}
 """
 
+def _toolkit_of(run):
+    "What to install for the toolkit that made a run, from where it came if that is still what is installed"
+    made, now = (o['packages'].get('embed-lab') for o in (run['environment'], environment_facts()))
+    return toolkit_requirement() if made in (None, now) else f'embed-lab[lab]=={made}'
+
 def _requirements(run):
-    packages = run['environment']['packages']
-    return ''.join(f"{'embed-lab[lab]' if k == 'embed-lab' else k}=={v}\n" for k,v in packages.items())
+    others = ''.join(f'{k}=={v}\n' for k,v in run['environment']['packages'].items() if k != 'embed-lab')
+    return f'{_toolkit_of(run)}\n{others}'
 
 def _add(tar, name, content):
     info = tarfile.TarInfo(name)

@@ -9,13 +9,13 @@ of an existing project: it writes what is missing, keeps what is there, and says
 __all__ = ['InitResult', 'init_lab', 'first_experiment', 'new_experiment']
 
 # %% ../../nbs/labs/01_scaffold.ipynb #24096cc1
-import os, re
+import json, os, re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec
 from ..lab import Lab, LabError, default_settings, export_inventory, made_with, module_of, read_lab
-from ..lab import refuse_foreign_toolkit, short_path
+from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe
 from ..runs.results import reserved_names
 from ..notebooks import about
@@ -63,7 +63,7 @@ def _new_project(
 )->str:           # The head of a `pyproject.toml`
     "A lab that is a project of its own"
     name = re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'lab'
-    needs = ', '.join(f'"{o}"' for o in ('embed-lab[lab]', *packages))
+    needs = ', '.join(json.dumps(o) for o in (toolkit_requirement(), *packages))
     return f'[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">=3.11"\ndependencies = [{needs}]\n'
 
 # %% ../../nbs/labs/01_scaffold.ipynb #27cacc65

@@ -91,8 +91,8 @@ def rerank(
     hits:dict,               # Query id → (document id, score), best first
     top:int=50,              # How many of a query's hits are read again
     tell:Callable|None=None  # As `pair_scores` takes it
-)->dict:                     # As `hits`; the first `top` with logits for scores
-    "A search's hits with the first of them in the cross-encoder's order"
+)->dict:                     # As `hits`; the first `top` with logits for scores, the rest behind them with the search's
+    "A search's hits with the first of them in the cross-encoder's order; raises `LabError` as `pair_scores` does"
     pairs = [(task.queries[q], task.corpus[d]) for q,ds in hits.items() for d,_ in ds[:top]]
     scores = iter(pair_scores(model, pairs, tell).tolist())
     def again(ds): return sorted(((d, next(scores)) for d,_ in ds[:top]), key=lambda o: -o[1])

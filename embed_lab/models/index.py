@@ -171,10 +171,10 @@ def nearest_passages(
     docs:'np.ndarray|Tensor',    # (documents, dimension)
     k:int=100,                   # Documents a query
     index:str='auto',            # 'exact', 'approximate', or 'auto': an index where it would be at least twice as fast
-    least:float=.95,             # Recall that an index has to reach
+    least:float=.95,             # Recall that an index has to reach, between 0 and 1
     seed:int=42,                 # Of the queries on which recall is measured
     show:Callable|None=None      # Called with (what, done, in all)
-)->Hits:                         # Raises `LabError` where the vectors do not fit or are not finite
+)->Hits:                         # Raises `LabError` where vectors do not fit or are not finite, and for 'approximate' without faiss
     "The documents with the highest inner products, and how they were searched"
     from importlib.util import find_spec
     if index not in ('auto', 'exact', 'approximate'):

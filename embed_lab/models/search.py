@@ -243,7 +243,7 @@ def fuse_rankings(
     k:int=60,        # How little the first ranks stand out
     depth:int=100    # Documents a query in the result
 )->dict:             # Query id → (document id, fused score), best first; raises `ValueError` where a document occurs twice
-    "Reciprocal rank fusion of several searches"
+    "Reciprocal rank fusion, the sum of 1/(k + rank) over searches, after Cormack, Clarke and Büttcher (2009)"
     def one(q):
         ranks = {}
         for hits in (run.get(q, ()) for run in runs):

@@ -47,7 +47,7 @@ def encode(
 
 def unit_vectors(
     vecs:np.ndarray # (number, dimension)
-)->np.ndarray:      # A vector of zeros stays one
+)->np.ndarray:      # Of the same shape; a vector of zeros stays one
     "Vectors of length 1, whose products are cosines"
     size = np.linalg.norm(vecs, axis=1, keepdims=True)
     return vecs / np.where(size > 0, size, 1)
@@ -155,7 +155,7 @@ def _description(
 _read = ContextVar('read', default=None)
 
 @contextmanager
-def assume_unchanged()->Iterator:
+def assume_unchanged()->Iterator: # A context manager
     "Take models to stay as they are inside the block, and read each once"
     token = _read.set({})
     try: yield
@@ -329,14 +329,14 @@ def uncached_texts(
 # %% ../../nbs/models/04_vectors.ipynb #820f17fe
 def encode_cached(
     model:'SentenceTransformer',  # Or, without `cache`, anything with `encode_query` and `encode_document`
-    texts:list,                   # Texts, some of them several times
+    texts:list,                   # Texts, some of them perhaps several times
     kind:str,                     # 'query' or 'document': whose prompt goes in front
     cache:str|Path|None=None,     # A folder for vectors; a lab's is `results/cache`
     batch_size:int=64,            # Texts encoded at once
     progress:Callable|None=None,  # Called with (distinct texts done, distinct texts)
     devices:list|None=None        # As for `device_pool`
-)->np.ndarray:                    # (texts, dimension), float32; raises `LabError` where a vector is not finite
-    "Vectors of texts, each encoded once"
+)->np.ndarray:                    # (texts, dimension), float32, as long as the model makes them
+    "Vectors of texts, each encoded once; raises `LabError` for what is not a list of texts, and where a vector is not finite"
     texts, vecs, done = _texts(texts, kind), None, 0
     place = {t: i for i,t in enumerate(dict.fromkeys(texts))}
     for at,some in _pieces(model, list(place), kind, cache, batch_size, devices):
@@ -350,8 +350,8 @@ def encode_cached(
 def kept_matrix(
     model:'SentenceTransformer', # What the rows are made with
     kind:str,                    # What they are; another kind is kept apart
-    n:int,                       # Rows
-    make:Callable,               # From some row numbers to their rows, (numbers, dimension)
+    n:int,                       # Rows, at least one
+    make:Callable,               # From a list of row numbers to their rows, (numbers, dimension)
     cache:str|Path|None=None     # A folder, if the rows are to be kept
 )->np.ndarray:                   # (n, dimension), float32
     "A matrix made in parts, of which those made before are read"

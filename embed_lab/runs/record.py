@@ -16,6 +16,7 @@ from html import escape
 from pathlib import Path
 import msgspec
 from ..lab import Lab, LabError, count, export_inventory, made_with, open_lab, read_lab, short_path, variables
+from ..style import html_table
 from .looks import log_look
 from .manifest import differences, environment_facts, git_facts, run_inputs, machine_facts, scrub_secrets
 from ..notebooks import convert, read_overrides, read_notebook, read_parameters, check_overrides, override_parameters
@@ -47,7 +48,10 @@ class _Bar:
 
 # %% ../../nbs/runs/04_record.ipynb #25d9dac9
 class Run:
-    "One execution of an experiment: where its files go, and what it says of itself"
+    """One execution of an experiment: where its files go, and what it says of itself.
+
+    Folders are `Path`s: `path` (its own), `final` (the model), `checkpoints`, `eval`, `plots`; `params` are the
+    parameters that it uses, and `base` is the folder of the base model."""
     def __init__(self,
         lab:Lab,        # Whose run
         path:Path,      # Its folder
@@ -159,9 +163,7 @@ def _repr_html_(self:Run)->str:
     facts = dict(run=short_path(self.path), status=m['status'], **i['parameters'], data=data, code=_code_facts(m.get('git')),
         started=m['start'], exported=', '.join(m['exported']))
     if self.leaks: facts['leaks allowed'] = '; '.join(self.leaks)
-    left = 'style="text-align:left"'
-    def row(k, v): return f'<tr><th {left}>{escape(k)}</th><td {left}>{escape(str(v))}</td></tr>'
-    return f"<table>{''.join(row(k, v) for k,v in facts.items() if v != '')}</table>"
+    return html_table([[k, str(v)] for k,v in facts.items() if v != ''], None)
 
 # %% ../../nbs/runs/04_record.ipynb #03a23a9e
 def peak_memory()->int: # Bytes; of the GPU where there is one in use

@@ -18,10 +18,10 @@ __all__ = ['Pool', 'mining_pool', 'Ranking', 'Mined', 'mine_hard_negatives']
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from html import escape
 import numpy as np
 from fastcore.basics import patch
 from ..lab import LabError, count
+from ..style import Markup, html_table, tag, text_html
 from ..models.index import nearest_passages
 from ..data.texts import normalised
 from ..models.vectors import unit_vectors
@@ -163,17 +163,13 @@ class Mined:
         return f"{found}; {few}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
-def _html_row(tag, cells):
-    return '<tr>' + ''.join(f'<{tag} style="text-align:left;vertical-align:top">{escape(o)}</{tag}>' for o in cells) + '</tr>'
-
 @patch
 def _repr_html_(self:Mined)->str:
-    def short(t): return t if len(t) < 160 else t[:160] + ' …'
+    def short(t): return text_html(t if len(t) < 160 else t[:160] + ' …')
     near = sorted(self.candidates, key=lambda o: o['positive_score'] - o['score'])[:4]
     rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), f"{o['score']:.2f} / {o['positive_score']:.2f}"] for o in near]
-    head = _html_row('th', ('query', 'right', 'mined as wrong', 'scores'))
-    table = f"<table>{head}{''.join(_html_row('td', o) for o in rows)}</table>" if rows else ''
-    return f'<p>{escape(repr(self))}</p>{table}'
+    table = html_table([['query', 'right', 'mined as wrong', 'scores'], *rows], None, [20, 32, 38, 10])
+    return tag('p', repr(self)) + (table if rows else Markup())
 
 # %% ../../nbs/training/03_mining.ipynb #9b7af268
 def _picked(masks, n, rng): # For each query, places in its ranking
@@ -189,17 +185,17 @@ def _candidate(pool, rank, ranks, q, j): # `j`: place in the ranking of query `q
 
 def mine_hard_negatives(
     rows:Iterable,     # Of the training split: query, passage, label, perhaps `negatives`
-    encode:Callable,   # Called with texts and 'query' or 'document'; such as `partial(encoded, model)`
+    encode:Callable,   # Texts and 'query' or 'document' → (texts, dimension); such as `partial(encode_cached, model)`
     n:int=4,           # Negatives a query
     skip:int=0,        # First ranks left out
-    margin:float|None=None,          # How much a negative must score below the right passage
-    relative_margin:float|None=None, # What share of the right passage's score it may have
+    margin:float|None=None,          # How far a negative's cosine must lie below that of the right passage, from 0 to 2
+    relative_margin:float|None=None, # What share of the right passage's cosine it may have, from .5 to 1
     depth:int=100,     # Ranks that are read, right ones among them
     pick:str='top',    # 'top': the best that are left, 'random': any of them
     seed:int=0,        # Of the random ones
     never:Iterable=()  # Pairs of query and passage that must not be mined
 )->Mined:              # Raises `LabError` for settings that make no sense, and where no row is relevant
-    "Wrong passages that rank high"
+    "Wrong passages that rank high, after Xiong et al. (2021); the relative margin after Moreira et al. (2024, NV-Retriever)"
     _refuse_settings(n, skip, margin, relative_margin, depth, pick)
     p, rng = mining_pool(rows, never), np.random.default_rng(seed)
     if not p.queries:

@@ -35,7 +35,7 @@ def open_suspects(
     decisions:dict,            # (query, passage) → what was decided
     judge:Callable|None=None,  # List of (query, passage) → a score each, higher is better
     met:bool=False             # Whether the candidates are what queries meet in a batch; only answers to other rows count then
-)->list:                       # Dicts with `why`, the likeliest first
+)->list:                       # Dicts with `why`, the likeliest first; raises `LabError` unless the judge gives a number for each pair
     "Wrong passages that look like answers, without those that were looked at and kept"
     def form(o): return normalised(o['query']), normalised(o['passage'])
     if met: candidates = in_batch_candidates(candidates, rows)

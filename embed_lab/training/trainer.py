@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields, replace
-from functools import partial
+from functools import partial, wraps
 from hashlib import sha256
 from inspect import signature
 from pathlib import Path
@@ -29,6 +29,7 @@ from ..models.crossencoders import pair_scores
 from ..models.families import column_prompts
 from ..models.vectors import encode, uncached_texts
 from ..runs.record import Run
+from ..runs.trackers import followers
 from .batches import NoClashBatches
 from .breakdown import DivergenceGuard
 from .checkpoints import resume_point, seal_checkpoint
@@ -135,16 +136,23 @@ def _preprocess(model, *args, **kw): return model.preprocess(*args, **kw) # what
 # %% ../../nbs/training/11_trainer.ipynb #9202e195
 class _LabTraining:
     "What the lab adds to a trainer of sentence-transformers"
+    _given = _remade = None # Of a subclass with an `__init__` of its own: what that was given, and what to build instead
+
     def __init__(self, *args,
         run:Run|None=None, # Receives checkpoints, progress and the record; without one, this is the library's trainer that stops in time
         splits=None,       # Has `task('dev')` to look at, and `task('gold')` for the estimate, such as the inventory's `Splits`
         looks:int=3,       # At dev, evenly spaced; the best checkpoint by them is kept
         **kw               # And all that the library's trainer takes
-    ):
+    ):                     # Raises `LabError` where rows do not fit the loss, or devices cannot share it
+        if self._remade: return self._build(self._remade)
         asked = dict(signature(super().__init__).bind(*args, **kw).arguments)
         decided = getattr(splits, 'decisions', {}).items()
         self._settle(run, splits, looks, [pair for pair,decision in decided if decision != 'keep'])
         self._build(self._complete(asked) if run else asked)
+
+    def __init_subclass__(cls, **kw):
+        super().__init_subclass__(**kw)
+        if '__init__' in vars(cls): cls.__init__ = _remembering(cls.__init__)
 
     def _settle(self, run, splits, looks, apart): # `apart`: pairs (query, passage) that may be right, and so are never learnt as wrong
         self.run, self.splits, self.looks, self.apart, self.untrained = run, splits, looks, apart, None
@@ -172,13 +180,31 @@ class _LabTraining:
         if world_size() > 1 and hasattr(_inner(made['loss']), 'gather_across_devices'): _inner(made['loss']).gather_across_devices = True
         super().__init__(**made)
         self.remove_callback(PrinterCallback)
+        self._first_callbacks = [*self.callback_handler.callbacks]
 
     def _again(self, **changes):
         "The same trainer over other rows, arguments or devices"
-        other = object.__new__(type(self))
-        other._settle(None, self.splits, self.looks, self.apart)
-        other._build(self._asked | changes)
-        return other
+        return _made_again(type(self), self._given, (None, self.splits, self.looks, self.apart), self._asked | changes)
+
+# %% ../../nbs/training/11_trainer.ipynb #ed34686e
+def _remembering(init):
+    "A subclass's `__init__` that can be called again with what it was given"
+    @wraps(init)
+    def made(self, *args, **kw):
+        outermost = self._given is None
+        if outermost: self._given = args, kw
+        init(self, *args, **kw)
+        if outermost: self._first_callbacks = [*self.callback_handler.callbacks]
+    return made
+
+def _made_again(kind, given, settings, asked): # `settings`: as `_settle` takes them; `asked`: as `_build` takes it
+    "A trainer of the same class over other rows, arguments or devices"
+    other = object.__new__(kind)
+    other._settle(*settings)
+    other._given, other._remade = given, asked
+    args, kw = given or ((), {})
+    other.__init__(*args, **kw)
+    return other
 
 # %% ../../nbs/training/11_trainer.ipynb #fb315bf0
 from fastcore.basics import patch
@@ -232,31 +258,47 @@ def _key(self:_LabTraining):
         max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None), apart=sorted(map(list, self.apart)))
 
 # %% ../../nbs/training/11_trainer.ipynb #d4954e28
-def _device_part(kind, asked, run, looks, apart, key, last):
+def _device_part(kind, given, asked, run, looks, apart, key, last):
     "Train as one of several devices"
-    trainer = object.__new__(kind)
-    trainer._settle(None, None, looks, apart)
-    trainer._build(asked)
+    trainer = _made_again(kind, given, (None, None, looks, apart), asked)
     trainer._steps(run, key, last)
+
+@patch
+def _callbacks(self:_LabTraining):
+    "Those that were given, without what was removed since, and those that were added since"
+    first, now = self._first_callbacks, self.callback_handler.callbacks
+    removed = [o for o in first if o not in now]
+    kept = [o for o in self._asked.get('callbacks') or () if o not in removed and o not in map(type, removed)]
+    return kept + [o for o in now if o not in first]
+
+@patch
+def _sent(self:_LabTraining, run, evaluator):
+    "What a subclass's `__init__` was given, with what other devices have in place of run and evaluator"
+    if self._given is None: return None
+    def swap(o): return run if o is self.run else evaluator if o is not None and o is self._asked['evaluator'] else o
+    args, kw = self._given
+    return [swap(o) for o in args], {k: swap(o) for k,o in kw.items()}
 
 @patch
 def _steps(self:_LabTraining, run, key, last, **kw):
     "The library's training, with the run told of it"
-    progress = _Progress(run, key)
-    self.add_callback(progress)
+    callbacks = [_Progress(run, key)] + (followers(run) if is_main_process() else [])
+    for o in callbacks: self.add_callback(o)
     try:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint=last, **kw)
-    finally: self.remove_callback(progress)
+    finally:
+        for o in callbacks: self.remove_callback(o)
 
 @patch
 def _shared_steps(self:_LabTraining, n, key, last):
     "The same, shared over devices"
     check_devices(n, hardware().device, self._asked['args'].per_device_train_batch_size)
     if is_probing(): raise LabError(f'steps are timed on one device, and {n} are asked for; leave out `devices`')
-    others = self._asked | dict(evaluator=BaseEvaluator())
-    work = partial(_device_part, type(self), others, SilentRun(self.run), self.looks, self.apart, key, last)
+    run, evaluator, callbacks = SilentRun(self.run), BaseEvaluator(), self._callbacks()
+    others = self._asked | dict(evaluator=evaluator, callbacks=callbacks)
+    work = partial(_device_part, type(self), self._sent(run, evaluator), others, run, self.looks, self.apart, key, last)
     with device_group(n, hardware().device, work):
-        part = self._again()
+        part = self._again(callbacks=callbacks)
         out = part._steps(self.run, key, last)
     self.state = part.state
     return out
@@ -301,7 +343,7 @@ def history(self:_LabTraining)->list: # Dicts with `step` and any of `loss`, `lr
 
 @patch
 def _estimate(self:_LabTraining):
-    "Time a few steps, and end the run"
+    "Time a few steps, without the team's callbacks, and end the run"
     def make(rows, size):
         args = replace(self._asked['args'], per_device_train_batch_size=size)
         return self._again(train_dataset=rows, args=args, callbacks=[])
@@ -348,7 +390,7 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
         top:int=50,          # Hits that are read again on gold; dev reads twenty of them at most
         retriever=None,      # The first stage, an encoder; for the estimate
         **kw                 # As `LabTrainer` takes it
-    ):
+    ):                       # Raises `LabError` for several devices
         if (overrides.devices or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
         self.hits, self.top, self.retriever = hits, top, retriever
         super().__init__(*args, **kw)

@@ -87,7 +87,7 @@ def save_model(
     history:list,  # Dicts with `step` and any of `loss`, `lr`, `dev`, in order of steps
     run:Run        # Receives the model in `final/`, and `history.jsonl`
 ):
-    "Save a tuned model and its curves in the run, without a word of the training data in the model's card"
+    "Save a tuned model and its curves in the run, without any training data in the model's card"
     model.model_card_data.set_widget_examples = without_examples
     for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
     write_rows(run.path/RunFiles.history, history)
