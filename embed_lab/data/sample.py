@@ -120,7 +120,8 @@ def _stdlib_files(
 
 # %% ../../nbs/data/06_sample.ipynb #a7233902
 _glue = frozenset('''a an and are as at be by can does for from given has if in into is it its not of on or other
-    otherwise return returns s self set get that the then this to true false none used was when which will with'''.split())
+    otherwise return returns s self set get that the then this to true false none used was when which will
+    with'''.split())
 
 def _word_list(
     text:str # Code or prose
@@ -146,8 +147,8 @@ def _is_passage(
     return len(rows) <= 60 and len(_word_list(f.code)) >= 10
 
 _vague = re.compile(r'''see\ |same\ as|(just\ )?like\ |similar|overrid|overload|(private\ )?helper|internal|private
-    |deprecated|undocumented|unrelated|initiali[sz]|constructor|called|implement|shorthand|supporting|this\ is\ 
-    |(this|the)\ (method|function|class)\ |todo|xxx
+    |deprecated|undocumented|unrelated|initiali[sz]|constructor|called|implement|shorthand|supporting
+    |this\ is\ |(this|the)\ (method|function|class)\ |todo|xxx
     |\S+\(|[^a-z]|.*(\ =\ |::=|->|//|:$)''', re.I | re.X)
 
 def _is_query(
@@ -314,7 +315,7 @@ def _separate_rows(
 
 def mine_sample(
     root:str|Path|None=None  # Folder with Python source; the running Python's standard library when None
-)->dict[str, list]:          # Rows for 'train', 'dev', 'gold', 'corpus' and 'guard'; raises `LabError` with too little source
+)->dict[str, list]:          # Rows of 'train', 'dev', 'gold', 'corpus' and 'guard'; raises `LabError` if too few
     "Retrieval data from Python source, split by module"
     files = _stdlib_files(root)
     fns = _unique(f for p,n in files.items() for f in _file_functions(p, n) if _is_passage(f))
