@@ -26,7 +26,8 @@ def step_trouble(
         if not isfinite(o): return f'{what} is {o}'
     if len(losses) < 2*window: return ''
     early, late = fmean(losses[:window]), losses[-window:]
-    if min(late) > 3*early > 0: return f'for {window} steps the loss has been above three times its early mean, {early:.3g}'
+    if min(late) > 3*early > 0:
+        return f'for {window} steps the loss has been above three times its early mean, {early:.3g}'
     still = max(norms[-window:]) < median(norms[:3])/100 and median(late) > median(losses[:3])/3
     if not still: return ''
     return f'for {window} steps the gradient has been below a hundredth of its first values, and the loss is no better for it'

@@ -83,12 +83,14 @@ def _refuse_settings(
     if n < 1: raise LabError(f"`n` is {n}; ask for at least 1 negative a query, or use recipe `in-batch`")
     if skip < 0: raise LabError(f"`skip` is {skip}; write how many of the first ranks are left out, or 0")
     if margin is not None and not 0 <= margin < 2:
-        raise LabError(f"`margin` is {margin}; write how far a negative's cosine must lie below the right one's, such as 0.1, or None")
+        raise LabError(f"`margin` is {margin}; write how far a negative's cosine must lie below the right one's, "
+            "such as 0.1, or None")
     if relative_margin is not None and not .5 <= relative_margin <= 1:
-        raise LabError(f"`relative_margin` is {relative_margin}; write what share of the right passage's score a negative may have, "
-            "such as 0.95 (sentence-transformers writes 0.05 for it), or None")
+        raise LabError(f"`relative_margin` is {relative_margin}; write what share of the right passage's score a "
+            "negative may have, such as 0.95 (sentence-transformers writes 0.05 for it), or None")
     if depth < skip + n:
-        raise LabError(f"`skip` is {skip} and `n` is {n}, together more than the {depth} ranks that are read; lower `skip` or `n`")
+        raise LabError(f"`skip` is {skip} and `n` is {n}, together more than the {depth} ranks that are read; "
+            "lower `skip` or `n`")
     if pick not in ('top', 'random'): raise LabError(f"`pick` is {pick!r}; write 'top' or 'random'")
 
 # %% ../../nbs/training/03_mining.ipynb #e04b7731
@@ -195,11 +197,12 @@ def mine_hard_negatives(
     seed:int=0,        # Of the random ones
     never:Iterable=()  # Pairs of query and passage that must not be mined
 )->Mined:              # Raises `LabError` for settings that make no sense, and where no row is relevant
-    "Wrong passages that rank high, after Xiong et al. (2021); the relative margin after Moreira et al. (2024, NV-Retriever)"
+    "Wrong passages that rank high, after Xiong et al. (2021); the relative margin after Moreira et al. (2024)"
     _refuse_settings(n, skip, margin, relative_margin, depth, pick)
     p, rng = mining_pool(rows, never), np.random.default_rng(seed)
     if not p.queries:
-        raise LabError("data/train.jsonl: no row has label 1, so there is nothing to compare a negative with; add relevant pairs")
+        raise LabError("data/train.jsonl: no row has label 1, so there is nothing to compare a negative with; "
+            "add relevant pairs")
     rank = _rank_pool(p, encode, depth)
     masks, ranks = _filtered(p, rank, skip, _rank_limit(rank.least, margin, relative_margin))
     some = _picked(masks, n, rng if pick == 'random' else None)
