@@ -118,7 +118,8 @@ def list_recipes(
 def new(
     name:Annotated[str, typer.Argument(help='Name of the new notebook, without `.ipynb`.')],
     recipe:Annotated[Optional[str], typer.Option(help='Begin with this recipe.', autocompletion=_recipes)] = None,
-    source:Annotated[Optional[str], typer.Option('--from', help='Begin with this experiment.', autocompletion=_experiments)] = None):
+    source:Annotated[Optional[str], typer.Option('--from',
+        help='Begin with this experiment.', autocompletion=_experiments)] = None):
     "Make an experiment from a recipe or an earlier one."
     from embed_lab.labs import scaffold
     from embed_lab.runs.execute import find_experiment
@@ -135,10 +136,13 @@ _Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates f
 
 @app.command(epilog='Example: emb check data --html report.html')
 def check(
-    path:Annotated[Path, typer.Argument(help='A lab, a data folder, data in the BEIR layout, or one JSONL file.')] = Path('.'),
+    path:Annotated[Path, typer.Argument(
+        help='A lab, a data folder, data in the BEIR layout, or one JSONL file.')] = Path('.'),
     json:Annotated[bool, typer.Option('--json', help='Print the report as JSON, schema version 1.')] = False,
-    html:Annotated[Optional[Path], typer.Option(help='Also write the report to this file, as a page with charts.')] = None,
-    model:Annotated[Optional[str], typer.Option(help='Count tokens as this base model does: a folder or a hub id.')] = None,
+    html:Annotated[Optional[Path], typer.Option(
+        help='Also write the report to this file, as a page with charts.')] = None,
+    model:Annotated[Optional[str], typer.Option(
+        help='Count tokens as this base model does: a folder or a hub id.')] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report
@@ -303,7 +307,8 @@ def estimate_all(
 # %% ../../nbs/cli/01_commands.ipynb #14450deb
 @app.command(cls=_Listing, epilog='Example: emb run exp_02_in_batch -p epochs 2 -p seed 7')
 def run(
-    experiments:Annotated[list[str], typer.Argument(help='Names of notebooks in experiments/.', autocompletion=_experiments)],
+    experiments:Annotated[list[str], typer.Argument(
+        help='Names of notebooks in experiments/.', autocompletion=_experiments)],
     parameter:ParameterOptions = None,
     devices:Annotated[Optional[int], typer.Option(min=1,
         help='How many devices share each batch in training; the same as -p devices N.')] = None,
@@ -443,7 +448,8 @@ def _tell_sweep(some, top, json):
 @app.command(epilog='Example: emb ls --json')
 def ls(
     json:Annotated[bool, typer.Option('--json', help='Print the manifests as JSON.')] = False,
-    schema:Annotated[bool, typer.Option('--schema', help='Print the JSON schema of a manifest instead of the runs.')] = False):
+    schema:Annotated[bool, typer.Option('--schema',
+        help='Print the JSON schema of a manifest instead of the runs.')] = False):
     "List the runs, with their true status and headline scores."
     if schema:
         from embed_lab.runs import manifest
@@ -468,7 +474,8 @@ def compare_command(
     runs:Annotated[list[str], typer.Argument(
         help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe.", autocompletion=_runs)],
     measure:Annotated[str, typer.Option(help='The measure that verdicts are about.')] = 'nDCG@10',
-    lend:Annotated[bool, typer.Option(help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
+    lend:Annotated[bool, typer.Option(
+        help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
     json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False,
     markdown:Annotated[bool, typer.Option('--markdown', help='Print Markdown.')] = False,
     latex:Annotated[bool, typer.Option('--latex', help='Print LaTeX, which needs the package booktabs.')] = False,
@@ -532,10 +539,14 @@ def _encoder(name, path, saved):
 # %% ../../nbs/cli/01_commands.ipynb #e4c0de04
 @app.command('encode', epilog='Example: emb encode exp_02_in_batch data/corpus.jsonl --out vectors')
 def _encode_vectors(
-    run:Annotated[str, typer.Argument(help="A completed run of results/, by name, or a model's folder.", autocompletion=_runs)],
-    file:Annotated[Path, typer.Argument(help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
-    out:Annotated[Path, typer.Option(help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
-    queries:Annotated[bool, typer.Option('--queries', help='The texts are queries, and get the prompt of queries.')] = False,
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder.", autocompletion=_runs)],
+    file:Annotated[Path, typer.Argument(
+        help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
+    out:Annotated[Path, typer.Option(
+        help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
+    queries:Annotated[bool, typer.Option('--queries',
+        help='The texts are queries, and get the prompt of queries.')] = False,
     batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count

@@ -244,7 +244,8 @@ def saved_pooling(
     "How a model makes one vector of many"
     modules = _said(path, 'modules.json', None)
     if modules is None:
-        return 'lasttoken' if str(_said(path, 'config.json', {}).get('architectures')).endswith("ForCausalLM']") else 'mean'
+        kinds = str(_said(path, 'config.json', {}).get('architectures'))
+        return 'lasttoken' if kinds.endswith("ForCausalLM']") else 'mean'
     if any(o['type'].endswith('StaticEmbedding') for o in modules): return 'none'
     said = next((_said(path, f"{o['path']}/config.json", {}) for o in modules if o['type'].endswith('Pooling')), None)
     if said is None: return None

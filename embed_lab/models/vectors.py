@@ -146,7 +146,8 @@ def _description(
     if isinstance(value, (list, tuple)): return f"[{', '.join(map(_description, value))}]"
     if isinstance(value, (dict, set, frozenset)):
         pairs = value.items() if isinstance(value, dict) else ((o, None) for o in value)
-        return f"{{{', '.join(sorted(f'{_description(k)}: {_description(v)}' for k,v in pairs if k not in _ignored_settings))}}}"
+        described = sorted(f'{_description(k)}: {_description(v)}' for k,v in pairs if k not in _ignored_settings)
+    return f"{{{', '.join(described)}}}"
     if hasattr(value, 'get_vocab'): return _tokenizer_text(value)
     if hasattr(value, 'to_dict'): return _description(value.to_dict()) + _description(getattr(value, 'tokenizer', None))
     kind = value if callable(value) and hasattr(value, '__qualname__') else type(value)

@@ -20,7 +20,8 @@ import msgspec
 from ..lab import Lab, LabError, Variables, export_inventory, require_package, short_path
 from ..notebooks import did_you_mean, read_overrides
 from .manifest import differences, environment_facts, run_inputs, machine_facts, scrub_secrets
-from .results import RunFiles, lock_run, timestamp, read_run, run_name, seconds_since, set_aside, record_killed
+from .results import RunFiles, lock_run, read_run, record_killed, run_name, seconds_since, set_aside
+from .results import timestamp
 from ..data.files import write_atomic, write_json
 from .record import refuse_other_run, resolve_values
 from ..data.task import check_data
@@ -251,7 +252,7 @@ def execute(
     show:Callable|None=None, # Called with (stage, done, total) as it advances
     repeats:dict|None=None,  # The manifest of the run that this one reproduces
     warm:bool=False          # Fork its kernel where that is possible; pays from the second run of a process on
-)->dict:                     # The manifest; raises `LabError` when the notebook refused to start, or another process writes this run
+)->dict:                     # The manifest; raises `LabError` when the notebook refused to start, or the run is being written
     "Run a plan into its folder, unless that very run is there already"
     with lock_run(plan.path):
         if plan.done and not anew: return read_run(plan.path)

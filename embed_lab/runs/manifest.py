@@ -112,7 +112,8 @@ def _edited(lab):
     diff = _git(lab, 'diff', '--no-ext-diff', '--no-textconv', '--binary', 'HEAD', '--', '.', *outside).stdout
     new = _git(lab, 'ls-files', '--others', '--exclude-standard', '-z', '--', '.', *outside).stdout
     names = new.decode(errors='replace').split('\0')
-    return scrub_secrets(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape'), sorted(filter(None, names))
+    scrubbed = scrub_secrets(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape')
+    return scrubbed, sorted(filter(None, names))
 
 # %% ../../nbs/runs/00_manifest.ipynb #fd82be3d
 def git_facts(
@@ -197,7 +198,8 @@ class Inputs(msgspec.Struct, omit_defaults=True):
     data: _described_type(dict[str, DataFile], 'File name → content and size')
     corpus: Literal['open', 'fixed']
     base_model: _described_type(str | None, 'sha256 over the weights')
-    models: _described_type(dict[str, str], 'Parameter that names a folder with another model → sha256 over its weights') = {}
+    models: _described_type(dict[str, str],
+        'Parameter that names a folder with another model → sha256 over its weights') = {}
 
 # %% ../../nbs/runs/00_manifest.ipynb #34b6739f
 class Process(msgspec.Struct):
@@ -294,7 +296,8 @@ class Manifest(Begun, omit_defaults=True):
     warnings: _described_type(list[str], 'What may have done harm') = []
     stages: _described_type(dict[str, Any], 'What the stages of a recipe say of themselves, by name') = {}
     progress: Progress | None = None
-    kernel: _described_type(Literal['started', 'forked'], 'Forked from a process with the imports done, or started as usual') = 'started'
+    kernel: _described_type(Literal['started', 'forked'],
+        'Forked from a process with the imports done, or started as usual') = 'started'
     resumed: _described_type(str | None, 'The checkpoint that training resumed from') = None
     torn: _described_type(list[str], 'Checkpoints that were damaged and set aside, and how') = []
     attempts: _described_type(list[Attempt], 'Earlier starts of this run') = []

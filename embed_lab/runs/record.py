@@ -19,7 +19,8 @@ from ..lab import Lab, LabError, count, export_inventory, made_with, open_lab, r
 from ..style import html_table
 from .looks import log_look
 from .manifest import differences, environment_facts, git_facts, run_inputs, machine_facts, scrub_secrets
-from ..notebooks import convert, read_overrides, read_notebook, read_parameters, check_overrides, override_parameters
+from ..notebooks import check_overrides, convert, override_parameters, read_notebook, read_overrides
+from ..notebooks import read_parameters
 from .results import RunFiles, lock_run, timestamp, process_facts, read_run, set_aside
 from ..data.files import file_hash, write_atomic, write_json
 from ..data.task import check_data
@@ -98,8 +99,8 @@ def rehearsal(
     "A run for trying things out: recorded, but in no lab"
     home = Path(tempfile.mkdtemp()).resolve()
     (home/'settings.ini').write_text('[DEFAULT]\n')
-    facts = dict(schema=1, experiment='rehearsal', status='running', start=timestamp(), process=process_facts(), overrides=params,
-        inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine_facts())
+    facts = dict(schema=1, experiment='rehearsal', status='running', start=timestamp(), process=process_facts(),
+        overrides=params, inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine_facts())
     run = Run(read_lab(home), home/'results'/'scratch'/'rehearsal', facts, Path(base))
     run.record()
     return run
@@ -332,8 +333,9 @@ def _attempts(path, facts):
 def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
-    facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(), overrides=overrides,
-        inputs=run_inputs(lab, notebook, params, base), environment=environment_facts(), lab=made_with(lab.path), hardware=machine_facts(),
+    facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(),
+        overrides=overrides, inputs=run_inputs(lab, notebook, params, base), environment=environment_facts(),
+        lab=made_with(lab.path), hardware=machine_facts(),
         git=git, lineage=lineage, exported=[short_path(o) for o in exported],
         reproduces=told.reproduces or None, kernel=told.kernel or 'started')
     return facts, diff

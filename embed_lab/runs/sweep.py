@@ -182,7 +182,8 @@ def _begin_point(
     if can_fork():
         try: return _forked(words, env, _modules(point.plan.lab))
         except LabError as e: print(f'emb: {e}; starting one', file=sys.stderr)
-    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import point_main; point_main()', words], env=env,
+    command = [sys.executable, '-c', 'from embed_lab.runs.sweep import point_main; point_main()', words]
+    return subprocess.Popen(command, env=env,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 def _forked(words, env, modules):

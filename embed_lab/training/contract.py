@@ -425,7 +425,8 @@ def _binary(d:_Data)->Iterator:
     elif len(col.distinct) == 1: yield _one_label(d, bool(col.values[0]))
 
 def _one_label(d:_Data, right:bool)->Misfit:
-    remedy = 'use recipe `in-batch`, which learns from positives alone' if right else 'add relevant pairs; no loss learns without them'
+    alone = 'use recipe `in-batch`, which learns from positives alone'
+    remedy = alone if right else 'add relevant pairs; no loss learns without them'
     return d.finding(d.label, f"needs labels 0 and 1, but {{rows}} {{have}} {d.label} {int(right)}",
         remedy, f"silent: every text is {'pulled to one point' if right else 'pushed from every other'}")
 

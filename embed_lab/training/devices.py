@@ -208,7 +208,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, o):
         if not isinstance(o, FunctionType) or not o.__qualname__.endswith('.<lambda>'): return NotImplemented
         owner = getattr(sys.modules.get(o.__module__), o.__qualname__.partition('.')[0], None)
-        name = next((k for k,v in vars(owner).items() if getattr(v, '__func__', v) is o), None) if isinstance(owner, type) else None
+        held = vars(owner).items() if isinstance(owner, type) else ()
+        name = next((k for k,v in held if getattr(v, '__func__', v) is o), None)
         return (getattr, (owner, name)) if name else NotImplemented
 
 def _pickled(work):

@@ -155,13 +155,15 @@ class Mined:
 
     def counts(self)->dict:
         searched = {} if self.recall is None else dict(recall=round(self.recall, 4))
-        return dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none, **self.removed) | searched
+        found = dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none)
+        return found | self.removed | searched
 
     def __repr__(self)->str:
         gone = ', '.join(f'{v:,} {_filter_reasons[k]}' for k,v in self.removed.items() if v)
         found = f"{count(len(self.candidates), 'hard negative')} for {count(self.queries, 'query', 'queries')}"
         few = f"{self.short:,} {'has' if self.short == 1 else 'have'} fewer than asked for, {self.none:,} none"
-        index = '' if self.recall is None else f" An index was searched, and found {self.recall:.1%} of the nearest passages."
+        index = ''
+        if self.recall is not None: index = f" An index was searched, and found {self.recall:.1%} of the nearest passages."
         return f"{found}; {few}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
@@ -169,7 +171,8 @@ class Mined:
 def _repr_html_(self:Mined)->str:
     def short(t): return text_html(t if len(t) < 160 else t[:160] + ' …')
     near = sorted(self.candidates, key=lambda o: o['positive_score'] - o['score'])[:4]
-    rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), f"{o['score']:.2f} / {o['positive_score']:.2f}"] for o in near]
+    def both(o): return f"{o['score']:.2f} / {o['positive_score']:.2f}"
+    rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), both(o)] for o in near]
     table = html_table([['query', 'right', 'mined as wrong', 'scores'], *rows], None, [20, 32, 38, 10])
     return tag('p', repr(self)) + (table if rows else Markup())
 

@@ -25,7 +25,8 @@ def apply_decisions(
     decisions = decisions_in_force(lines)
     rows, counts = decided_rows(rows, decisions)
     done = ', '.join(f'{counts[k]:,} {k}' for k in ('drop', 'relabel', 'keep'))
-    note = f"decisions: {done} in train; {counts['mining']:,} for mining alone, {counts['nothing']:,} match no query of train"
+    others = f"{counts['mining']:,} for mining alone, {counts['nothing']:,} match no query of train"
+    note = f'decisions: {done} in train; {others}'
     return rows, decisions, (note,)
 
 # %% ../../nbs/training/12_negatives.ipynb #88933c4e

@@ -32,7 +32,8 @@ from ..runs.record import Run
 from .batches import NoClashBatches
 from .breakdown import DivergenceGuard
 from .checkpoints import resume_point, seal_checkpoint
-from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns, refuse_misfit
+from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns
+from .contract import refuse_misfit
 from .dev import DevEvaluator, DevReranking
 from .devices import SharedBatches, SilentRun, barrier, check_devices
 from .devices import device_group, is_main_process, refuse_unshareable, world_size
@@ -143,8 +144,8 @@ class _LabTraining:
     _given = _remade = None
 
     def __init__(self, *args,
-        run:Run|None=None, # Receives checkpoints, progress and the record; without one, this is the library's trainer that stops in time
-        splits=None,       # Has `task('dev')` to look at, and `task('gold')` for the estimate, such as the inventory's `Splits`
+        run:Run|None=None, # Receives checkpoints, progress and the record; without one, only divergence is watched
+        splits=None,       # Has `task('dev')` to look at and `task('gold')` to estimate, such as the inventory's `Splits`
         looks:int=3,       # At dev, evenly spaced; the best checkpoint by them is kept
         **kw               # And all that the library's trainer takes
     ):                     # Raises `LabError` where rows do not fit the loss, or devices cannot share it
@@ -252,7 +253,8 @@ def where(self:_LabTraining)->str:
 @patch
 def _machine_facts(self:_LabTraining):
     hw, n = hardware(), overrides.devices or 1
-    return dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | (dict(devices=n) if n > 1 else {})
+    several = dict(devices=n) if n > 1 else {}
+    return dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | several
 
 @patch
 def _key(self:_LabTraining):
@@ -261,7 +263,8 @@ def _key(self:_LabTraining):
     content = sha256(msgspec.json.encode(rows.to_dict())).hexdigest() if isinstance(rows, Dataset) else None
     facts = _plain_arguments(self._asked['args']) | self._machine_facts() | _loss_facts(self._asked['loss'])
     return facts | dict(rows=content, looks=self.looks,
-        max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None), apart=sorted(map(list, self.apart)))
+        max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None),
+        apart=sorted(map(list, self.apart)))
 
 # %% ../../nbs/training/11_trainer.ipynb #d4954e28
 def _device_part(kind, given, asked, run, looks, apart, key, last):

@@ -38,7 +38,7 @@ def base_model(
     run:Run,               # Names the base model, and the prompts where it has parameters for them
     max_length:int|None,   # Tokens of a text that are read; None: the model's own limit
     prompted:bool=False    # Whether the texts already have prompts, from `add_prompts`
-)->'SentenceTransformer':  # In float32 on this machine's device; raises `LabError` for weights with NaN, or prompts given twice
+)->'SentenceTransformer':  # In float32 on this machine's device; raises `LabError` for NaN in it, or prompts given twice
     "A run's base model, ready to be trained, used as its family is meant to be"
     found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout,
