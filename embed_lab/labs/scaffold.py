@@ -76,7 +76,8 @@ def _nbdev_ready(
     if had is None: return False
     path = had.get('lib_path', '')
     if not Path(lib).is_relative_to(path):
-        raise LabError(f"pyproject.toml: [tool.nbdev] exports to `{path}`, not to `{lib}`; make the lab in a folder of its own")
+        raise LabError(f"pyproject.toml: [tool.nbdev] exports to `{path}`, not to `{lib}`; "
+            "make the lab in a folder of its own")
     if 'tags' not in had.get('allowed_cell_metadata_keys', []):
         raise LabError('pyproject.toml: add allowed_cell_metadata_keys = ["tags"] to [tool.nbdev], '
             "or nbdev-clean removes papermill's tags; then run `emb init` again")
@@ -155,7 +156,8 @@ def _import_name(
 )->str:     # Such as 'inventory'
     "The lab's inventory, as one imports it; raises `LabError` where it lies elsewhere"
     if not lab.inventory.is_relative_to(lab.path):
-        raise LabError(f"settings.ini puts the inventory outside the lab ({lab.inventory}); name a folder in {lab.path}")
+        raise LabError(f"settings.ini puts the inventory outside the lab ({lab.inventory}); "
+            f"name a folder in {lab.path}")
     return '.'.join(lab.inventory.relative_to(lab.path).parts)
 
 def _inside(
@@ -223,7 +225,8 @@ def _agents_text(
     first:str  # An experiment to try things with
 )->str:        # Markdown
     "What a coding agent must know of a lab"
-    nbs, lib, experiments, data = (os.path.relpath(o, lab.path) for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
+    nbs, lib, experiments, data = (os.path.relpath(o, lab.path)
+        for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
     return f"""# Working in this lab
 
 - The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it.
@@ -255,7 +258,8 @@ def _taken(
 )->str:         # Empty when nothing is in the way
     "What of the lab's own is in the way of an inventory notebook"
     py = lab.inventory/f'{name}.py'
-    if dest.exists(): return '' if module_of(lab, dest) == py else f"{short_path(dest)} already exists and is another notebook"
+    if dest.exists():
+        return '' if module_of(lab, dest) == py else f"{short_path(dest)} already exists and is another notebook"
     other = next((o for o in sorted(lab.nbs.glob('*.ipynb')) if module_of(lab, o) == py), None)
     if other: return f"{short_path(other)} already exports to {short_path(py)}"
     if os.path.lexists(py) and f'{dest.name}.\n' not in py.read_text(encoding='utf-8')[:1000]:
@@ -274,7 +278,8 @@ def _recipe_inventory(
         why = next((f"{p.name} of another recipe also exports to `{name}`" for p in earlier if p != o and inventory_module(p) == name), '')
         why = why or next((f"another recipe brings another {p.name}" for p in earlier if p != o and p.name == o.name), '')
         why = why or _taken(lab, dest, name)
-        if why: raise LabError(f"recipe `{r.name}` brings {o.name}, but {why}; rename one of them and its `default_exp`")
+        if why:
+            raise LabError(f"recipe `{r.name}` brings {o.name}, but {why}; rename one of them and its `default_exp`")
         res[dest] = as_lab_notebook(o.read_text(encoding='utf-8'), package, r.home).encode()
         earlier.append(o)
     return res
@@ -294,7 +299,8 @@ def _data_content(
 # %% ../../nbs/labs/01_scaffold.ipynb #60f4b950
 def _notebooks(lab, chosen):
     "The lab's copies of the inventory and of experiments"
-    def copy(nb, home='embed_lab'): return as_lab_notebook(nb.read_text(encoding='utf-8'), _import_name(lab), home).encode()
+    def copy(nb, home='embed_lab'):
+        return as_lab_notebook(nb.read_text(encoding='utf-8'), _import_name(lab), home).encode()
     core_copies = {lab.nbs/o.name: copy(o) for o in core_notebooks()}
     experiments = {lab.experiments/o.notebook.name: copy(o.notebook, o.home) for o in chosen}
     return core_copies | _recipe_inventory(lab, chosen) | experiments
@@ -307,7 +313,8 @@ def _lab_files(
     "Every file of a new lab but its `settings.ini` and `pyproject.toml`"
     runs = [o.notebook for o in chosen]
     readme = _readme_text(lab.path.name, os.path.relpath(lab.data, lab.path), runs)
-    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore, '.gitattributes': _gitattributes}
+    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore,
+        '.gitattributes': _gitattributes}
     folders = [lab.results/o.stem for o in runs] + [lab.results]
     return (_notebooks(lab, chosen) | {lab.data/k: v for k,v in data.items()} | {o/'.gitkeep': b'' for o in folders}
         | {lab.path/k: v.encode() for k,v in texts.items()})
@@ -411,9 +418,11 @@ def new_experiment(
     source, dest = source or find_recipe(_first_recipes[0]), lab.experiments/f'{name}.ipynb'
     if not re.fullmatch(r'\w[\w.-]*', name) or name.lower() in reserved_names:
         raise LabError(f"`{name}` cannot be a name; use letters, digits, `_` and `-`, as in exp_03_larger_batches")
-    if os.path.lexists(dest): raise LabError(f"{short_path(lab.experiments)}/{dest.name} already exists; choose another name")
+    if os.path.lexists(dest):
+        raise LabError(f"{short_path(lab.experiments)}/{dest.name} already exists; choose another name")
     notebook, home, inventory = source, 'embed_lab', {}
-    if isinstance(source, Recipe): notebook, home, inventory = source.notebook, source.home, _recipe_inventory(lab, [source])
+    if isinstance(source, Recipe):
+        notebook, home, inventory = source.notebook, source.home, _recipe_inventory(lab, [source])
     experiment = {dest: _derived(notebook, name, _import_name(lab), home), lab.results/name/'.gitkeep': b''}
     new = _write_new(lab, inventory | experiment)
     created = [o for o in new if o.name != '.gitkeep'] + _export_stale(lab)
