@@ -97,6 +97,8 @@ def small_data(folder:Path)->Path:
     from embed_lab.data.sample import mine_sample
     rows = mine_sample()
     for k,n in dict(train=600, dev=120, gold=120).items(): write_rows(folder/f'{k}.jsonl', rows[k][:n])
+    own = dict.fromkeys(o['passage'] for o in rows['gold'][:120]) # enough of a corpus, and searched in no time
+    write_rows(folder/'corpus.jsonl', [dict(_id=f'd{i}', text=o) for i,o in enumerate(own)])
     return folder
 
 def made_lab(path, data, base, recipes=('in-batch',)):

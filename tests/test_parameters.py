@@ -177,3 +177,17 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     for args,cwd,wanted in [(['exp_7_kinds'], home, 'did you mean `exp_07_kinds`'), (['exp_08_derived'], home, '`warmup` is computed'), (['exp_07_kinds'], tmp_path, 'emb init')]:
         res = emb('run', *args, '-h', cwd=cwd, COLUMNS='200')
         assert res.stdout == plain and re.search(wanted, res.stderr) and res.stderr.strip().count('\n') == 0
+
+def test_a_run_in_a_lab_without_a_corpus_says_among_how_few_gold_is_searched(home):
+    from embed_lab.data.split import narrow_search
+    write(home, 'exp_09_narrow', 'epochs: int = 1', 'run.finish()')
+    corpus = home/'data'/'corpus.jsonl'
+    kept = corpus.read_bytes()
+    try:
+        corpus.unlink()
+        said = emb('run', 'exp_09_narrow', cwd=home).stderr
+        made = json.loads((home/'results'/'exp_09_narrow'/'run.json').read_text())
+        assert made['warnings'] == [narrow_search(home/'data')] and made['warnings'][0] in said and 'its own 118 passages' in said and 'hold 725' in said
+    finally: corpus.write_bytes(kept)
+    emb('run', 'exp_09_narrow', '--restart', cwd=home)
+    assert not json.loads((home/'results'/'exp_09_narrow'/'run.json').read_text()).get('warnings')

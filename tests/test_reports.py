@@ -15,6 +15,7 @@ def runs(tmp_path_factory, data, base):
     rows = [json.loads(o) for o in gold.read_text().splitlines()]
     for k in ('query', 'passage'): rows[0][k] = f'{evil} {rows[0][k]}'
     gold.write_text(''.join(json.dumps(o) + '\n' for o in rows))
+    with (lab/'data'/'corpus.jsonl').open('a') as f: f.write(json.dumps(dict(_id='evil', text=rows[0]['passage'])) + '\n')
     for lr in (.1, .3): emb('run', exp, '-p', 'lr', lr, '-p', 'allow_leaks', 'true', cwd=lab)
     return lab
 
@@ -68,7 +69,7 @@ def test_the_card_says_what_the_model_is(runs):
         assert card.startswith('---\n') and card.count('## How it was made, and how good it is') == 1
         assert f"{scores['systems']['tuned']['ndcg@10']['mean']:.3f} [" in card and f"| lr | `{m['inputs']['parameters']['lr']}` |" in card
         assert all(v['sha256'].removeprefix('sha256:') in card for v in m['inputs']['data'].values()) and 'base on these queries: nDCG@10' in card
-        assert 'window.pwned' not in card
+        assert 'window.pwned' not in card and f"queries against {m['documents']:,} documents" in card
         assert card.index('## How it was made') < card.index('## Model Details')
         from sentence_transformers import SentenceTransformer
         SentenceTransformer(str(run/'final'), device='cpu', local_files_only=True)

@@ -24,7 +24,7 @@ def test_the_manifest_keeps_its_schema_and_names_everything(lab):
     assert m.keys() <= props.keys()
     i, hw = m['inputs'], m['hardware']
     assert set(i['inventory']) == {f'inventory/{o}.py' for o in ('datasets', 'preprocess', 'train', 'evaluate', 'plotting')}
-    assert {k: v['lines'] for k,v in i['data'].items()} == {f'{k}.jsonl': n for k,n in dict(train=600, dev=120, gold=120).items()}
+    assert {k: v['lines'] for k,v in i['data'].items()} == {f'{k}.jsonl': n for k,n in dict(train=600, dev=120, gold=120, corpus=m['documents']).items()}
     assert all(v['sha256'] == 'sha256:' + hashlib.sha256((lab/'data'/k).read_bytes()).hexdigest() for k,v in i['data'].items())
     assert i['parameters']['seed'] == 42 and m['overrides'] == dict(epochs=12, lr=.01) and hw['device'] and hw['precision'] and hw['threads'] and hw['cpus']
     assert {'torch', 'sentence-transformers', 'embed-lab'} <= m['environment']['packages'].keys() and m['git'] is None

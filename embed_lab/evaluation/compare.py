@@ -16,9 +16,9 @@ from html import escape
 from itertools import combinations
 import numpy as np
 from .comparable import all_scores, completed_runs, list_some, group_by_recipe, refuse_other_gold
-from ..lab import Lab, LabError, one_line
+from ..lab import Lab, LabError, count, one_line
 from ..style import Markup, html_table, tag
-from ..runs.results import RunFiles
+from ..runs.results import RunFiles, searched_documents
 from ..runs.looks import Looks, gold_hash, count_looks
 from ..runs.manifest import differences
 from ..data.metrics import bootstrap
@@ -102,6 +102,12 @@ class Comparison:
         kept = [m for m in rows[0][2] if all(m in o for _,_,o in rows)]
         table = bootstrap(np.column_stack([o[m].mean(0) for _,_,o in rows for m in kept]))
         return [(mark, name, dict(zip(kept, table[i*len(kept):]))) for i,(mark,name,_) in enumerate(rows)]
+
+    @cached_property
+    def documents(self)->int|None: # The same for all, because other runs are not compared; None where no run says
+        "How many documents gold was searched among"
+        said = {searched_documents(m) for o in self.recipes for m in o.runs.values()} - {None}
+        return said.pop() if len(said) == 1 else None
 
     @cached_property
     def beats(self)->dict: # Mark → marks
@@ -203,7 +209,8 @@ def lines(self:Comparison)->list:
     near = [o for o in self.pairs if o.differences and (len(self.recipes) < 5 or o.ours == self.pairs[0].ours)]
     res += [f"from {o.theirs} to {o.ours}: {list_some([what for _,what in o.differences], '; ')}" for o in near]
     intervals = "intervals of scores are over queries alone; those of effects include seeds where there are any"
-    return [*res, *self.notes, intervals, repr(self.looks)]
+    among = [f"gold was searched among {count(self.documents, 'document')}"] if self.documents else []
+    return [*res, *self.notes, *among, intervals, repr(self.looks)]
 
 @patch
 def __repr__(self:Comparison)->str: return '\n'.join(map(repr, [*self.recipes, *self.pairs, self.looks]))
@@ -298,10 +305,10 @@ def _repr_html_(self:Comparison)->str:
 # %% ../../nbs/evaluation/04_compare.ipynb #0023506e
 @patch
 def to_dict(self:Comparison)->dict:
-    """`measure`, `queries`; `recipes` (`mark`, `name`, `runs`, `seeds`: runs that differ, `seed_noise`: `sd` and `df`
-    or None, `scores`); `others` (`mark`, `name`, `scores`), both with measure → `mean`, `low`, `high`; `pairs` (`ours`,
-    `theirs`, `verdict`, `guard`: as `Verdict` or None, `harm`, `lent`, `differences`: `cause` and `what`); `gold`
-    (as `Looks`); `notes`"""
+    """`measure`, `queries`, `documents`: searched, or None; `recipes` (`mark`, `name`, `runs`, `seeds`: runs that
+    differ, `seed_noise`: `sd` and `df` or None, `scores`); `others` (`mark`, `name`, `scores`), both with measure →
+    `mean`, `low`, `high`; `pairs` (`ours`, `theirs`, `verdict`, `guard`: as `Verdict` or None, `harm`, `lent`,
+    `differences`: `cause` and `what`); `gold` (as `Looks`); `notes`"""
     def scores(o): return {m: dict(mean=i.mean, low=i.low, high=i.high) for m,i in o.items()}
     def recipe(o, means):
         x = o.scores['tuned'][self.measure]
@@ -311,5 +318,5 @@ def to_dict(self:Comparison)->dict:
     def pair(o): return asdict(o) | dict(harm=o.harm, differences=[dict(cause=c, what=w) for c,w in o.differences])
     recipes = [recipe(o, means) for o,(_,_,means) in zip(self.recipes, self.rows)]
     others = [dict(mark=m, name=k, scores=scores(o)) for m,k,o in self.rows[len(self.recipes):]]
-    return dict(measure=self.measure, queries=self.pairs[0].verdict.n, recipes=recipes, others=others,
+    return dict(measure=self.measure, queries=self.pairs[0].verdict.n, documents=self.documents, recipes=recipes, others=others,
         pairs=[*map(pair, self.pairs)], gold=asdict(self.looks), notes=self.lines())

@@ -31,7 +31,7 @@ def judge(
     pairs:dict|None=None,    # System → measure → value, of how well similarity separates labelled pairs
     guard:Scores|None=None   # What the same systems score on the guard
 )->Scores:                   # Of gold with slices, and the ceiling as a system ('oracle')
-    "Score what systems found; for gold writes `gold_metrics.json`, `per_query.jsonl` and `slices.json`"
+    "Score what systems found; for gold writes `gold_metrics.json`, `per_query.jsonl` and `slices.json`, and how many documents were searched into the manifest"
     if split == 'guard': return _judge_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
     scores = score_rankings(task, hits)
@@ -41,4 +41,5 @@ def judge(
     scores.pairs, scores.guard = {k: o for k,o in (pairs or {}).items() if o}, guard
     write_json(run.path/RunFiles.gold_metrics, scores.to_dict())
     write_json(run.path/RunFiles.slices, scores.slices.to_dict())
+    run.record(documents=scores.n_docs)
     return scores

@@ -109,9 +109,9 @@ def query_lines(
 def verdict(self:Scores)->str:
     "What the paired interval says, with its limits"
     word = 'better than' if self.gain.low > 0 else 'worse than' if self.gain.high < 0 else 'not distinguishable from'
-    queries = count(self.gain.n, 'query', 'queries')
+    queries, documents = count(self.gain.n, 'query', 'queries'), count(self.n_docs, 'document')
     limit = 'one seed, so seed noise is unmeasured'
-    return f'tuned is {word} base on these queries: nDCG@10 {self.gain:+.3f} over {queries}; {limit}'
+    return f'tuned is {word} base on these queries: nDCG@10 {self.gain:+.3f} over {queries}, searched among {documents}; {limit}'
 
 # %% ../../nbs/evaluation/00_scores.ipynb #742e500a
 @patch

@@ -99,7 +99,7 @@ def facts_of(
     scored = sum(o.get('score') is not None for o in train)
     return Facts(rows=len(train), relevant=len(good),
         queries=len({o['query'] for o in good}), passages=len({o['passage'] for o in good}),
-        corpus=corpus or len({o['passage'] for v in splits.values() for o in v}),
+        corpus=corpus or len({t for v in splits.values() for o in v for t in (o['passage'], *(o.get('negatives') or ()))}),
         bring=sum(map(bool, given)), negatives=int(median(given)) if given else 0,
         scored=scored, grades=len(scores) if scored else 0,
         rejected=len(good) < len(train) or any(given) or min(scores, default=1) <= 0, cores=_cores(), gpu=_gpu())

@@ -20,6 +20,7 @@ from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, 
 from ..runs.results import reserved_names
 from ..notebooks import about
 from ..data.files import jsonl_bytes, write_atomic
+from ..data.split import split_documents, split_names
 from ..data.task import check_data, is_beir, present_files, read_beir, read_corpus, read_qrels, retrieval_task
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
@@ -138,7 +139,9 @@ def _own_files(
     copied = {o.name: o.read_bytes() for o in present_files(folder).values()}
     if is_beir(folder): return _beir_files(folder)
     check_data(folder)
-    return copied
+    if 'corpus.jsonl' in present_files(folder): return copied
+    splits = [o for k,o in present_files(folder).items() if k.split('.')[0] in split_names]
+    return copied | {'corpus.jsonl': jsonl_bytes(split_documents(splits))}
 
 # %% ../../nbs/labs/01_scaffold.ipynb #5675939d
 def _planned_lab(
@@ -212,6 +215,7 @@ A lab for fine-tuning text-embedding models for retrieval, made with Embed Lab {
 {table}
 
 - `data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`.
+  `corpus.jsonl` holds what gold is searched among; after a change of the splits, move it away and run `emb corpus`.
   An optional `guard.jsonl`, with questions of another kind, is scored beside gold.
 - `nbs/` is the inventory: notebooks that are yours to edit. They are exported to `inventory/`, which is never edited itself.
 - `experiments/` is the research log. Copy an experiment with `emb new` rather than edit an old one.

@@ -303,6 +303,7 @@ class Manifest(Begun, omit_defaults=True):
     attempts: _described_type(list[Attempt], 'Earlier starts of this run') = []
     end: str | None = None
     error: _described_type(str | None, 'Why it is not completed') = None
+    documents: _described_type(int, 'That gold was searched among, once it has been') = 0
     headline: _described_type(dict[str, Any], 'What a list of runs shows of it') = {}
     outcome: _described_type(Outcome | None, 'Of a completed run') = None
     used: _described_type(Used | None, 'By a completed run') = None

@@ -356,6 +356,7 @@ def start(
     experiment:str|None=None  # Name of the notebook, needed only where nothing else tells it
 )->Run:                       # Raises `LabError` before anything is written when something does not fit
     "Begin a run, or resume one: check, find the base model, write the manifest"
+    from embed_lab.data.split import narrow_search
     from embed_lab.models.base import find_model, set_overrides
     lab = open_lab()
     exported = export_inventory(lab)
@@ -373,5 +374,6 @@ def start(
     run.held = _claimed(lab, path, nb, facts, scratch=given is None)
     run.record()
     if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
+    if narrow := narrow_search(lab.data): run.warn(narrow)
     _watch(run)
     return run
