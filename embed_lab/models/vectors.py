@@ -147,7 +147,7 @@ def _description(
     if isinstance(value, (dict, set, frozenset)):
         pairs = value.items() if isinstance(value, dict) else ((o, None) for o in value)
         described = sorted(f'{_description(k)}: {_description(v)}' for k,v in pairs if k not in _ignored_settings)
-    return f"{{{', '.join(described)}}}"
+        return f"{{{', '.join(described)}}}"
     if hasattr(value, 'get_vocab'): return _tokenizer_text(value)
     if hasattr(value, 'to_dict'): return _description(value.to_dict()) + _description(getattr(value, 'tokenizer', None))
     kind = value if callable(value) and hasattr(value, '__qualname__') else type(value)

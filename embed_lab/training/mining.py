@@ -163,7 +163,8 @@ class Mined:
         found = f"{count(len(self.candidates), 'hard negative')} for {count(self.queries, 'query', 'queries')}"
         few = f"{self.short:,} {'has' if self.short == 1 else 'have'} fewer than asked for, {self.none:,} none"
         index = ''
-        if self.recall is not None: index = f" An index was searched, and found {self.recall:.1%} of the nearest passages."
+        if self.recall is not None:
+            index = f" An index was searched, and found {self.recall:.1%} of the nearest passages."
         return f"{found}; {few}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
