@@ -301,7 +301,8 @@ def _make_report(path, corpus, threshold, model, table, sources, nearness, findi
     leaks = [{k: v for k,v in o.items() if k != 'mask'} for o in leaks]
     lengths = token_lengths(model, some) if model else []
     charts = chart_numbers(some, parts)
-    return Report(short_path(path), corpus, threshold, splits, findings, leaks, _sameness(parts, nearness), lengths, charts, documents, searched)
+    same = _sameness(parts, nearness)
+    return Report(short_path(path), corpus, threshold, splits, findings, leaks, same, lengths, charts, documents, searched)
 
 # %% ../../nbs/data/12_check.ipynb #7ea26231
 def narrow_search_text(
@@ -310,8 +311,9 @@ def narrow_search_text(
 )->str:           # Empty where these are all, or there is no gold
     "What it means that gold's own passages are the whole corpus"
     if not 0 < searched < every: return ''
-    return (f"no corpus.jsonl, so gold is searched among its own {count(searched, 'passage')} alone, where all splits hold {every:,}, "
-        "and scores are too high; `emb corpus` writes all of them to corpus.jsonl")
+    own = f"gold is searched among its own {count(searched, 'passage')} alone"
+    return (f"no corpus.jsonl, so {own}, where all splits hold {every:,}, and scores are too high; "
+        "`emb corpus` writes all of them to corpus.jsonl")
 
 def _narrow_findings(path:Path, searched:int, every:int)->list: # `Finding`s; for a folder without a corpus
     text = narrow_search_text(searched, every) if path.is_dir() and 'corpus.jsonl' not in present_files(path) else ''
