@@ -184,7 +184,7 @@ def test_a_shared_distractor_is_no_leak(home):
 def test_many_near_pairs_fail_where_a_few_warn(home):
     train, draw = unrelated(400, 1), random.Random(0)
     def edited(o): return row(o['query'] + ' so', o['passage'] + ' then')
-    few = write(home, train=train, gold=unrelated(200, 2) + [edited(o) for o in train[:5]])
+    few = write(home, train=train, dev=unrelated(9, 7), gold=unrelated(200, 2) + [edited(o) for o in train[:5]])
     assert few.clean and 'leak: near pair' in [o.rule for o in few.findings]
     assert not write(home, train=train, gold=unrelated(50, 2) + [edited(o) for o in train[:50]]).clean
 

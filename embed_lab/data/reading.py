@@ -130,6 +130,7 @@ class Scan:
     "One pass over a JSONL file, plain or gzipped"
     path:Path           # What to read
     kind:type=Row       # `Row`, `Doc` or `Decision`
+    rules:dict=field(default_factory=lambda: row_rules) # Rule → (level, what is wrong), for all flaws that may be noted
     lines:int=0         # How many have been read
     good:int=0          # How many of them are rows
     read:int=0          # Bytes of the file read, as stored
@@ -145,8 +146,16 @@ class Scan:
 
     def failed(self)->list: # (line, what is wrong), in the order of the file
         "The first flaws that make a line useless; empty when every line can be used"
-        bad = [o for (rule,_),s in self.flaws.items() if row_rules[rule][0] == 'fail' for o in s.first]
+        bad = [o for (rule,_),s in self.flaws.items() if self.rules[rule][0] == 'fail' for o in s.first]
         return sorted(bad, key=lambda o: o[0])
+
+    def refuse(self):
+        "Raise `LabError`, with file and line, for the first flaw that stops a run"
+        if bad := self.failed(): raise LabError(f"{self.place(bad[0][0])}: {bad[0][1]}")
+
+    def place(self, line:int)->str: # `line` is 0 for what is wrong with the file as a whole
+        "Where a flaw is, as messages name it"
+        return f'{short_path(self.path)}:{line}' if line else short_path(self.path)
 
 # %% ../../nbs/data/04_reading.ipynb #ae5a6afe
 longest_line = 1 << 24 # Bytes of a line that are read
@@ -289,7 +298,7 @@ def numbered_rows(
     for block in scan_blocks(scan):
         if scan.failed(): break
         yield from zip(block.lines, decode(block.text))
-    if bad := scan.failed(): raise LabError(f"{short_path(scan.path)}:{bad[0][0]}: {bad[0][1]}")
+    scan.refuse()
     if not scan.good and kind is not Decision: raise LabError(f"{short_path(scan.path)}: empty; it needs at least one row")
 
 # %% ../../nbs/data/04_reading.ipynb #2d23b946

@@ -23,7 +23,7 @@ from .manifest import differences, environment_facts, run_inputs, machine_facts,
 from .results import RunFiles, lock_run, timestamp, read_run, run_name, seconds_since, set_aside, record_killed
 from ..data.files import write_atomic, write_json
 from .record import refuse_other_run, resolve_values
-from ..data.task import check_data
+from ..data.folder import check_data
 from .warm import without_addresses
 
 # %% ../../nbs/runs/07_execute.ipynb #d2c1f332
