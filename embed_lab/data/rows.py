@@ -173,6 +173,7 @@ def _decode_line(
     try: return msgspec.json.decode(line), ''
     except RecursionError: return None, "nested too deeply; write flat objects"
     except msgspec.DecodeError as e: why = str(e).removeprefix('JSON is malformed: ')
+    if 'out of range' in why: return None, "a number too large for any reader; write it in quotes, as text"
     with suppress(ValueError, RecursionError):
         json.loads(line)
         what = 'NaN or Infinity' if re.search(rb'NaN|Infinity', line) else 'half a surrogate pair'
