@@ -11,26 +11,26 @@ Modules:
 - `embed_lab.data.findings`: What is wrong with files, judgements and rows, each with a few examples
 - `embed_lab.data.folder`: The one reading of a lab's data folder: what `emb check` reports and what stops `emb run`
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
-- `embed_lab.data.metrics`: Scores of every single query, and how far their mean can be trusted
+- `embed_lab.data.metrics`: Scores of every query, and how far their mean can be trusted
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
 - `embed_lab.data.report`: What the data doctor found: a list of findings, shown in a terminal, in a notebook and as JSON
 - `embed_lab.data.rows`: What a line of a lab's data holds, and everything that can be wrong with one
-- `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the Python that runs
+- `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
-- `embed_lab.evaluation.browse`: Which queries moved between two systems, and what came into their top ten or fell out of it
-- `embed_lab.evaluation.comparable`: Completed runs that were judged alike, gathered into recipes and their seeds
-- `embed_lab.evaluation.compare`: Which recipe is better, over queries and seeds, and what was different between them
-- `embed_lab.evaluation.figures`: Training curves over one another, queries that moved, and a browser of them, all of which work without a network
-- `embed_lab.evaluation.judge`: From what several systems found to scores, and to the files that comparisons read
+- `embed_lab.evaluation.browse`: Which queries moved between two systems, and what entered or left their top ten
+- `embed_lab.evaluation.comparable`: Completed runs that were judged alike, grouped into recipes and their seeds
+- `embed_lab.evaluation.compare`: Which recipe is better, over queries and seeds, and what differs between them
+- `embed_lab.evaluation.figures`: Training curves overlaid, queries that moved, and a browser of them, all of which work without a network
+- `embed_lab.evaluation.judge`: Turn what systems found into scores, and into the files that comparisons read
 - `embed_lab.evaluation.page`: A notebook that comes with the package, run on a lab's results and made into one page
-- `embed_lab.evaluation.reproduce`: Run a run again from its manifest, and say whether the result is the same and, if not, why
-- `embed_lab.evaluation.scores`: What gold says of a tuned encoder and of what it is compared with, as a table and as one sentence
-- `embed_lab.evaluation.slices`: For which queries it got better, and for which worse
-- `embed_lab.evaluation.verdict`: Win, tie or loss between two recipes, from a test that takes in queries and seeds
+- `embed_lab.evaluation.reproduce`: Repeat a run from its manifest, and say whether the result is the same and, if not, why
+- `embed_lab.evaluation.scores`: A tuned encoder's scores on gold beside those of other systems, as a table and in one sentence
+- `embed_lab.evaluation.slices`: For which queries a model got better, and for which worse
+- `embed_lab.evaluation.verdict`: Win, tie or loss between two recipes, from a test over both queries and seeds
 - `embed_lab.lab`: Where a lab is, what its settings say, and where its data and runs live
 - `embed_lab.labs.choose`: Which recipes some data can feed, the best suited first, with reasons
 - `embed_lab.labs.recipes`: Which recipes exist, ours and those of other packages, each checked before it may touch a lab
@@ -55,6 +55,7 @@ Modules:
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other
+- `embed_lab.runs.trackers`: A team's tracker follows a training live
 - `embed_lab.runs.warm`: Kernels that are forked from a process which has the imports done
 - `embed_lab.style`: Colours, tables and the look of charts: everything that people see is drawn from here
 - `embed_lab.training.audit`: Wrong answers that may be right: which are suspected, why, and what was decided

@@ -14,7 +14,7 @@ __all__ = ['promised', 'lessons']
 promised = {
     'style': ('Markup', 'html_table', 'palette', 'styled_figure'),
     'lab': ('LabError', 'need', 'open_lab'),
-    'data.check': ('failing_leaks',),
+    'data.check': ('refuse_leaks',),
     'data.folder': ('read_folder',),
     'data.metrics': ('Interval', 'bootstrap', 'difference', 'per_query'),
     'data.removals': ('conflicting_rows', 'leaking_rows', 'repeated_rows'),

@@ -9,7 +9,7 @@ in `experiments/` and papermill at the root all find the same lab, without a pat
 # %% auto #0
 __all__ = ['variable_prefix', 'default_settings', 'oldest_served', 'LabError', 'one_line', 'count', 'require_package', 'need',
            'Variables', 'variables', 'Lab', 'read_lab', 'find_lab', 'short_path', 'made_with', 'refuse_foreign_toolkit',
-           'open_lab', 'module_of', 'stale_notebooks', 'export_inventory']
+           'toolkit_requirement', 'open_lab', 'module_of', 'stale_notebooks', 'export_inventory']
 
 # %% ../nbs/00_lab.ipynb #8667ab73
 import os, sys
@@ -54,7 +54,7 @@ def require_package(
 def need(
     module:str,      # What to import
     extra:str='lab'  # The extra of this package that brings it
-):                   # The imported module
+):                   # The imported module; raises `LabError` where it is not installed
     "Import `module`, or say which extra brings it"
     import importlib
     require_package(module, extra)
@@ -92,7 +92,7 @@ def variables(
 
 # %% ../nbs/00_lab.ipynb #3b936d69
 default_settings = dict(inventory='inventory', nbs='nbs', data='data', experiments='experiments', results='results',
-    seed='42', model='sentence-transformers/all-MiniLM-L6-v2', corpus='open')
+    seed='42', model='sentence-transformers/all-MiniLM-L6-v2', corpus='open', tracker='')
 
 # %% ../nbs/00_lab.ipynb #f51b8702
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Lab:
     seed:int          # Of runs that name none
     model:str         # Base model of runs that name none: a folder or a hub id
     corpus:str        # 'open': tomorrow's passages are new; 'fixed': the same as today's
+    tracker:str=''    # Name of what follows trainings besides the lab, from the entry points `embed_lab.trackers`
 
 # %% ../nbs/00_lab.ipynb #8c4f66b4
 def read_lab(
@@ -119,7 +120,8 @@ def read_lab(
     try: cfg = Config(path, 'settings.ini', interpolation=None)
     except (Error, UnicodeDecodeError) as e:
         why = str(e).splitlines()[0]
-        raise LabError(f"{path/'settings.ini'}: not readable as settings ({why}); compare it with a fresh `emb init`") from None
+        raise LabError(f"{path/'settings.ini'}: not readable as settings ({why}); "
+            "compare it with a fresh `emb init`") from None
     got = {k: cfg.get(k, v) for k,v in default_settings.items()}
     if got['corpus'] not in ('open', 'fixed'):
         raise LabError(f"{path/'settings.ini'}: corpus = {got['corpus']}; write `open` or `fixed`")
@@ -165,7 +167,8 @@ def _release(version):
     import re
     numbers = re.match(r'\d+(\.\d+)*', str(version))
     wanted = f'write one such as toolkit = "{oldest_served}"'
-    if numbers is None: raise LabError(f"pyproject.toml: `{one_line(version)}` under [tool.embed_lab] is not a version; {wanted}")
+    if numbers is None:
+        raise LabError(f"pyproject.toml: `{one_line(version)}` under [tool.embed_lab] is not a version; {wanted}")
     return [int(o) for o in re.sub(r'(\.0+)+$', '', numbers[0]).split('.')] # 0.2 is 0.2.0
 
 def refuse_foreign_toolkit(
@@ -182,6 +185,29 @@ def refuse_foreign_toolkit(
         way_out = "install the version that made it, or make a new lab with `emb init` and move your data there"
         raise LabError(f"{made}, and {__version__} serves labs from {oldest_served} on; {way_out}")
 
+# %% ../nbs/00_lab.ipynb #8f492b10
+def _direct_reference(
+    noted:str # A `direct_url.json`
+)->str:       # Such as 'git+https://host/repository@commit'; '' where nothing useful is noted
+    "Where pip has a package from, as a requirement says it after `@`"
+    import json
+    try: o = json.loads(noted)
+    except ValueError: return ''
+    vcs, hashes = o.get('vcs_info'), o.get('archive_info', {}).get('hashes', {})
+    url = f"{vcs['vcs']}+{o['url']}@{vcs['commit_id']}" if vcs else o.get('url', '')
+    parts = dict(sha256=hashes.get('sha256'), subdirectory=o.get('subdirectory'))
+    fragment = '&'.join(f'{k}={v}' for k,v in parts.items() if v)
+    return f'{url}#{fragment}' if url and fragment else url
+
+def toolkit_requirement()->str: # Such as 'embed-lab[lab]==0.1.0', as pip and a `pyproject.toml` take it
+    "What to install to have this very toolkit, from where it came"
+    from importlib.metadata import PackageNotFoundError, distribution
+    from embed_lab import __version__
+    try: found = distribution('embed-lab')
+    except PackageNotFoundError: return f'embed-lab[lab]=={__version__}'
+    came_from = _direct_reference(found.read_text('direct_url.json') or '{}')
+    return f'embed-lab[lab] @ {came_from}' if came_from else f'embed-lab[lab]=={found.version}'
+
 # %% ../nbs/00_lab.ipynb #602473cc
 def open_lab(
     start:str|Path|None=None  # Where to begin looking; the working directory when None
@@ -189,7 +215,8 @@ def open_lab(
     "The lab around `start`, with its folder put first on the import path"
     path = find_lab(start)
     here = Path(start or Path.cwd()).resolve()
-    if path is None: raise LabError(f"no settings.ini in {here} or above: make a lab with `emb init`, or change into one")
+    if path is None:
+        raise LabError(f"no settings.ini in {here} or above: make a lab with `emb init`, or change into one")
     refuse_foreign_toolkit(made_with(path))
     lab = read_lab(path)
     if str(lab.path) in sys.path: sys.path.remove(str(lab.path))
@@ -223,7 +250,8 @@ def export_inventory(
     if not old: return []
     code = 'import sys; from nbdev.doclinks import nbdev_export as export; export(path=sys.argv[1])'
     env = {k:v for k,v in os.environ.items() if k != 'IN_TEST'}
-    run = subprocess.run([sys.executable, '-c', code, str(lab.nbs)], cwd=lab.path, env=env, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, '-c', code, str(lab.nbs)], cwd=lab.path, env=env,
+        capture_output=True, text=True)
     if run.returncode:
         why = run.stderr.strip().splitlines()[-1]
         raise LabError(f"{short_path(old[0])}: nbdev could not export it ({why}); run `nbdev-export` in {lab.path}")

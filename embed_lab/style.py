@@ -44,16 +44,22 @@ def text_html(
     return Markup(f'<span dir="auto" style="white-space:pre-wrap">{escape(text)}</span>')
 
 # %% ../nbs/02_style.ipynb #57y1e00f
+_fixed = 'table-layout:fixed;width:100%;line-height:1.4'
+_wrapped = ';white-space:normal;overflow-wrap:break-word'
+
 def html_table(
     rows:list,         # Lists of cells, the head first; `Markup` is kept, anything else is escaped
-    left:int|None=1    # How many columns are aligned to the left; all of them when None
+    left:int|None=1,   # How many columns are aligned to the left; all of them when None
+    widths:list=()     # Each column's share of the whole width, in percent; as wide as the content asks for when empty
 )->Markup:             # Empty without rows
     "A table of words and numbers"
     if not rows: return Markup()
-    def align(i): return 'left' if left is None or i < left else 'right'
-    def cell(name, i, o): return tag(name, f'{o:,}' if type(o) is int else o, style=f'text-align:{align(i)};vertical-align:top')
+    wrap, fixed = (_wrapped, dict(style=_fixed)) if widths else ('', {})
+    def align(i): return f"text-align:{'left' if left is None or i < left else 'right'};vertical-align:top{wrap}"
+    def cell(name, i, o): return tag(name, f'{o:,}' if type(o) is int else o, style=align(i))
     def line(name, row): return tag('tr', *(cell(name, i, o) for i,o in enumerate(row)))
-    table = tag('table', line('th', rows[0]), *(line('td', o) for o in rows[1:]))
+    columns = tag('colgroup', *(Markup(f'<col style="width:{o}%">') for o in widths)) if widths else Markup()
+    table = tag('table', columns, line('th', rows[0]), *(line('td', o) for o in rows[1:]), **fixed)
     return tag('div', table, cls='wide', style='overflow-x:auto')
 
 # %% ../nbs/02_style.ipynb #57y1e012
@@ -70,5 +76,7 @@ def styled_figure(
     margin = dict(l=60, r=20, t=110 if subtitle else 75 if title else 30, b=50)
     legend = dict(orientation='h', x=1, xanchor='right', y=1.02, yanchor='bottom')
     shared = dict(template='plotly_white', height=height, margin=margin, legend=legend, font=dict(family=font))
-    if title: shared['title'] = dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1, yanchor='top', pad_t=18)
+    if title:
+        shared['title'] = dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1,
+            yanchor='top', pad_t=18)
     return fig.update_layout(**shared | layout)

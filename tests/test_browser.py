@@ -1,7 +1,7 @@
 "A real JupyterLab in headless Chromium runs a lab's baseline cell by cell and draws its charts"
 import json, os, shutil, socket, subprocess, time, urllib.request
 import pytest
-from support import bin, emb, sh, too_fast
+from support import bin, emb, too_fast
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 if chromium is None and not os.environ.get('CI'): pytest.skip('needs Chromium or Chrome on the path', allow_module_level=True)
@@ -82,7 +82,7 @@ def test_a_suspect_is_decided_with_a_click(lab, jupyter, page, tmp_path):
     assert [o['decision'] for o in lines] == ['drop', 'keep'] and lines[0]['query'] == lines[1]['query']
 
 def test_a_runs_charts_open_offline(lab, page):
-    sh(bin/'emb', 'run', 'exp_02_in_batch', cwd=lab)
+    emb('run', 'exp_02_in_batch', cwd=lab)
     page.context.set_offline(True)
     for o in ('loss', 'lr', 'gold_metrics'):
         page.goto(f"file://{lab/'results'/'exp_02_in_batch'/'plots'/o}.html")

@@ -122,7 +122,7 @@ def test_counts_agree_with_their_nouns(home):
     said = {o.rule: o.says for o in res.findings}
     assert said['duplicate'].startswith('1 row of train repeats an earlier one')
     assert said['schema: label'] == '1 line with a label other than 0 or 1: `label` is "1"; write 1 (relevant) or 0 (not)'
-    assert res.verdict() == '1 error, 1 warning'
+    assert res.verdict() == '1 error, 2 warnings'
 
 def test_a_report_shows_itself_without_the_page(home):
     "`check` needs neither the page nor plotly, and a notebook still gets HTML"
@@ -186,9 +186,9 @@ def test_a_single_leak_among_unrelated_rows_is_found(home, train, gold, leak, le
 def test_a_shared_distractor_is_no_leak(home):
     far = row('make tea', 'hold the button', 0)
     res = write(home, train=unrelated(20, 1) + [far], dev=unrelated(9, 2), gold=unrelated(9, 3) + [row('reset', 'hold the button')])
-    assert res.findings == []
+    assert [o.rule for o in res.findings] == ['no corpus']
     res = write(home, train=unrelated(20, 1) + [row('reset', 'hold the button')], dev=unrelated(9, 2), gold=unrelated(9, 3) + [row('make tea', 'boil water', 1, negatives=['hold the button'])])
-    assert res.findings == []
+    assert [o.rule for o in res.findings] == ['no corpus']
 
 def test_many_near_pairs_fail_where_a_few_warn(home):
     train, draw = unrelated(400, 1), random.Random(0)
@@ -199,7 +199,7 @@ def test_many_near_pairs_fail_where_a_few_warn(home):
 
 def test_contradictions_and_false_negatives(home):
     res = write(home, train=[row('reset', 'hold the button'), row('Reset!', 'hold the button', 0), row('dim', 'turn the big ring to the left and wait', 1, negatives=['turn the big ring to the left and wait!', 'boil water'])], gold=unrelated(9, 3))
-    assert {o.rule: (o.level, o.count) for o in res.findings if 'miss' not in o.rule} == {'conflict': ('fail', 1), 'false negative': ('warn', 1)}
+    assert {o.rule: (o.level, o.count) for o in res.findings if 'miss' not in o.rule and o.rule != 'no corpus'} == {'conflict': ('fail', 1), 'false negative': ('warn', 1)}
 
 def test_judgements_are_doctored(home):
     write_rows(home/'corpus.jsonl', [dict(_id='d1', text='hold the button'), dict(_id='d2', text='hold the button'), dict(_id='d3', text='turn the ring')])

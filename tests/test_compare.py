@@ -37,6 +37,22 @@ def compare(lab, *words, **kw):
 
 def refusal(lab, *words): return emb('compare', *words, cwd=lab.path, ok=2).stderr.strip()
 
+# what was searched
+
+def test_the_number_of_documents_searched_stands_in_every_form(lab):
+    for name in ('exp_01', 'exp_02'):
+        for p in made(lab, name): changed(p, documents=1442)
+    res = compare(lab, 'exp*')
+    assert all('gold was searched among 1,442 documents' in o for o in (res.markdown(), res.latex(), res._repr_html_(), '\n'.join(res.lines()))) and res.to_dict()['documents'] == 1442
+    changed(made(lab, 'exp_03')[0], documents=1442) # two of its runs are from before manifests said so, and were judged alike
+    assert compare(lab, 'exp*').documents == 1442
+
+@pytest.mark.parametrize('documents', [None, 0, -3, True, 'many', [9], 1.5, {}])
+def test_nothing_is_guessed_where_no_run_says_what_was_searched(lab, documents):
+    for p in made(lab, 'exp_01') + made(lab, 'exp_02'): changed(p, documents=documents)
+    res = compare(lab, 'exp*')
+    assert res.documents is None and 'searched' not in res.markdown()
+
 # verdicts
 
 def test_seeds_are_gathered_and_a_better_recipe_wins(lab):

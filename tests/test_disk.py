@@ -1,7 +1,7 @@
 "A disk that is full or may not be written to is said in a line, and costs nothing that was there"
 import os, shutil, signal, subprocess, time
 import pytest
-from support import bin, content, exp, manifest, whole_run_path as name
+from support import begin, bin, content, emb, exp, manifest, whole_run_path as name
 from fastcore.nbio import mk_cell, read_nb, write_nb
 
 def mounting(script, lab):
@@ -10,8 +10,12 @@ def mounting(script, lab):
     return subprocess.run(['unshare', '-Urm', 'sh', '-c', script], cwd=lab, env=env, capture_output=True, text=True, timeout=600)
 
 @pytest.fixture
-def lab(whole, tmp_path):
-    lab = shutil.copytree(whole, tmp_path/'lab')
+def own(whole, tmp_path): return shutil.copytree(whole, tmp_path/'lab')
+
+@pytest.fixture
+def lab(own):
+    "One that mounts can be made in"
+    lab = own
     try: able = not mounting('mount -t tmpfs tmpfs data', lab).returncode
     except OSError: able = False
     if not able: pytest.skip('mounts nothing here: needs Linux with user namespaces')
@@ -53,12 +57,12 @@ def test_results_that_may_not_be_written(lab):
     assert res.stderr.count('\n') == 1 and 'Read-only file system' in res.stderr and 'results' in res.stderr
     assert content(lab/'results') == before
 
-def test_ctrl_c_loses_nothing_and_the_next_run_goes_on(lab):
-    run = lab/'results'/f'{exp},epochs=12'
-    p = subprocess.Popen([bin/'emb', 'run', exp, '-p', 'epochs', '12'], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+def test_ctrl_c_loses_nothing_and_the_next_run_goes_on(own):
+    run = own/'results'/f'{exp},epochs=12'
+    p = begin('emb', 'run', exp, '-p', 'epochs', '12', cwd=own)
     while p.poll() is None and not list((run/'checkpoints').glob('checkpoint-*/sealed.json')): time.sleep(.01)
     os.killpg(p.pid, signal.SIGINT)
     out, err = p.communicate(timeout=120)
     assert p.returncode == 130 and manifest(run)['status'] == 'interrupted' and 'Traceback' not in err
-    again = subprocess.run([bin/'emb', 'run', exp, '-p', 'epochs', '12'], cwd=lab, capture_output=True, text=True)
-    assert again.returncode == 0 and 'was resumed from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']
+    again = emb('run', exp, '-p', 'epochs', '12', cwd=own)
+    assert 'was resumed from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']

@@ -1,9 +1,9 @@
 "`emb run --estimate`: it leaves nothing but the estimate, and the run afterwards says how far off it was"
-import json, os, shutil, signal, subprocess
+import json, os, shutil, signal
 from types import SimpleNamespace
 from unittest.mock import patch
 import pytest
-from support import bin, content, emb, exp, made_lab, manifest, wait_for, whole_run
+from support import begin, content, emb, exp, made_lab, manifest, wait_for, whole_run
 from fastcore.nbio import mk_cell, read_nb, write_nb
 
 def test_it_leaves_nothing_and_changes_nothing(whole, tmp_path):
@@ -30,10 +30,7 @@ def test_only_the_same_run_is_compared(whole, tmp_path):
     assert 'estimate' not in manifest(lab/'results'/f'{exp},seed=3')
 
 def test_recipes_with_a_training_of_their_own(tmp_path, data, bert): # noqa: F811
-    lab = tmp_path/'lab'
-    emb('init', lab, '--data', data, *(o for r in ('lora', 'rerank') for o in ('--recipe', r)), cwd=tmp_path)
-    ini = lab/'settings.ini'
-    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {bert}'))
+    lab = made_lab(tmp_path/'lab', data, bert, ('lora', 'rerank'))
     said = json.loads(emb('run', 'exp_06_lora', 'exp_08_rerank', '-p', 'max_length', 64, '--estimate', '--json', cwd=lab).stdout)
     assert [o.split(',')[0] for o in said] == ['exp_06_lora', 'exp_08_rerank'] and all(o['steps'] > 0 and o['disk'] > 0 and all(v >= 0 for v in o['seconds'].values()) for o in said.values())
     assert said['exp_08_rerank,max_length=64']['seconds']['re-ordering gold'] > 0
@@ -52,7 +49,7 @@ def test_a_notebook_that_fails_says_why(whole, tmp_path):
 
 def test_ctrl_c_leaves_nothing(whole, tmp_path):
     lab = shutil.copytree(whole, tmp_path/'lab')
-    p = subprocess.Popen([bin/'emb', 'run', exp, '--estimate'], cwd=lab, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    p = begin('emb', 'run', exp, '--estimate', cwd=lab)
     wait_for(lambda: list((lab/'results'/'scratch').glob('estimate,*/run.json')))
     os.killpg(p.pid, signal.SIGINT)
     assert 'Traceback' not in p.communicate(timeout=120)[1] and p.returncode == 130

@@ -111,6 +111,8 @@ def test_all_that_is_written(judged):
     gold, rows = json.loads((run.eval/'gold_metrics.json').read_text()), lines(run)
     assert list(gold['systems']) == list(scores.systems) == systems and gold['task'] == task_hashes(task) and gold['measures']['implementation'] == 'pytrec-eval-terrier'
     assert list(scores.headline()) == systems[:4] + ['gain'] and len(rows) == gold['queries']
+    n = len(task.corpus)
+    assert run.manifest['documents'] == gold['documents'] == n and all(f'searched among {n} documents' in o for o in (repr(scores), scores._repr_html_()))
     texts = {hashlib.sha256(t.encode()).hexdigest()[:16]: t for t in task.corpus.values()}
     for o in rows:
         assert list(o) == ['query_id', 'query', 'tags', *systems] and o['tags'] in (['function'], ['method'])

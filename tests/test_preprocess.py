@@ -3,7 +3,7 @@ import json, re
 import pytest
 from dataclasses import replace
 from hypothesis import given, settings, strategies as st
-from support import bin, emb, sh
+from support import emb, papermill
 from embed_lab.data.check import failing_leaks
 from embed_lab.inventory.datasets import Splits, check_leaks, leak_table, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
@@ -135,7 +135,7 @@ def test_an_allowed_leak_is_written_on_everything(lab):
     assert (run/'exp_02_in_batch.ipynb').read_text().count('leaks allowed') >= 5  # the data, three charts, the end
 
 def test_a_clean_run_has_no_leaks_and_no_stamp(lab):
-    sh(bin/'papermill', 'experiments/exp_02_in_batch.ipynb', 'results/exp_02_in_batch/exp_02_in_batch.ipynb', '-p', 'allow_leaks', 'true', cwd=lab)
+    papermill('experiments/exp_02_in_batch.ipynb', 'results/exp_02_in_batch/exp_02_in_batch.ipynb', '-p', 'allow_leaks', 'true', cwd=lab)
     run = lab/'results'/'exp_02_in_batch'
     assert manifest(run)['leaks'] == [] and manifest(run)['overrides'] == dict(allow_leaks=True)
     assert not any('leaks allowed' in o.read_text() for o in (run/'plots').glob('*.html'))

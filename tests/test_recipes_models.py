@@ -3,18 +3,15 @@ import json, shutil, sys
 
 import numpy as np
 import pytest
-from support import checkpoints, emb, manifest, sh, write_manifest
+from support import checkpoints, emb, made_lab, manifest, sh, write_manifest
 from embed_lab.lab import LabError
 from embed_lab.data.reading import read_rows
 
 @pytest.fixture(scope='module')
 def lab(tmp_path_factory, data, bert):
     "A lab of the three recipes on a transformer that lies in it"
-    path = tmp_path_factory.mktemp('models')/'lab'
-    emb('init', path, '--data', data, *(o for r in ('matryoshka', 'static', 'lora') for o in ('--recipe', r)), cwd=path.parent)
+    path = made_lab(tmp_path_factory.mktemp('models')/'lab', data, 'bert', ('matryoshka', 'static', 'lora'))
     shutil.copytree(bert, path/'bert')
-    ini = path/'settings.ini'
-    ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', 'model = bert'))
     return path
 
 def loaded(path):

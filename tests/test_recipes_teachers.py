@@ -1,7 +1,7 @@
 "Recipes with a second model: a cross-encoder behind a search, and a teacher behind a student"
 import json, shutil
 import pytest
-from support import bin, emb, manifest, sh
+from support import emb, manifest, papermill
 
 things = dict(router='wifi', headset='earphones', light='lamp', kettle='boiler', camera='picture', thermostat='heat', doorbell='ding')
 deeds = 'reset pair clean repair open charge mount unlock move sell lend paint lift drop buy store carry hide sort test name wrap cut heat'.split()
@@ -102,7 +102,7 @@ def test_an_encoder_teaches_the_first_layer_of_a_transformer_under_papermill(lab
     from embed_lab.models.base import load_model
     run = lab/'results'/'exp_07_distil'
     args = '-p', 'model', 'bert', '-p', 'teacher', 'words', '-p', 'layers', 1, '-p', 'loss', 'margin-mse', '-p', 'max_length', 32, '-p', 'lr', .001
-    sh(bin/'papermill', 'experiments/exp_07_distil.ipynb', run/'exp_07_distil.ipynb', *args, cwd=lab)
+    papermill('experiments/exp_07_distil.ipynb', run/'exp_07_distil.ipynb', *args, cwd=lab)
     m, student = manifest(run), load_model(run/'final')
     assert m['status'] == 'completed' and m['loss'] == 'MarginMSELoss' and m['stages']['teacher']['kind'] == 'static'
     assert student.transformers_model.config.num_hidden_layers == 1 and student.max_seq_length == 32

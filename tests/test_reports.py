@@ -1,7 +1,7 @@
 "A comparison as a notebook and as one page that needs no network and runs nothing of the data; a card that says what the model is"
 import json, os, shutil
 import pytest
-from support import bin, emb, exp, made_lab, manifest, sh
+from support import emb, exp, made_lab, manifest, papermill
 
 chromium = next(filter(None, map(shutil.which, ('chromium', 'chromium-browser', 'google-chrome'))), None)
 flags = ['--no-sandbox', '--disable-gpu', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync']
@@ -15,6 +15,7 @@ def runs(tmp_path_factory, data, base):
     rows = [json.loads(o) for o in gold.read_text().splitlines()]
     for k in ('query', 'passage'): rows[0][k] = f'{evil} {rows[0][k]}'
     gold.write_text(''.join(json.dumps(o) + '\n' for o in rows))
+    with (lab/'data'/'corpus.jsonl').open('a') as f: f.write(json.dumps(dict(_id='evil', text=rows[0]['passage'])) + '\n')
     for lr in (.1, .3): emb('run', exp, '-p', 'lr', lr, '-p', 'allow_leaks', 'true', cwd=lab)
     return lab
 
@@ -57,7 +58,7 @@ def test_the_notebook_is_at_home_in_a_lab(runs, tmp_path):
     "It is copied into the lab and run there by plain papermill"
     from embed_lab.labs.recipes import shipped_notebooks
     shutil.copy(shipped_notebooks('reports')/'compare.ipynb', runs/'look.ipynb')
-    sh(bin/'papermill', 'look.ipynb', tmp_path/'out.ipynb', '-y', "runs: ['*lr=0.3']", cwd=runs)
+    papermill('look.ipynb', tmp_path/'out.ipynb', '-y', "runs: ['*lr=0.3']", cwd=runs)
     said = (tmp_path/'out.ipynb').read_text()
     assert 'application/vnd.plotly.v1+json' in said and 'base, untuned' in said
 
@@ -68,7 +69,7 @@ def test_the_card_says_what_the_model_is(runs):
         assert card.startswith('---\n') and card.count('## How it was made, and how good it is') == 1
         assert f"{scores['systems']['tuned']['ndcg@10']['mean']:.3f} [" in card and f"| lr | `{m['inputs']['parameters']['lr']}` |" in card
         assert all(v['sha256'].removeprefix('sha256:') in card for v in m['inputs']['data'].values()) and 'base on these queries: nDCG@10' in card
-        assert 'window.pwned' not in card
+        assert 'window.pwned' not in card and f"queries against {m['documents']:,} documents" in card
         assert card.index('## How it was made') < card.index('## Model Details')
         from sentence_transformers import SentenceTransformer
         SentenceTransformer(str(run/'final'), device='cpu', local_files_only=True)

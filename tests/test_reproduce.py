@@ -1,6 +1,7 @@
 "A run's manifest is complete and free of secrets, and what it promises can be had again"
 import gzip, hashlib, json, os, shutil, subprocess
 import jsonschema, pytest
+from embed_lab.lab import toolkit_requirement
 from support import change_cell, change_code, content, emb, exp, manifest, sh, whole_run_path as name
 
 run = f'{exp},epochs=12,lr=0.01'
@@ -23,7 +24,7 @@ def test_the_manifest_keeps_its_schema_and_names_everything(lab):
     assert m.keys() <= props.keys()
     i, hw = m['inputs'], m['hardware']
     assert set(i['inventory']) == {f'inventory/{o}.py' for o in ('datasets', 'preprocess', 'train', 'evaluate', 'plotting')}
-    assert {k: v['lines'] for k,v in i['data'].items()} == {f'{k}.jsonl': n for k,n in dict(train=600, dev=120, gold=120).items()}
+    assert {k: v['lines'] for k,v in i['data'].items()} == {f'{k}.jsonl': n for k,n in dict(train=600, dev=120, gold=120, corpus=m['documents']).items()}
     assert all(v['sha256'] == 'sha256:' + hashlib.sha256((lab/'data'/k).read_bytes()).hexdigest() for k,v in i['data'].items())
     assert i['parameters']['seed'] == 42 and m['overrides'] == dict(epochs=12, lr=.01) and hw['device'] and hw['precision'] and hw['threads'] and hw['cpus']
     assert {'torch', 'sentence-transformers', 'embed-lab'} <= m['environment']['packages'].keys() and m['git'] is None
@@ -93,7 +94,7 @@ def package(lab):
 def test_what_changed_makes_it_different_and_is_named_first(lab, change, cause, args):
     what = change(lab)
     path = os.pathsep.join(filter(None, [str(lab/'shadow'), os.environ.get('PYTHONPATH')]))
-    word, why, first, res = again(lab, *args, ok=1, PYTHONPATH=path)
+    word, why, first, res = again(lab, *args, ok=1, **(dict(PYTHONPATH=path) if change is package else {}))
     assert (word, why) == ('DIFFERENT', cause) and what in first and len(res['changed']) == 1
     assert res['equal'] == (cause == 'environment'), res['moved']
 
@@ -134,7 +135,8 @@ def test_an_archive_is_all_that_another_machine_needs(lab, tmp_path, packed):
     sh('tar', 'xf', tmp_path/'run.tar.gz', cwd=tmp_path/'there')
     there = tmp_path/'there'/run
     lab.rename(tmp_path/'gone')
-    assert (there/'data').exists() == packed and 'torch==' in (there/'requirements.txt').read_text() and 'train.jsonl  600 rows  sha256:' in (there/'README.md').read_text()
+    assert (there/'requirements.txt').read_text().startswith(f'{toolkit_requirement()}\n')
+    assert (there/'data').exists() == packed and '\ntorch==' in (there/'requirements.txt').read_text() and 'train.jsonl  600 rows  sha256:' in (there/'README.md').read_text()
     if not packed:
         assert 'data/train.jsonl' in emb('reproduce', run, cwd=there, ok=2).stderr
         shutil.copytree(tmp_path/'gone'/'data', there/'data')

@@ -5,12 +5,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 import numpy as np, pytest
 from embed_lab.data import split as module
-from embed_lab.data.check import leaks_between
+from embed_lab.data.check import check_folder, leaks_between
 from embed_lab.lab import LabError
+from embed_lab.data.folder import read_folder
 from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.reading import read_rows
 from embed_lab.data.files import write_rows
-from embed_lab.data.split import largest_judged_component, split_rows, split_names, write_split
+from embed_lab.data.split import largest_judged_component, narrow_search, split_rows, split_names, write_corpus, write_split
+from embed_lab.data.task import read_corpus, retrieval_task, task_hashes
 from support import root
 
 from hypothesis import HealthCheck, event, given, settings, strategies as st
@@ -58,6 +60,8 @@ def test_nothing_leaks_and_nothing_is_lost(corpus, threshold, noise):
         written = [o.read_bytes().splitlines() for o in paths]
         assert Counter(lines) == Counter(o for w in written for o in w)
         for k,w in zip(split_names, written): assert w == [lines[i-1] for i in split.rows[k]]
+        docs, rows = read_corpus(tmp/'to'/'corpus.jsonl'), [r for o in paths for r in read_rows(o)]
+        assert sorted(docs.values()) == sorted({t for r in rows for t in (r['passage'], *r.get('negatives', ()))})
         judged = [r for o in paths[1:] for r in read_rows(o)]
         assert {**dict.fromkeys(split_names, 0)} | split.relevant == {k: sum((r['score'] if r.get('score') is not None else r['label']) > 0 for r in read_rows(o)) for k,o in zip(split_names, paths)}
         assert judged
@@ -151,20 +155,21 @@ def test_refusals(tmp_path):
 def test_all_files_or_none(tmp_path, monkeypatch):
     write_rows(tmp_path/'all.jsonl', quiet(60))
     split = split_rows(tmp_path/'all.jsonl', .3, .3)
-    for name in ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'gold.jsonl.gz'):
+    for name in ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'gold.jsonl.gz'): # a corpus is kept, see below
         to = tmp_path/name.replace('.', '_')
         to.mkdir()
         (to/name).write_text('mine')
         with pytest.raises(LabError, match=f'{name} exists'): write_split(split, to)
         assert [o.name for o in to.iterdir()] == [name] and (to/name).read_text() == 'mine'
-    def interrupted(*args):
-        if Path(args[1]).name == 'gold.jsonl': raise KeyboardInterrupt
-        return move(*args)
     move = os.replace
-    monkeypatch.setattr(module.os, 'replace', interrupted)
-    with pytest.raises(KeyboardInterrupt): write_split(split, tmp_path/'stopped')
-    monkeypatch.undo()
-    assert not list((tmp_path/'stopped').iterdir())
+    for last in ('gold.jsonl', 'corpus.jsonl'):
+        def interrupted(*args):
+            if Path(args[1]).name == last: raise KeyboardInterrupt
+            return move(*args)
+        monkeypatch.setattr(module.os, 'replace', interrupted)
+        with pytest.raises(KeyboardInterrupt): write_split(split, tmp_path/'stopped')
+        monkeypatch.undo()
+        assert not list((tmp_path/'stopped').iterdir())
     write_rows(tmp_path/'all.jsonl', quiet(61))
     with pytest.raises(LabError, match='has changed'): write_split(split, tmp_path/'late')
     assert not (tmp_path/'late').exists()
@@ -211,3 +216,116 @@ def test_a_faq_is_refused_as_open_and_splits_as_fixed(tmp_path):
 def test_contradictions_are_named(tmp_path):
     write_rows(tmp_path/'rows.jsonl', quiet(400) + [o | dict(label=0) for o in quiet(400)[:3]])
     assert any('3 rows with label 0 and the very passage' in o for o in split_rows(tmp_path/'rows.jsonl').notes)
+
+
+# the corpus
+
+def few(folder, gold=(), **kw):
+    "Splits by hand: three pairs of train, two of dev, and gold"
+    gold = gold or [dict(query='clean a lens', passage='wipe it', label=1), dict(query='clean a lens', passage='boil it', label=0)]
+    rows = dict(train=quiet(3), dev=quiet(5)[3:], gold=gold) | kw
+    for k,v in rows.items(): write_rows(folder/f'{k}.jsonl', v)
+    return folder
+
+def test_gold_is_searched_among_everything_and_judged_as_before(tmp_path):
+    folder = few(tmp_path)
+    before = retrieval_task(read_folder(folder)['gold'])
+    assert write_corpus(folder)[1] == 7
+    found = read_folder(folder)
+    task = retrieval_task(found['gold'], found['corpus'])
+    assert len(before.corpus) == 2 and len(task.corpus) == 7
+    def judged(t): return {(t.queries[q], t.corpus[d]): g for q,ds in t.qrels.items() for d,g in ds.items()}
+    assert judged(task) == judged(before) == {('clean a lens', 'wipe it'): 1, ('clean a lens', 'boil it'): 0}
+
+def test_label_0_and_negatives_give_one_corpus(tmp_path):
+    "Two ways to write the same file"
+    for o in 'ab': (tmp_path/o).mkdir()
+    few(tmp_path/'a', train=[dict(query='q', passage='p', label=1), dict(query='q', passage='n', label=0), dict(query='q', passage='m', label=0)])
+    few(tmp_path/'b', train=[dict(query='q', passage='p', label=1, negatives=['n', 'm'])])
+    assert (write_corpus(tmp_path/'a')[0]).read_bytes() == (write_corpus(tmp_path/'b')[0]).read_bytes()
+
+def test_new_rows_rename_no_document(tmp_path):
+    few(tmp_path)
+    old = read_corpus(write_corpus(tmp_path)[0])
+    (tmp_path/'corpus.jsonl').unlink()
+    write_rows(tmp_path/'train.jsonl', quiet(40)[::-1])
+    now = read_corpus(write_corpus(tmp_path)[0])
+    assert now.items() > old.items()
+
+def test_documents_have_the_ids_of_their_rows(tmp_path):
+    train = [dict(query='a', passage='one', label=1, passage_id=0), dict(query='b', passage='two', label=1), dict(query='c', passage='two', label=1, passage_id=None)]
+    gold = [dict(query='d', passage='three', label=1, negatives=['one', 'four']), dict(query='e', passage='three', label=1, passage_id='t3')]
+    docs = read_corpus(write_corpus(few(tmp_path, gold, train=train))[0])
+    assert sorted(docs.values()) == sorted(['one', 'two', 'three', 'four', *(o['passage'] for o in quiet(5)[3:])]) and docs['0'] == 'one' and docs['t3'] == 'three'
+    found = read_folder(tmp_path)
+    assert set(retrieval_task(found['gold'], found['corpus']).relevant['q0']) == {'t3'} # the row without an id too
+
+@pytest.mark.parametrize('where', ['train', 'gold'])
+def test_an_id_of_two_passages_is_refused_where_it_stands(tmp_path, where):
+    rows = [dict(query='a', passage='one', label=1, passage_id=7), dict(query='b', passage='two', label=1, passage_id='7')]
+    few(tmp_path, **{where: rows})
+    with pytest.raises(LabError, match=f"{where}.jsonl:2: the `passage_id` '7' is that of another passage.*give each"): write_corpus(tmp_path)
+    write_rows(tmp_path/'all.jsonl', quiet(60) + rows)
+    with pytest.raises(LabError, match="all.jsonl:62: the `passage_id`"): write_split(split_rows(tmp_path/'all.jsonl', .3, .3), tmp_path/'to')
+    assert not list((tmp_path/'to').iterdir()) and sorted(o.name for o in tmp_path.glob('*.jsonl')) == ['all.jsonl', 'dev.jsonl', 'gold.jsonl', 'train.jsonl']
+
+@pytest.mark.parametrize('name', ['corpus.jsonl', 'corpus.jsonl.gz'])
+def test_a_corpus_is_never_touched(tmp_path, name):
+    for o in ('to', 'by hand'): (tmp_path/o).mkdir()
+    write_rows(tmp_path/'all.jsonl', quiet(60))
+    for o in (tmp_path/'to', few(tmp_path/'by hand')): (o/name).write_bytes(b'mine')
+    write_split(split_rows(tmp_path/'all.jsonl', .3, .3), tmp_path/'to')
+    with pytest.raises(LabError, match=f'{name} already exists and is kept.*move it away first'): write_corpus(tmp_path/'by hand')
+    for o in ('to', 'by hand'): assert (tmp_path/o/name).read_bytes() == b'mine' and len([*(tmp_path/o).glob('corpus*')]) == 1
+
+def test_what_cannot_be_read_leaves_nothing(tmp_path, monkeypatch):
+    few(tmp_path)
+    (tmp_path/'dev.jsonl').write_text('{"query": "q"}\n')
+    with pytest.raises(LabError, match='dev.jsonl:1: no `passage`'): write_corpus(tmp_path)
+    few(tmp_path)
+    def stopped(*_): raise KeyboardInterrupt
+    monkeypatch.setattr(module.os, 'replace', stopped)
+    with pytest.raises(KeyboardInterrupt): write_corpus(tmp_path)
+    assert sorted(o.name for o in tmp_path.iterdir()) == ['dev.jsonl', 'gold.jsonl', 'train.jsonl']
+    (tmp_path/'gold.jsonl').unlink()
+    with pytest.raises(LabError, match='no gold.jsonl, so nothing is searched; `emb split` makes one'): write_corpus(tmp_path)
+
+@pytest.mark.parametrize('apart', [False, True])
+def test_check_and_run_warn_of_the_same_two_numbers(tmp_path, monkeypatch, apart):
+    "Also where a second process compares the passages"
+    from embed_lab.data import check
+    if apart: monkeypatch.setattr(check, '_large', -1)
+    res = check_folder(few(tmp_path, train=[*quiet(3), dict(query='z', passage='z', label=1, negatives=['y', 'wipe it'])]))
+    narrow, = (o for o in res.findings if o.rule == 'no corpus')
+    assert (narrow.level, narrow.says, res.searched, res.clean) == ('warn', narrow_search(tmp_path), 2, True)
+    assert 'among its own 2 passages alone, where all splits hold 9,' in narrow.says and '`emb corpus`' in narrow.says
+    write_corpus(tmp_path)
+    after = check_folder(tmp_path)
+    assert after.searched == after.documents == 9 and not narrow_search(tmp_path)
+    assert [o for o in res.findings if o is not narrow] == after.findings and res.leaks == after.leaks and res.splits == after.splits
+
+def test_nobody_is_warned_where_gold_has_every_passage(tmp_path):
+    "A FAQ: the questions differ, the answers are the same"
+    faq = [dict(query=f'q{i}', passage=f'answer {i % 3}', label=1) for i in range(9)]
+    res = check_folder(few(tmp_path, faq[:3], train=faq[3:6], dev=faq[6:]))
+    assert not [o for o in res.findings if o.rule == 'no corpus'] and not narrow_search(tmp_path) and res.searched == 3
+
+def test_leaks_are_judged_as_without_a_corpus(tmp_path):
+    "A passage that is there because train has it makes no leak, and hides none"
+    gold = [dict(query='r0 q0 s0', passage='t0 u0 v0', label=1), dict(query='new', passage='words', label=1)]
+    before = check_folder(few(tmp_path, gold))
+    write_corpus(tmp_path)
+    after = check_folder(tmp_path)
+    assert not before.clean and before.leaks == after.leaks and [o.rule for o in before.findings if 'leak' in o.rule] == [o.rule for o in after.findings if 'leak' in o.rule]
+
+def test_a_manual_folder_and_a_split_have_one_corpus(tmp_path):
+    "Gold is judged alike after `emb corpus` and after `emb split`"
+    write_rows(tmp_path/'all.jsonl', quiet(60))
+    write_split(split_rows(tmp_path/'all.jsonl', .3, .3), tmp_path/'to')
+    def task():
+        found = read_folder(tmp_path/'to')
+        return task_hashes(retrieval_task(found['gold'], found['corpus']))
+    before = task()
+    (tmp_path/'to'/'corpus.jsonl').unlink()
+    write_corpus(tmp_path/'to')
+    assert task() == before

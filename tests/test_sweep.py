@@ -1,7 +1,7 @@
 "Sweeps: every point a run, the rest of them when one fails, and the same command again after a stop"
 import json, os, signal, subprocess
 import pytest
-from support import bin, emb, made_lab, wait_for
+from support import begin, bin, emb, made_lab, wait_for
 
 exp = 'exp_02_in_batch'
 
@@ -49,14 +49,14 @@ def test_what_will_not_do_is_said_before_anything_runs(shared, args, said):
 
 def test_points_come_from_a_file_too(shared):
     (shared/'points.jsonl').write_text('{"lr": 0.1, "epochs": 2}\n\n{"lr": 0.05, "batch_size": 16}\n')
-    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--json', cwd=shared).stdout)
+    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--jobs', 2, '--json', cwd=shared).stdout)
     assert [o['parameters'] for o in said] == [dict(lr=.1, epochs=2, seed=1), dict(lr=.05, batch_size=16, seed=1)] and [o['status'] for o in said] == ['up to date', 'completed']
     (shared/'points.jsonl').write_text('{"lr": 0.1}\n[1]\n')
     assert 'points.jsonl:2: not an object' in emb('sweep', exp, '--points', 'points.jsonl', cwd=shared, ok=2).stderr
 
 def test_ctrl_c_stops_all_points_and_the_same_command_goes_on(lab):
     args = exp, '-g', 'lr=.1,.01,.001', '-p', 'epochs', 60, '--jobs', 2
-    p = started(lab, *args)
+    p = begin('emb', 'sweep', *args, cwd=lab)
     wait_for(lambda: len(running(lab)) == 2)
     p.send_signal(signal.SIGINT)
     out, err = p.communicate(timeout=60)

@@ -1,12 +1,19 @@
 "What the lessons of the trainer and of the inventory's `train` leave out"
-import pytest
+import os, warnings
+from pathlib import Path
+import pytest, torch
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
+from transformers import TrainerCallback
 from embed_lab.inventory.datasets import Splits, leak_table, map_texts, to_dataset
 from embed_lab.inventory.evaluate import search
-from embed_lab.inventory.train import train
+from embed_lab.inventory.plotting import loss_figure
+from embed_lab.inventory.train import Trained, train
 from embed_lab.data.task import Task
 from embed_lab.lab import LabError
-from embed_lab.models.base import tiny_model
+from embed_lab.models.base import set_overrides, tiny_model
 from embed_lab.runs.record import rehearsal
+from embed_lab.training.trainer import LabTrainer
 import numpy as np
 from dataclasses import replace
 
@@ -55,3 +62,115 @@ def test_leaks_are_looked_for_without_prompts_and_with_what_qrels_bring():
     judged = replace(splits, corpus=dict(d0='start over'), qrels=dict(q0=dict(d0=1)), gold=gold)
     prompted = replace(map_texts(judged, 'query: {}'.format), prompts=('query: ', ''))
     assert leak_table(prompted)['gold'][-1] == dict(query='reset', passage='start over', label=1)
+
+# trackers that other packages bring, each one file and an entry point
+
+brought = '''
+import json
+from transformers import TrainerCallback
+
+class Lines(TrainerCallback):
+    def __init__(self, file): self.file = file
+    def on_log(self, args, state, control, logs=None, **kw):
+        with self.file.open('a') as f: f.write(json.dumps(dict(step=state.global_step) | logs) + chr(10))
+
+class Full(TrainerCallback):
+    def on_step_end(self, args, state, control, **kw): raise OSError('no space left')
+
+def lines(run): return Lines(run.path/'lines.jsonl')
+def full(run): return Full()
+def closed(run): raise ConnectionError('nobody answers')
+'''
+
+@pytest.fixture
+def tracked_run(tmp_path, monkeypatch, base_with_dropout):
+    "A run, where a package with three trackers is installed"
+    site = tmp_path/'site'
+    about = site/'their_trackers-1.0.dist-info'
+    about.mkdir(parents=True)
+    (site/'their_trackers.py').write_text(brought)
+    (about/'METADATA').write_text('Metadata-Version: 2.1\nName: their-trackers\nVersion: 1.0\n')
+    names = ''.join(f'{o} = their_trackers:{o}\n' for o in ('lines', 'full', 'closed'))
+    (about/'entry_points.txt').write_text(f'[embed_lab.trackers]\n{names}')
+    monkeypatch.syspath_prepend(site)
+    return rehearsal(base_with_dropout)
+
+def trained(run, tracker):
+    run.lab = replace(run.lab, tracker=tracker)
+    with warnings.catch_warnings():
+        warnings.simplefilter('ignore', UserWarning)
+        train(splits, run, loss='in-batch', epochs=2, batch_size=8)
+    return [o for o in run.manifest.get('warnings', []) if 'tracker' in o]
+
+def test_a_tracker_gets_loss_and_dev(tracked_run):
+    assert trained(tracked_run, 'lines') == []
+    logged = (tracked_run.path/'lines.jsonl').read_text()
+    assert '"loss"' in logged and '"eval_' in logged
+
+def test_a_tracker_that_fails_costs_one_warning(tracked_run):
+    assert trained(tracked_run, 'full') == ['tracker full failed and no longer follows this run (OSError: no space left)']
+    assert (tracked_run.final/'modules.json').exists()
+
+def test_a_tracker_that_cannot_start_costs_one_warning(tracked_run):
+    assert trained(tracked_run, 'closed') == ['tracker closed does not follow this run (ConnectionError: nobody answers)']
+
+def test_a_tracker_that_nobody_brings_is_refused_with_those_there_are(tracked_run):
+    with pytest.raises(LabError, match='tracker = lime is not installed; write one of closed, full, lines'): trained(tracked_run, 'lime')
+
+# a team's own trainer
+
+class Scaled(LabTrainer):
+    "A subclass with an `__init__` of its own"
+    def __init__(self, *args, factor, **kw):
+        super().__init__(*args, **kw)
+        self.factor = factor
+        self.add_callback(Steps())
+
+    def compute_loss(self, *args, **kw):
+        loss = super().compute_loss(*args, **kw)
+        return (loss[0]*self.factor, *loss[1:]) if isinstance(loss, tuple) else loss*self.factor
+
+class Steps(TrainerCallback):
+    "Says on disk what each device has seen"
+    def on_step_end(self, args, state, control, **kw):
+        with open(Path(args.output_dir).parent/f'{type(self).__name__}-{torch.distributed.get_rank() if torch.distributed.is_initialized() else 0}', 'a') as f: f.write('.')
+
+class Later(Steps): pass
+class Removed(Steps): pass
+
+def scaled(base, **kw):
+    run, model = rehearsal(base, seed=3), SentenceTransformer(str(base), device='cpu')
+    train = to_dataset(rows).select_columns(['query', 'passage'])
+    args = SentenceTransformerTrainingArguments(str(run.checkpoints), num_train_epochs=1, per_device_train_batch_size=8, logging_steps=1)
+    return run, Scaled(model, args=args, train_dataset=train, loss=MultipleNegativesRankingLoss, run=run, factor=3., callbacks=[Removed()])
+
+@pytest.fixture
+def base(tmp_path):
+    tiny_model([t for o in rows for t in (o['query'], o['passage'])]).save_pretrained(str(tmp_path))
+    return tmp_path
+
+def test_a_trainer_with_an_init_of_its_own_is_made_again_as_itself(base):
+    run, trainer = scaled(base)
+    again = trainer._again(train_dataset=trainer.train_dataset.select(range(8)), callbacks=[])
+    assert again.factor == 3 and len(again.train_dataset) == 8 and again.run is None and again.args.per_device_train_batch_size == 8
+    assert [type(o).__name__ for o in again.callback_handler.callbacks].count('Steps') == 1
+
+def test_other_devices_train_with_the_same_trainer_and_all_its_callbacks(base, monkeypatch):
+    monkeypatch.setattr(os, 'cpu_count', lambda: 2)
+    set_overrides(dict(devices=2))
+    try:
+        run, trainer = scaled(base)
+        trainer.add_callback(Later())
+        trainer.remove_callback(Removed)
+        trainer.train()
+    finally: set_overrides({})
+    seen = {o.name: len(o.read_text()) for o in run.path.iterdir() if o.name.split('-')[0] in ('Steps', 'Later', 'Removed')}
+    assert seen == {f'{k}-{i}': 3 for k in ('Steps', 'Later') for i in (0, 1)}
+    first = trainer.state.log_history[0]['loss']
+    run, alone = scaled(base)
+    alone.train()
+    assert first == pytest.approx(alone.state.log_history[0]['loss'], rel=1e-4)
+
+def test_without_a_look_at_dev_only_the_loss_is_told_and_drawn():
+    history = [dict(step=8, loss=.3)]
+    assert repr(Trained(None, history)) == 'Trained for 8 steps.' and len(loss_figure(history).data) == 1

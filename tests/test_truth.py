@@ -1,7 +1,7 @@
 "What a run says of itself after the worst has happened, and who may write to it"
 import json, os, re, signal, subprocess, time
 import psutil, pytest
-from support import bin, content, emb, gone, manifest, sh
+from support import begin, bin, content, emb, gone, manifest, sh
 from embed_lab.runs.results import is_alive
 
 exp = 'exp_02_in_batch'
@@ -14,8 +14,8 @@ def ls(lab): return json.loads(emb('ls', '--json', cwd=lab).stdout)
 def start(lab):
     "Starts a command that trains, and waits until a living kernel does; what still runs when the test ends is killed"
     ps = []
-    def begin(run, *args):
-        ps.append(p := subprocess.Popen([str(o) for o in args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True))
+    def trains(p, run):
+        ps.append(p)
         for _ in range(600):
             m = manifest(run) if (run/'run.json').exists() else {}
             if m.get('status') == 'running' and (m.get('progress') or {}).get('stage') == 'training' and is_alive(m['process']): return p
@@ -23,10 +23,14 @@ def start(lab):
             time.sleep(.1)
         p.kill()
         raise AssertionError(p.communicate())
-    def emb_run(epochs=2000):
-        run = lab/'results'/f'{exp},epochs={epochs}'
-        return begin(run, bin/'emb', 'run', exp, '-p', 'epochs', epochs), run
-    emb_run.by = begin
+    def started(run, *args):
+        "By a command as a terminal starts it"
+        return trains(subprocess.Popen([str(o) for o in args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True), run)
+    def emb_run(epochs=2000, fork=False):
+        "In a fork where nothing depends on how the kernel was started, which is faster"
+        run, args = lab/'results'/f'{exp},epochs={epochs}', ('run', exp, '-p', 'epochs', epochs)
+        return trains(begin('emb', *args, cwd=lab), run) if fork else started(run, bin/'emb', *args), run
+    emb_run.by = started
     yield emb_run
     for p in ps:
         if p.poll() is None: p.kill(); p.communicate()
@@ -58,7 +62,7 @@ def check_marked(run, again):
     nbformat.validate(nbformat.read(run/f'{exp}.ipynb', 4))
 
 def test_a_second_run_stops_at_once_and_says_who_holds_the_folder(lab, start):
-    p, run = start(40)
+    p, run = start(40, fork=True)
     began = time.time()
     second = emb('run', exp, '-p', 'epochs', 40, cwd=lab, ok=2)
     assert time.time() - began < 15 and second.stderr.count('\n') == 1
@@ -70,7 +74,7 @@ def test_a_second_run_stops_at_once_and_says_who_holds_the_folder(lab, start):
     assert ls(lab)[run.name]['status'] == 'completed' and content(run) == first
 
 def test_two_that_start_together_are_one_run(lab):
-    ps = [subprocess.Popen([bin/'emb', 'run', exp], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    ps = [begin('emb', 'run', exp, cwd=lab) for _ in range(2)]
     errs = [p.communicate(timeout=300)[1] for p in ps]
     assert sorted(p.returncode for p in ps) == [0, 2] and any('is being written by process' in o for o in errs), errs
     assert manifest(lab/'results'/exp)['status'] == 'completed' and not (lab/'results'/'aside').exists()
@@ -82,7 +86,7 @@ def test_a_killed_kernel_leaves_a_notebook_that_says_so_and_runs_again(lab, star
     check_marked(run, f'{exp} -p epochs 2000')
     before = content(run)
     assert ls(lab)[run.name]['status'] == 'killed' and content(run) == before
-    p, run = start()
+    p, run = start(fork=True)
     assert 'status' not in notebook(run)['metadata'].get('embed_lab', {})
     stop(p)
     now = manifest(run)
@@ -97,7 +101,7 @@ def test_when_parent_and_kernel_are_killed_the_next_listing_marks_the_notebook(l
     before = content(run)
     assert ls(lab)[run.name] == manifest(run) and content(run) == before
     assert (lab/'results'/'.locks'/f'{run.name}.lock').exists()
-    stop(start()[0])
+    stop(start(fork=True)[0])
 
 def test_a_killed_parent_takes_its_kernel_with_it_and_frees_the_folder(lab, start):
     p, run = start()
@@ -105,7 +109,7 @@ def test_a_killed_parent_takes_its_kernel_with_it_and_frees_the_folder(lab, star
     gone(manifest(run)['process']['pid'])
     assert ls(lab)[run.name]['status'] == 'killed'
     check_marked(run, f'{exp} -p epochs 2000')
-    stop(start()[0])
+    stop(start(fork=True)[0])
     assert [o['status'] for o in manifest(run)['attempts']] == ['killed']
 
 def test_plain_papermill_holds_its_folder_and_is_marked_when_its_kernel_dies(lab, start):

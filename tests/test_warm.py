@@ -3,7 +3,7 @@ import json, os, signal, subprocess, sys, textwrap
 from pathlib import Path
 import papermill as pm
 import pytest
-from support import bin, emb, manifest, wait_for
+from support import bin, manifest, started_emb, wait_for
 from embed_lab.runs.engine import SocketManager
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 
@@ -82,8 +82,8 @@ def test_a_forked_run_gives_what_a_started_one_does(lab):
     write_nb(nb, lab/'experiments'/f'{exp}.ipynb')
     for o in ('a', 'b'): (lab/'experiments'/f'exp_9{o}.ipynb').write_bytes((lab/'experiments'/f'{exp}.ipynb').read_bytes())
     given = '-p', 'epochs', 2, '-p', 'seed', 1
-    assert 'forked' not in emb('run', exp, *given, cwd=lab).stderr
-    assert 'kernels are forked' in emb('run', 'exp_9a', 'exp_9b', *given, cwd=lab).stderr
+    assert 'forked' not in started_emb('run', exp, *given, cwd=lab).stderr
+    assert 'kernels are forked' in started_emb('run', 'exp_9a', 'exp_9b', *given, cwd=lab).stderr
     cold, *warm = (manifest(lab/'results'/f'{o},epochs=2,seed=1') for o in (exp, 'exp_9a', 'exp_9b'))
     for o in (exp, 'exp_9a', 'exp_9b'): assert '"transport": "ipc"' in str(read_nb(lab/'results'/f'{o},epochs=2,seed=1'/f'{o}.ipynb').cells[-1].outputs)
     assert cold['kernel'] == 'started' and [o['kernel'] for o in warm] == ['forked']*2

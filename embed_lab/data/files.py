@@ -64,7 +64,7 @@ def write_rows(
 def write_json(
     path:str|Path,  # A JSON file; an old one is replaced
     value:object    # Anything JSON can hold
-):                  # Raises `OSError` when it cannot be written
+):                  # Raises `OSError` when it cannot be written, and `TypeError` for what JSON cannot hold
     "Write indented JSON that a person can read and diff, atomically"
     write_atomic(path, msgspec.json.format(msgspec.json.encode(value), indent=2)+b'\n')
 

@@ -48,6 +48,7 @@ class Report:
     lengths:list    # One dict a split and text, with `--model`; otherwise empty
     charts:dict     # Numbers behind the charts, from evenly spaced rows
     documents:int=0 # Of the corpus; 0 without one
+    searched:int=0  # Documents that gold is searched among: the corpus, or its own passages; 0 without gold
 
     @property
     def clean(self)->bool: # Nothing fails; warnings may be there
@@ -158,9 +159,9 @@ def report_lines(
 # %% ../../nbs/data/09_report.ipynb #787c0eb4
 def _settings_of(
     report:Report # What was found
-)->str:           # Such as 'corpus open, near from 0.8, 1,200 documents'
+)->str:           # Such as 'corpus open, near from 0.8, gold searched among 1,200 documents'
     "What a report depends on besides the data"
-    docs = [count(report.documents, 'document')] if report.documents else []
+    docs = [f"gold searched among {count(report.searched, 'document')}"] if report.searched else []
     return ', '.join([f'corpus {report.corpus}', f'near from {report.threshold:g}', *docs])
 
 # %% ../../nbs/data/09_report.ipynb #03f60a8d

@@ -1,4 +1,4 @@
-"""Run a run again from its manifest, and say whether the result is the same and, if not, why
+"""Repeat a run from its manifest, and say whether the result is the same and, if not, why
 
 A score that was only ever reached once is an anecdote. A manifest holds what is needed to repeat a run: every
 parameter, and hashes of data, code and base model. So the run is repeated in a folder of its own, with the
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 import msgspec
 from ..runs.execute import execute, plan
-from ..lab import Lab, LabError, count, short_path
+from ..lab import Lab, LabError, count, short_path, toolkit_requirement
 from ..runs.manifest import differences, environment_facts, run_inputs, machine_facts
 from ..notebooks import read_parameters, override_parameters
 from ..runs.results import RunFiles, find_run, list_runs, read_run
@@ -29,9 +29,11 @@ def _completed(
 )->dict:      # Its manifest
     "The manifest of a completed run; raises `LabError` for others"
     run = read_run(path)
-    if run['status'] != 'completed': raise LabError(
-        f"{short_path(path)} is {run['status']}: only a completed run can be reproduced; `emb run {run['experiment']}` resumes it")
-    if 'outcome' not in run: raise LabError(f"{short_path(path)} was made before outcomes were recorded; run it again with `--restart`")
+    if run['status'] != 'completed':
+        raise LabError(f"{short_path(path)} is {run['status']}: only a completed run can be reproduced; "
+            f"`emb run {run['experiment']}` resumes it")
+    if 'outcome' not in run:
+        raise LabError(f"{short_path(path)} was made before outcomes were recorded; run it again with `--restart`")
     return run
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #a2c61ef9
@@ -46,7 +48,9 @@ def _seed_scores(
     return {o['inputs']['parameters'].get('seed'): o['headline']['tuned']['mean'] for o in runs}
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #4d8b48d9
-def _scores(path): return {o['query_id']: o['tuned']['scores'] for o in map(msgspec.json.decode, path.read_bytes().splitlines())}
+def _scores(path):
+    lines = map(msgspec.json.decode, path.read_bytes().splitlines())
+    return {o['query_id']: o['tuned']['scores'] for o in lines}
 
 def _is_noise(
     lab:Lab,   # Whose runs show the noise between seeds
@@ -60,10 +64,12 @@ def _is_noise(
     run = read_run(old)
     found = [v for k,v in _seed_scores(lab, run).items() if k != run['inputs']['parameters'].get('seed')]
     spread = max(found, default=0) - min(found, default=0)
-    if len(found) >= 3: return abs(a - b) <= spread, f'{len(found)} other seeds of this run spread over {spread:.4f} nDCG@10'
+    measured = f'{len(found)} other seeds of this run spread over {spread:.4f} nDCG@10'
+    if len(found) >= 3: return abs(a - b) <= spread, measured
     gain = difference(_scores(new/RunFiles.per_query), _scores(old/RunFiles.per_query))
     queries = count(gain.n, 'query', 'queries')
-    measured = f'the paired difference over {queries} is {gain:+.4f}, 95 %; there are fewer than three other seeds of this run'
+    measured = (f'the paired difference over {queries} is {gain:+.4f}, 95 %; '
+        'there are fewer than three other seeds of this run')
     return gain.low <= 0 <= gain.high, measured
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #7d0a25b3
@@ -93,12 +99,14 @@ class Reproduction:
 # %% ../../nbs/evaluation/08_reproduce.ipynb #26c5a048
 @patch
 def lines(self:Reproduction)->list: # Of text
-    "The verdict, the first cause, and what is known besides"
+    "The verdict, the first cause, and what else is known"
     why = f": {self.cause}: {self.changed[0][1]}" if self.changed and self.word != 'IDENTICAL' else ''
     if self.word == 'DIFFERENT' and not self.changed:
-        why = ': nothing that is recorded has changed, so something unrecorded has, or this machine is not deterministic'
+        why = (': nothing that is recorded has changed, so something unrecorded has, '
+            'or this machine is not deterministic')
     res = [f'{self.word}{why}', *(f'also {c}: {o}' for c,o in self.changed[bool(why):])]
-    return res + ['weights and metrics are equal to the last bit' if self.equal else f'{self.moved}; noise: {self.measured}']
+    if self.equal: return [*res, 'weights and metrics are equal to the last bit']
+    return [*res, f'{self.moved}; noise: {self.measured}']
 
 @patch
 def __repr__(self:Reproduction)->str: return '\n'.join(self.lines())
@@ -114,9 +122,9 @@ def _moved(old, new):
 def reproduce(
     lab:Lab,                 # The lab, here or on another machine
     name:str,                # A completed run of it
-    given:dict|None=None,    # Parameter → text or value, where another one is wanted
+    given:dict|None=None,    # Parameter → text or value, to override what was recorded
     show:Callable|None=None  # Called with (stage, done, total) as it advances
-)->Reproduction:             # Raises `LabError` when it could not be run to its end
+)->Reproduction:             # Raises `LabError` when the run does not complete
     "Run a run again in `results/reproduced/`, and compare"
     old = _completed(path := find_run(lab, name))
     known = override_parameters | read_parameters(lab.experiments/f"{old['experiment']}.ipynb")
@@ -135,7 +143,11 @@ def reproduce(
 # %% ../../nbs/evaluation/08_reproduce.ipynb #1228e7ec
 def _readme(lab, name, run, data):
     commit = f" (commit {run['git']['commit']})" if run.get('git') else ''
-    files = '\n'.join(f"    data/{k}  {count(v['lines'], 'row')}  {v['sha256']}" for k,v in run['inputs']['data'].items())
+    local = '@ file:' in _toolkit_of(run)
+    copied = '`embed-lab` came from a folder or file here: copy it, and name its new place in requirements.txt.\n\n'
+    where = copied if local else ''
+    def line(name, file): return f"    data/{name}  {count(file['lines'], 'row')}  {file['sha256']}"
+    files = '\n'.join(line(*o) for o in run['inputs']['data'].items())
     return f"""# {name}
 
 What is needed to run `{name}` again{commit}.
@@ -143,15 +155,20 @@ What is needed to run `{name}` again{commit}.
     pip install -r requirements.txt
     emb reproduce {name!r}
 
-Base model: {run['inputs']['parameters'].get('model')}, weights {run['inputs']['base_model']}.
+{where}Base model: {run['inputs']['parameters'].get('model')}, weights {run['inputs']['base_model']}.
 Data{'' if data else ', not in this archive: put these files in place'}:
 
 {files}
 """
 
+def _toolkit_of(run):
+    "What to install for the toolkit that made a run, from where it came if that is still what is installed"
+    made, now = (o['packages'].get('embed-lab') for o in (run['environment'], environment_facts()))
+    return toolkit_requirement() if made in (None, now) else f'embed-lab[lab]=={made}'
+
 def _requirements(run):
-    packages = run['environment']['packages']
-    return ''.join(f"{'embed-lab[lab]' if k == 'embed-lab' else k}=={v}\n" for k,v in packages.items())
+    others = ''.join(f'{k}=={v}\n' for k,v in run['environment']['packages'].items() if k != 'embed-lab')
+    return f'{_toolkit_of(run)}\n{others}'
 
 def _add(tar, name, content):
     info = tarfile.TarInfo(name)
@@ -165,7 +182,8 @@ def _refuse_other(lab, path, run, nb, data):
     causes = ('code', 'data') if data else ('code',)
     other = [o for c,o in differences(run, now) if o != 'the toolkit has changed' and c in causes]
     commit = f" (it ran on commit {run['git']['commit'][:10]})" if run.get('git') else ''
-    if other: raise LabError(f"{short_path(path)} cannot be packed: {other[0]} since it ran; restore that first{commit}")
+    if not other: return
+    raise LabError(f"{short_path(path)} cannot be packed: {other[0]} since it ran; restore that first{commit}")
 
 def _packed(lab, path, run, nb, data):
     base = lab.path/str(run['inputs']['parameters'].get('model'))

@@ -16,7 +16,7 @@ from typing import Protocol
 from fastcore.basics import patch
 from pyarrow import ArrowInvalid, ArrowTypeError
 from datasets import Dataset
-from ..data.check import failing_leaks
+from ..data.check import refuse_leaks
 from ..data.folder import read_folder
 from ..lab import LabError
 from ..runs.record import Run
@@ -137,19 +137,12 @@ def leak_table(
     return rows | dict(gold=rows['gold'] + [dict(query=q, passage=p, label=1) for q,p in judged if (q, p) not in known])
 
 # %% ../../nbs/inventory/00_datasets.ipynb #cc5457d3
-_faq = "; if tomorrow's questions are answered from these same passages, as with a FAQ, write `corpus = fixed` in settings.ini"
-
 def check_leaks(
     splits:Splits,  # As trained and judged on
     run:Run         # With the parameter `allow_leaks`, or without
 )->Splits:          # With a note of each leak; raises `LabError` where they are not allowed
     "Stop a run whose scores would be memory, or have it say so"
-    leaks = [o.split(': ')[0] for o in failing_leaks(leak_table(splits), run.lab.corpus)]
-    if leaks and not run.params.get('allow_leaks'):
-        more = f' (and {len(leaks)-1} more)' if len(leaks) > 1 else ''
-        fixed = _faq if ' passage ' in leaks[0] and run.lab.corpus == 'open' else ''
-        raise LabError(f"leak: {leaks[0]}{more}{fixed}; see `emb check` for all and the ways out, "
-            "`drop_leaks` in preprocess for one of them, or set `allow_leaks` to train all the same and have every chart say so")
+    leaks = refuse_leaks(leak_table(splits), run.lab.corpus, run.params.get('allow_leaks'))
     run.record(leaks=leaks)
     return replace(splits, notes=splits.notes + tuple(f'leaks allowed: {o}' for o in leaks))
 

@@ -27,8 +27,8 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 def search(
     encoder:Encoder,  # Any encoder
     task:Task,        # What to search for, and in what
-    cache:Path|None=None, # Where vectors of an encoder that others will use too are kept
-    run:Run|None=None # Is warned with the recall, where an index was searched
+    cache:Path|None=None, # Folder for vectors that other runs will use too
+    run:Run|None=None # Receives a warning with the recall, where an index was searched
 )->dict:              # Query id → up to 100 (document id, score), best first
     "The encoder's ranking for every query that has a relevant document"
     queries, docs = [q for q,relevant in task.relevant.items() if relevant], list(task.corpus)
@@ -37,7 +37,8 @@ def search(
     if getattr(encoder, 'similarity_fn_name', None) != 'dot': q, d = unit_vectors(q), unit_vectors(d)
     hits = nearest_passages(q, d, k=100)
     if run and hits.approximate:
-        run.warn(f'an index was searched, which found {hits.recall:.1%} of the nearest documents; scores are lower by what it missed')
+        run.warn(f'the search used an index, which found {hits.recall:.1%} of the nearest documents; '
+            'scores are lower by what it missed')
     found = zip(queries, hits.at.tolist(), hits.scores.tolist())
     return {o: [(docs[i], s) for i,s in zip(places, scores)] for o,places,scores in found}
 
@@ -51,7 +52,8 @@ def search_bm25(
     docs, index = list(task.corpus), bm25s.BM25(method='robertson')
     index.index(words(task.corpus.values()), show_progress=False)
     found, scores = index.retrieve(words(task.queries.values()), k=min(k, len(docs)), show_progress=False)
-    return {q: [(docs[i], float(s)) for i,s in zip(ids, row) if s > 0] for q,ids,row in zip(task.queries, found, scores)}
+    def hits(ids, row): return [(docs[i], float(s)) for i,s in zip(ids, row) if s > 0]
+    return {q: hits(ids, row) for q,ids,row in zip(task.queries, found, scores)}
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #02af7249
 def pair_metrics(
@@ -59,10 +61,11 @@ def pair_metrics(
     splits:Splits,        # Gold with labels 0 and 1
     cache:Path|None=None  # As for `search`
 )->dict:                  # Measure → value; empty when gold has one label only
-    "How well similarity tells relevant pairs from the others"
+    "How well similarity separates relevant pairs from the others"
     gold, labels = splits.gold, np.array(splits.gold['label'])
     if len(set(labels)) < 2: return {}
-    queries, passages = encode_cached(encoder, gold['query'], 'query', cache), encode_cached(encoder, gold['passage'], 'document', cache)
+    queries = encode_cached(encoder, gold['query'], 'query', cache)
+    passages = encode_cached(encoder, gold['passage'], 'document', cache)
     sims = pairwise_cos_sim(queries, passages).numpy()
     f1,*_ = BinaryClassificationEvaluator.find_best_f1_and_threshold(sims, labels, True)
     accuracy,_ = BinaryClassificationEvaluator.find_best_acc_and_threshold(sims, labels, True)
@@ -106,7 +109,7 @@ def conclude(
     pairs:dict,              # System → as `pair_metrics`
     guard:Scores|None=None   # As `evaluate_guard`
 )->Scores:                   # With BM25, tuned with BM25, and the ceiling
-    "Set rankings beside BM25 and the ceiling, and write down what they score"
+    "Score rankings beside BM25 and the ceiling, and write the scores down"
     hits = hits | dict(bm25=search_bm25(task))
     hits |= dict(fused=fuse_rankings([hits['tuned'], hits['bm25']]))
     return judge(task, hits, run, pairs=pairs, guard=guard)
@@ -115,9 +118,9 @@ def conclude(
 @assume_unchanged()
 def evaluate(
     encoder:Encoder,     # The tuned one
-    splits:Splits,       # Whose gold is the judge
-    run:Run,             # Brings the base model; receives `eval/`
-    more:dict|None=None  # System → as `search`, for a row of its own
+    splits:Splits,       # With gold, and a guard or none
+    run:Run,             # Names the base model; receives `eval/`
+    more:dict|None=None  # Other systems → as `search`, each in a row of its own
 )->Scores:               # Tuned, base, BM25, tuned with BM25, and the ceiling, per query
     "Score on gold, beside the untuned base model and BM25, and on the guard"
     base = base_model(run, getattr(encoder, 'max_seq_length', None), any(splits.prompts))

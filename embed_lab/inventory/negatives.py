@@ -24,26 +24,27 @@ from ..training.weights import base_model, named_model
 def mining_model(
     run:Run,         # Whose base model mines when no other is named
     miner:str|None,  # A folder or hub id, such as 'results/exp_02_in_batch/final'
-    max_length:int   # Tokens of a text that are read
+    max_length:int   # Tokens read of each text
 )->Encoder:          # Raises `LabError` for a model that cannot search
     "The model whose mistakes become negatives"
     if miner is None: return base_model(run, max_length)
     found = named_model(run, miner)
     if found.kind not in ('encoder', 'static'):
-        raise LabError(f"miner {miner} is a {found.kind}, which cannot search; name an encoder, such as the `final` of a run")
+        raise LabError(f"miner {miner} is a {found.kind}, which cannot search; "
+            "name an encoder, such as the `final` of a run")
     run.note('miner', name=miner, weights=found.weights)
     return found.load(max_length)
 
 # %% ../../nbs/inventory/05_negatives.ipynb #6f75990e
 def judging_model(
-    run:Run,       # Notes who judged, and is told how far it is
+    run:Run,       # Receives the name of the judge, and progress
     judge:str|None # A folder or hub id
 )->Callable|None:  # From pairs (query, passage) to scores; raises `LabError` for a model that cannot judge
     "The cross-encoder that scores what was mined"
     if judge is None: return
     found = named_model(run, judge)
     if found.kind != 'cross-encoder':
-        raise LabError(f"judge {judge} is a {found.kind}, which never learnt to score a pair; name a cross-encoder, "
+        raise LabError(f"judge {judge} is of kind {found.kind}, which cannot score a pair; name a cross-encoder, "
             "such as the `final` of a run of recipe `rerank`")
     model = found.load()
     run.note('judge', name=judge, weights=found.weights)
@@ -53,9 +54,9 @@ def judging_model(
 def encoding(
     model:Encoder, # The miner
     splits:Splits, # Whose prompts go before the texts
-    run:Run        # Its lab keeps the vectors; hears how far it is
+    run:Run        # Its lab keeps the vectors; receives progress
 )->Callable:       # What `mine_hard_negatives` takes: called with texts and 'query' or 'document'
-    "How the miner reads texts that stand without prompts"
+    "A function that encodes texts as the miner reads them, prompts added"
     before = dict(zip(('query', 'document'), splits.prompts))
     def vectors(texts, kind):
         progress = partial(run.progress, f'encoding each {kind}')
@@ -64,16 +65,16 @@ def encoding(
 
 # %% ../../nbs/inventory/05_negatives.ipynb #36b26535
 def mine_negatives(
-    splits:Splits,           # Of which train gets negatives
-    run:Run,                 # Brings base model, seed and decisions; receives the counts
+    splits:Splits,           # Its train gets negatives
+    run:Run,                 # Names the base model and the seed; receives the counts
     miner:str|None=None,     # Folder or hub id of the model that mines; the base model when None
     n:int=4,                 # Negatives a row, at most
     skip:int=0,              # First ranks left out
-    margin:float|None=None,  # How much a negative must score below the right passage
-    relative_margin:float|None=.95, # What share of its score a negative may have
+    margin:float|None=None,  # How far below the right passage a negative must score
+    relative_margin:float|None=.95, # Largest share of its score that a negative may have
     suspects:str='drop',     # 'drop' those that look like answers, or 'keep' them
     judge:str|None=None,     # Folder or hub id of a cross-encoder that scores what was mined
-    max_length:int=128       # Tokens of a text that are read
+    max_length:int=128       # Tokens read of each text
 )->tuple[Splits, Audit]:     # Raises `LabError` for settings that do not fit together
     "Hard negatives for train, from its own passages, and the page of those that look like answers"
     if suspects not in ('drop', 'keep'): raise LabError(f"`suspects` is {suspects!r}; write 'drop' or 'keep'")
@@ -82,18 +83,21 @@ def mine_negatives(
     vectors = encoding(model, splits, run)
     never = [pair for pair,decision in decisions.items() if decision != 'keep']
     spare = 2 if suspects == 'drop' else 1
-    mined = mine_hard_negatives(rows, vectors, n*spare, skip, margin, relative_margin, max(100, skip + 10*n), never=never)
+    mine = partial(mine_hard_negatives, rows, vectors, never=never)
+    mined = mine(n*spare, skip, margin, relative_margin, max(100, skip + 10*n))
     asked = judging_model(run, judge)
     doubtful = open_suspects(mined.candidates, rows, decisions, asked)
-    meeting = open_suspects(mine_hard_negatives(rows, vectors, 10, never=never).candidates, rows, decisions, asked, met=True)
+    meeting = open_suspects(mine(10).candidates, rows, decisions, asked, met=True)
     excluded = {(o['query'], o['passage']) for o in doubtful} if suspects == 'drop' else set()
     rows, used = with_negatives(rows, mined, excluded, n)
-    run.note('mining', miner=miner or 'the base model', **mined.counts(), suspects=len(doubtful), in_batch=len(meeting), used=used)
+    run.note('mining', miner=miner or 'the base model', **mined.counts(),
+        suspects=len(doubtful), in_batch=len(meeting), used=used)
     if 2*mined.none > mined.queries:
-        run.warn(f"{mined.none:,} of {mined.queries:,} queries got no hard negative, so training is little more than `in-batch`: "
-            "name a better `miner`, whose right passages score higher, or loosen the margins")
+        run.warn(f"{mined.none:,} of {mined.queries:,} queries got no hard negative, so training is little more "
+            "than `in-batch`: name a better `miner`, whose right passages score higher, or loosen the margins")
     train = to_dataset(rows)
     if any(splits.prompts): train = map_texts(replace(plain, train=train), *(o.__add__ for o in splits.prompts)).train
-    alike = f'{len(doubtful):,} of them look like answers ({suspects}); {used:,} go into train'
+    alike = f'{len(doubtful):,} suspected of being answers ({suspects}), {used:,} used in train'
     notes = f'mine_negatives: {mined!r}', f'mine_negatives: {alike}'
-    return replace(splits, train=train, notes=(*splits.notes, *notes)), Audit(doubtful + meeting, run.lab.data/'decisions.jsonl')
+    audit = Audit(doubtful + meeting, run.lab.data/'decisions.jsonl')
+    return replace(splits, train=train, notes=(*splits.notes, *notes)), audit

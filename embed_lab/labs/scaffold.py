@@ -9,18 +9,19 @@ of an existing project: it writes what is missing, keeps what is there, and says
 __all__ = ['InitResult', 'init_lab', 'first_experiment', 'new_experiment']
 
 # %% ../../nbs/labs/01_scaffold.ipynb #24096cc1
-import os, re
+import json, os, re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec
 from ..lab import Lab, LabError, default_settings, export_inventory, made_with, module_of, read_lab
-from ..lab import refuse_foreign_toolkit, short_path
+from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe
 from ..runs.results import reserved_names
 from ..notebooks import about
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data
+from ..data.split import split_documents, split_names
 from ..data.task import is_beir, present_files, read_beir, read_corpus, read_qrels, retrieval_task
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
@@ -64,7 +65,7 @@ def _new_project(
 )->str:           # The head of a `pyproject.toml`
     "A lab that is a project of its own"
     name = re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-') or 'lab'
-    needs = ', '.join(f'"{o}"' for o in ('embed-lab[lab]', *packages))
+    needs = ', '.join(json.dumps(o) for o in (toolkit_requirement(), *packages))
     return f'[project]\nname = "{name}"\nversion = "0.1.0"\nrequires-python = ">=3.11"\ndependencies = [{needs}]\n'
 
 # %% ../../nbs/labs/01_scaffold.ipynb #27cacc65
@@ -77,7 +78,8 @@ def _nbdev_ready(
     if had is None: return False
     path = had.get('lib_path', '')
     if not Path(lib).is_relative_to(path):
-        raise LabError(f"pyproject.toml: [tool.nbdev] exports to `{path}`, not to `{lib}`; make the lab in a folder of its own")
+        raise LabError(f"pyproject.toml: [tool.nbdev] exports to `{path}`, not to `{lib}`; "
+            "make the lab in a folder of its own")
     if 'tags' not in had.get('allowed_cell_metadata_keys', []):
         raise LabError('pyproject.toml: add allowed_cell_metadata_keys = ["tags"] to [tool.nbdev], '
             "or nbdev-clean removes papermill's tags; then run `emb init` again")
@@ -138,7 +140,9 @@ def _own_files(
     copied = {o.name: o.read_bytes() for o in present_files(folder).values()}
     if is_beir(folder): return _beir_files(folder)
     check_data(folder)
-    return copied
+    if 'corpus.jsonl' in present_files(folder): return copied
+    splits = [o for k,o in present_files(folder).items() if k.split('.')[0] in split_names]
+    return copied | {'corpus.jsonl': jsonl_bytes(split_documents(splits))}
 
 # %% ../../nbs/labs/01_scaffold.ipynb #5675939d
 def _planned_lab(
@@ -156,7 +160,8 @@ def _import_name(
 )->str:     # Such as 'inventory'
     "The lab's inventory, as one imports it; raises `LabError` where it lies elsewhere"
     if not lab.inventory.is_relative_to(lab.path):
-        raise LabError(f"settings.ini puts the inventory outside the lab ({lab.inventory}); name a folder in {lab.path}")
+        raise LabError(f"settings.ini puts the inventory outside the lab ({lab.inventory}); "
+            f"name a folder in {lab.path}")
     return '.'.join(lab.inventory.relative_to(lab.path).parts)
 
 def _inside(
@@ -211,6 +216,7 @@ A lab for fine-tuning text-embedding models for retrieval, made with Embed Lab {
 {table}
 
 - `data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`.
+  `corpus.jsonl` holds what gold is searched among; after a change of the splits, move it away and run `emb corpus`.
   An optional `guard.jsonl`, with questions of another kind, is scored beside gold.
 - `nbs/` is the inventory: notebooks that are yours to edit. They are exported to `inventory/`, which is never edited itself.
 - `experiments/` is the research log. Copy an experiment with `emb new` rather than edit an old one.
@@ -224,7 +230,8 @@ def _agents_text(
     first:str  # An experiment to try things with
 )->str:        # Markdown
     "What a coding agent must know of a lab"
-    nbs, lib, experiments, data = (os.path.relpath(o, lab.path) for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
+    nbs, lib, experiments, data = (os.path.relpath(o, lab.path)
+        for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
     return f"""# Working in this lab
 
 - The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it.
@@ -256,7 +263,8 @@ def _taken(
 )->str:         # Empty when nothing is in the way
     "What of the lab's own is in the way of an inventory notebook"
     py = lab.inventory/f'{name}.py'
-    if dest.exists(): return '' if module_of(lab, dest) == py else f"{short_path(dest)} already exists and is another notebook"
+    if dest.exists():
+        return '' if module_of(lab, dest) == py else f"{short_path(dest)} already exists and is another notebook"
     other = next((o for o in sorted(lab.nbs.glob('*.ipynb')) if module_of(lab, o) == py), None)
     if other: return f"{short_path(other)} already exports to {short_path(py)}"
     if os.path.lexists(py) and f'{dest.name}.\n' not in py.read_text(encoding='utf-8')[:1000]:
@@ -275,7 +283,8 @@ def _recipe_inventory(
         why = next((f"{p.name} of another recipe also exports to `{name}`" for p in earlier if p != o and inventory_module(p) == name), '')
         why = why or next((f"another recipe brings another {p.name}" for p in earlier if p != o and p.name == o.name), '')
         why = why or _taken(lab, dest, name)
-        if why: raise LabError(f"recipe `{r.name}` brings {o.name}, but {why}; rename one of them and its `default_exp`")
+        if why:
+            raise LabError(f"recipe `{r.name}` brings {o.name}, but {why}; rename one of them and its `default_exp`")
         res[dest] = as_lab_notebook(o.read_text(encoding='utf-8'), package, r.home).encode()
         earlier.append(o)
     return res
@@ -295,7 +304,8 @@ def _data_content(
 # %% ../../nbs/labs/01_scaffold.ipynb #60f4b950
 def _notebooks(lab, chosen):
     "The lab's copies of the inventory and of experiments"
-    def copy(nb, home='embed_lab'): return as_lab_notebook(nb.read_text(encoding='utf-8'), _import_name(lab), home).encode()
+    def copy(nb, home='embed_lab'):
+        return as_lab_notebook(nb.read_text(encoding='utf-8'), _import_name(lab), home).encode()
     core_copies = {lab.nbs/o.name: copy(o) for o in core_notebooks()}
     experiments = {lab.experiments/o.notebook.name: copy(o.notebook, o.home) for o in chosen}
     return core_copies | _recipe_inventory(lab, chosen) | experiments
@@ -308,7 +318,8 @@ def _lab_files(
     "Every file of a new lab but its `settings.ini` and `pyproject.toml`"
     runs = [o.notebook for o in chosen]
     readme = _readme_text(lab.path.name, os.path.relpath(lab.data, lab.path), runs)
-    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore, '.gitattributes': _gitattributes}
+    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore,
+        '.gitattributes': _gitattributes}
     folders = [lab.results/o.stem for o in runs] + [lab.results]
     return (_notebooks(lab, chosen) | {lab.data/k: v for k,v in data.items()} | {o/'.gitkeep': b'' for o in folders}
         | {lab.path/k: v.encode() for k,v in texts.items()})
@@ -412,9 +423,11 @@ def new_experiment(
     source, dest = source or find_recipe(_first_recipes[0]), lab.experiments/f'{name}.ipynb'
     if not re.fullmatch(r'\w[\w.-]*', name) or name.lower() in reserved_names:
         raise LabError(f"`{name}` cannot be a name; use letters, digits, `_` and `-`, as in exp_03_larger_batches")
-    if os.path.lexists(dest): raise LabError(f"{short_path(lab.experiments)}/{dest.name} already exists; choose another name")
+    if os.path.lexists(dest):
+        raise LabError(f"{short_path(lab.experiments)}/{dest.name} already exists; choose another name")
     notebook, home, inventory = source, 'embed_lab', {}
-    if isinstance(source, Recipe): notebook, home, inventory = source.notebook, source.home, _recipe_inventory(lab, [source])
+    if isinstance(source, Recipe):
+        notebook, home, inventory = source.notebook, source.home, _recipe_inventory(lab, [source])
     experiment = {dest: _derived(notebook, name, _import_name(lab), home), lab.results/name/'.gitkeep': b''}
     new = _write_new(lab, inventory | experiment)
     created = [o for o in new if o.name != '.gitkeep'] + _export_stale(lab)

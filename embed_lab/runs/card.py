@@ -49,7 +49,8 @@ def _scores(systems): # System → measure → `mean`, `low` and `high`
 
 # %% ../../nbs/runs/03_card.ipynb #9b83558c
 _held_by = dict(open='for passages it has never seen, as long as they are of the kind that gold was searched in',
-    fixed='for the passages it was trained on alone: the corpus was declared fixed, and nothing was measured on new ones')
+    fixed='for the passages it was trained on alone: the corpus was declared fixed, '
+        'and nothing was measured on new ones')
 
 def _good(metrics, guard, corpus, leaks):
     "What a model is good for, as far as it was measured"

@@ -16,9 +16,11 @@ from html import escape
 from pathlib import Path
 import msgspec
 from ..lab import Lab, LabError, count, export_inventory, made_with, open_lab, read_lab, short_path, variables
+from ..style import html_table
 from .looks import log_look
 from .manifest import differences, environment_facts, git_facts, run_inputs, machine_facts, scrub_secrets
-from ..notebooks import convert, read_overrides, read_notebook, read_parameters, check_overrides, override_parameters
+from ..notebooks import check_overrides, convert, override_parameters, read_notebook, read_overrides
+from ..notebooks import read_parameters
 from .results import RunFiles, lock_run, timestamp, process_facts, read_run, set_aside
 from ..data.files import file_hash, write_atomic, write_json
 from ..data.folder import check_data
@@ -47,7 +49,10 @@ class _Bar:
 
 # %% ../../nbs/runs/04_record.ipynb #25d9dac9
 class Run:
-    "One execution of an experiment: where its files go, and what it says of itself"
+    """One execution of an experiment: where its files go, and what it says of itself.
+
+    Folders are `Path`s: `path` (its own), `final` (the model), `checkpoints`, `eval`, `plots`; `params` are the
+    parameters that it uses, and `base` is the folder of the base model."""
     def __init__(self,
         lab:Lab,        # Whose run
         path:Path,      # Its folder
@@ -94,8 +99,8 @@ def rehearsal(
     "A run for trying things out: recorded, but in no lab"
     home = Path(tempfile.mkdtemp()).resolve()
     (home/'settings.ini').write_text('[DEFAULT]\n')
-    facts = dict(schema=1, experiment='rehearsal', status='running', start=timestamp(), process=process_facts(), overrides=params,
-        inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine_facts())
+    facts = dict(schema=1, experiment='rehearsal', status='running', start=timestamp(), process=process_facts(),
+        overrides=params, inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine_facts())
     run = Run(read_lab(home), home/'results'/'scratch'/'rehearsal', facts, Path(base))
     run.record()
     return run
@@ -127,7 +132,8 @@ def kept(self:Run,
 )->object:         # The result, as JSON gives it back: tuples are lists
     "A stage's result, taken from before the run was cut short where there is one"
     file, key = self.path/RunFiles.stages/f'{name}.json', hashlib.sha256(msgspec.json.encode(of)).hexdigest()
-    if self.resumed and file.exists() and (old := msgspec.json.decode(file.read_bytes()))['key'] == key: return old['value']
+    if self.resumed and file.exists() and (old := msgspec.json.decode(file.read_bytes()))['key'] == key:
+        return old['value']
     value = msgspec.json.encode(make())
     write_atomic(file, b'{"key":"%s","value":%s}' % (key.encode(), value))
     return msgspec.json.decode(value)
@@ -137,7 +143,8 @@ def _code_facts(
     git:dict|None # As `git_facts` gave it
 )->str:           # In words
     "Where the code of a run can be found again"
-    if not git: return 'no git here: the hashes in run.json distinguish this code from other code, but cannot bring it back'
+    if not git:
+        return 'no git here: the hashes in run.json distinguish this code from other code, but cannot bring it back'
     edited = f', edited since: see {RunFiles.patch}' if git['dirty'] else ''
     unknown = f", {count(len(git['untracked']), 'file')} unknown to git" if git['untracked'] else ''
     return f"commit {git['commit'][:10]}{edited}{unknown}"
@@ -150,18 +157,17 @@ def leaks(self:Run)->list: # Of text
 
 @patch
 def __repr__(self:Run)->str:
-    return '; '.join([f"{short_path(self.path)}: {self.manifest['status']}", *(f'leaks allowed: {o}' for o in self.leaks)])
+    return '; '.join([f"{short_path(self.path)}: {self.manifest['status']}",
+        *(f'leaks allowed: {o}' for o in self.leaks)])
 
 @patch
 def _repr_html_(self:Run)->str:
     m,i = self.manifest, self.manifest['inputs']
     data = ', '.join(f"{k} {v['lines']:,}" for k,v in i['data'].items())
-    facts = dict(run=short_path(self.path), status=m['status'], **i['parameters'], data=data, code=_code_facts(m.get('git')),
-        started=m['start'], exported=', '.join(m['exported']))
+    facts = dict(run=short_path(self.path), status=m['status'], **i['parameters'], data=data,
+        code=_code_facts(m.get('git')), started=m['start'], exported=', '.join(m['exported']))
     if self.leaks: facts['leaks allowed'] = '; '.join(self.leaks)
-    left = 'style="text-align:left"'
-    def row(k, v): return f'<tr><th {left}>{escape(k)}</th><td {left}>{escape(str(v))}</td></tr>'
-    return f"<table>{''.join(row(k, v) for k,v in facts.items() if v != '')}</table>"
+    return html_table([[k, str(v)] for k,v in facts.items() if v != ''], None)
 
 # %% ../../nbs/runs/04_record.ipynb #03a23a9e
 def peak_memory()->int: # Bytes; of the GPU where there is one in use
@@ -200,7 +206,8 @@ def finish(self:Run, **headline):
     write_card(self.path, self.manifest)
     status = 'running' if variables().run else 'completed'
     used = dict(memory=peak_memory(), disk=folder_bytes(self.path))
-    self.record(status=status, end=timestamp(), headline=headline, progress=None, outcome=_outcome_hashes(self.path), used=used)
+    self.record(status=status, end=timestamp(), headline=headline, progress=None,
+        outcome=_outcome_hashes(self.path), used=used)
     return self
 
 # %% ../../nbs/runs/04_record.ipynb #49c9dbb1
@@ -326,8 +333,9 @@ def _attempts(path, facts):
 def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
-    facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(), overrides=overrides,
-        inputs=run_inputs(lab, notebook, params, base), environment=environment_facts(), lab=made_with(lab.path), hardware=machine_facts(),
+    facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(),
+        overrides=overrides, inputs=run_inputs(lab, notebook, params, base), environment=environment_facts(),
+        lab=made_with(lab.path), hardware=machine_facts(),
         git=git, lineage=lineage, exported=[short_path(o) for o in exported],
         reproduces=told.reproduces or None, kernel=told.kernel or 'started')
     return facts, diff
@@ -348,6 +356,7 @@ def start(
     experiment:str|None=None  # Name of the notebook, needed only where nothing else tells it
 )->Run:                       # Raises `LabError` before anything is written when something does not fit
     "Begin a run, or resume one: check, find the base model, write the manifest"
+    from embed_lab.data.split import narrow_search
     from embed_lab.models.base import find_model, set_overrides
     lab = open_lab()
     exported = export_inventory(lab)
@@ -365,6 +374,7 @@ def start(
     run.held = _claimed(lab, path, nb, facts, scratch=given is None)
     run.record()
     if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
+    if narrow := narrow_search(lab.data): run.warn(narrow)
     _watch(run)
     for o in doubts: run.warn(o)
     return run

@@ -18,6 +18,7 @@ from html import escape
 from pathlib import Path
 import msgspec, numpy as np
 from ..lab import LabError, count, short_path
+from ..style import Markup, html_table, tag, text_html
 from ..data.rows import Decision, line_flaws, row_rules
 from ..data.files import jsonl_bytes, find_data_file, write_atomic
 from ..data.task import read_decisions
@@ -123,7 +124,8 @@ def add_decision(
     bad = [why for rule,_,why in line_flaws(line[:-1], Decision)[1] if row_rules[rule][0] == 'fail']
     if bad: raise LabError(f"{short_path(path)}: {bad[0]}")
     if find_data_file(path) != path:
-        raise LabError(f"{short_path(find_data_file(path))} is compressed; unpack it with `gunzip` before deciding more")
+        raise LabError(f"{short_path(find_data_file(path))} is compressed; "
+            "unpack it with `gunzip` before deciding more")
     with _locked(path):
         old = path.read_bytes() if path.exists() else b''
         write_atomic(path, old + (b'\n' if old and not old.endswith(b'\n') else b'') + line)
@@ -147,7 +149,8 @@ def _refuse_contradicted(
         if o['label'] == 1 and said in ('drop', 'keep'):
             raise LabError(f"{place} has it with label 1; take that row out of train.jsonl, or decide `relabel`")
         if o['label'] != 1 and said == 'relabel' and 'score' in o:
-            raise LabError(f"{place} grades it by `score`; write the score there, and take the line out of decisions.jsonl")
+            raise LabError(f"{place} grades it by `score`; write the score there, "
+                "and take the line out of decisions.jsonl")
 
 # %% ../../nbs/training/04_audit.ipynb #024fe908
 def _decided_row(
@@ -166,8 +169,8 @@ def _decided_row(
 # %% ../../nbs/training/04_audit.ipynb #c8c82ca0
 def _taught(row, query, passage): # The row that a relabelled pair becomes, made from one of its query
     if 'score' in row:
-        raise LabError(f"data/decisions.jsonl: relabel of {passage[:60]!r} for {query[:60]!r}, but train.jsonl grades that query "
-            "by `score`; write the row there with its score")
+        raise LabError(f"data/decisions.jsonl: relabel of {passage[:60]!r} for {query[:60]!r}, "
+            "but train.jsonl grades that query by `score`; write the row there with its score")
     return {o: row[o] for o in ('query', 'query_id', 'group', 'tags') if o in row} | dict(passage=passage, label=1)
 
 # %% ../../nbs/training/04_audit.ipynb #00cfe17b
@@ -199,44 +202,39 @@ def _queries_and_pairs(rows): # (query in normal form → its first row, pairs i
 def _folded_text(
     text:str,        # Any
     width:int=240    # Characters that are shown at once
-)->str:              # HTML
+)->Markup:
     "A text, the whole of it one click away"
-    whole = f'<span dir="auto" style="white-space:pre-wrap">{escape(text)}</span>'
-    return whole if len(text) <= width else f'<details><summary dir="auto">{escape(text[:width])} …</summary>{whole}</details>'
+    whole = text_html(text)
+    return whole if len(text) <= width else tag('details', tag('summary', f'{text[:width]} …', dir='auto'), whole)
 
 def _scores_cell(
     o:dict  # A suspect
-)->str:     # HTML, a line for each who scored
+)->Markup:  # A line for each who scored
     "Its scores beside the answer's"
     pairs = [('model', o['score'], o['positive_score'])]
     if 'judged' in o: pairs.append(('judge', o['judged'], o['judged_positive']))
-    return '<br>'.join(f'{k} {a:.3f}, answer {b:.3f}' for k,a,b in pairs)
+    return text_html('\n'.join(f'{k} {a:.3f}, answer {b:.3f}' for k,a,b in pairs))
 
 # %% ../../nbs/training/04_audit.ipynb #0d5adbce
 def _suspect_cells(
     o:dict  # A suspect
-)->list:    # HTML
+)->list:    # `Markup`
     "A suspect's row of the table, without the decision"
-    why = ''.join(f'<li>{escape(t)}</li>' for t in o['why'])
-    kind = f"{escape(o['kind'])}<ul style='margin:0;padding-left:1.2em'>{why}</ul>"
-    return [*(_folded_text(o[k]) for k in ('query', 'positive', 'passage')), _scores_cell(o), kind]
+    why = tag('ul', *(tag('li', t) for t in o['why']), style='margin:0;padding-left:1.2em')
+    return [*(_folded_text(o[k]) for k in ('query', 'positive', 'passage')), _scores_cell(o),
+        tag('span', o['kind']) + why]
 
 _shown_rows = 20 # Of a table
-_heads = {'query': 15, 'its answer': 22, 'suspect': 29, 'scores': 10, 'why': 15, 'decision': 9} # Column → share of the width
+# Column → share of the width
+_heads = {'query': 15, 'its answer': 22, 'suspect': 29, 'scores': 10, 'why': 15, 'decision': 9}
 
 # %% ../../nbs/training/04_audit.ipynb #tr04tab1
-_cell = 'text-align:left;vertical-align:top;white-space:normal;overflow-wrap:break-word'
-_line = 'table-layout:fixed;width:100%;line-height:1.4'
-
 def _audit_table(
     rows:list  # For each suspect its `_suspect_cells` and the decision, or without it
-)->str:        # HTML
-    "Cells that are escaped already, under their heads"
-    def line(tag, o): return '<tr>' + ''.join(f'<{tag} style="{_cell}">{t}</{tag}>' for t in o) + '</tr>'
+)->Markup:
+    "Suspects under their heads"
     names = list(_heads)[:len(rows[0])]
-    widths = ''.join(f'<col style="width:{_heads[k]}%">' for k in names)
-    body = line('th', names) + ''.join(line('td', o) for o in rows)
-    return f'<table style="{_line}"><colgroup>{widths}</colgroup>{body}</table>'
+    return html_table([names, *rows], None, [_heads[k] for k in names])
 
 # %% ../../nbs/training/04_audit.ipynb #5dc315b1
 @dataclass(frozen=True, repr=False)
@@ -259,13 +257,14 @@ class Audit:
 
     def _repr_html_(self)->str:
         decided_rows = list(zip(self.found, self.decisions))[:_shown_rows]
-        rows = [[*_suspect_cells(o), escape(said)] for o,said in decided_rows]
+        rows = [[*_suspect_cells(o), said] for o,said in decided_rows]
         rest = len(self.found) - len(rows)
-        more = f'<p>{rest:,} more; `review()` shows all</p>' if rest else ''
-        return f'<p>{escape(repr(self))}</p>' + (_audit_table(rows) if rows else '') + more
+        more = tag('p', f'{rest:,} more; `review()` shows all') if rest else Markup()
+        return tag('p', repr(self)) + (_audit_table(rows) if rows else Markup()) + more
 
 # %% ../../nbs/training/04_audit.ipynb #f8ec30e9
-_words_for = dict(keep='wrong, as was thought', drop='neither right nor wrong: leave it out', relabel='right: teach it as an answer')
+_words_for = dict(keep='wrong, as was thought', drop='neither right nor wrong: leave it out',
+    relabel='right: teach it as an answer')
 
 def _buttons(
     path:Path,   # decisions.jsonl

@@ -24,23 +24,24 @@ def _filled(row, n, right, rows, rng):
     return list(islice(dict.fromkeys(chain(given, (t for t in others if t not in right[row['query']]))), n))
 
 def positive_rows(
-    rows:list, # Dicts with query, passage, label, and perhaps negatives
-    seed:int=0,# Of the passages that fill gaps
-    never:Iterable=() # Pairs (query, passage) that are not to be learnt as wrong
-)->dict:       # Columns query, passage, negative_1, negative_2, …
-    "Relevant pairs, each with as many negatives as half of them bring"
+    rows:list,         # Dicts with query, passage, label, and perhaps negatives; at least one has label 1
+    seed:int=0,        # Of the passages that fill gaps
+    never:Iterable=()  # Pairs (query, passage) that are not to be learnt as wrong
+)->dict:               # Columns query, passage, negative_1, negative_2, …: lists of one length
+    "Relevant pairs, each with the median number of negatives; raises `ValueError` where no row is relevant"
     rows, right = [o for o in rows if o['label'] == 1], defaultdict(set)
     for q,p in chain(((o['query'], o['passage']) for o in rows), never): right[q].add(p)
     n, rng = int(median(len({*(o.get('negatives') or ())}) for o in rows)), np.random.default_rng(seed)
     wrong = zip(*(_filled(o, n, right, rows, rng) for o in rows))
-    return {k: [o[k] for o in rows] for k in ('query', 'passage')} | {f'negative_{i}': list(o) for i,o in enumerate(wrong, 1)}
+    right_pairs = {k: [o[k] for o in rows] for k in ('query', 'passage')}
+    return right_pairs | {f'negative_{i}': list(o) for i,o in enumerate(wrong, 1)}
 
 # %% ../../nbs/training/01_examples.ipynb #d05651db
 def judged_rows(
     rows:list,        # Dicts with query, passage, label, and perhaps negatives and score
     graded:bool=False # Whether `score` counts
-)->dict:              # Columns query, passage, and label (0 or 1) or score
-    "Every judged pair, relevant or not"
+)->dict:              # Columns query, passage, and label (0 or 1) or score, which is the label where a row has none
+    "Every judged pair, relevant or not; a negative that is judged nowhere else has label or score 0"
     def said(o): return float(o['label'] if o.get('score') is None else o['score']) if graded else o['label']
     pairs = [(o['query'], o['passage'], said(o)) for o in rows]
     known = {(q, p) for q,p,_ in pairs}
