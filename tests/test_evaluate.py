@@ -14,7 +14,8 @@ from embed_lab.runs.record import rehearsal
 from embed_lab.evaluation.scores import Scores, ceiling, score_rankings
 from embed_lab.models.search import fuse_rankings
 from embed_lab.evaluation.slices import slice_scores, slices_of
-from embed_lab.data.task import Task, check_data, task_hashes, text_hash
+from embed_lab.data.folder import check_data
+from embed_lab.data.task import Task, task_hashes, text_hash
 from support import emb
 
 class Table:

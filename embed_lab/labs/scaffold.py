@@ -20,8 +20,9 @@ from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, 
 from ..runs.results import reserved_names
 from ..notebooks import about
 from ..data.files import jsonl_bytes, write_atomic
+from ..data.folder import check_data
 from ..data.split import split_documents, split_names
-from ..data.task import check_data, is_beir, present_files, read_beir, read_corpus, read_qrels, retrieval_task
+from ..data.task import is_beir, present_files, read_beir, read_corpus, read_qrels, retrieval_task
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
 def _settings_text()->str: # With a comment for each answer

@@ -24,7 +24,7 @@ from .results import RunFiles, lock_run, read_run, record_killed, run_name, seco
 from .results import timestamp
 from ..data.files import write_atomic, write_json
 from .record import refuse_other_run, resolve_values
-from ..data.task import check_data
+from ..data.folder import check_data
 from .warm import without_addresses
 
 # %% ../../nbs/runs/07_execute.ipynb #d2c1f332

@@ -23,7 +23,7 @@ from ..notebooks import check_overrides, convert, override_parameters, read_note
 from ..notebooks import read_parameters
 from .results import RunFiles, lock_run, timestamp, process_facts, read_run, set_aside
 from ..data.files import file_hash, write_atomic, write_json
-from ..data.task import check_data
+from ..data.folder import check_data
 from fastcore.basics import patch
 
 # %% ../../nbs/runs/04_record.ipynb #07f49962
@@ -363,7 +363,7 @@ def start(
     name, path, given = _find_run_folder(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
     nb = lab.experiments/f'{name}.ipynb'
     changed = read_overrides(nb, given or {})
-    check_data(lab.data)
+    doubts = check_data(lab.data)
     params = resolve_values(lab, nb, names, changed)
     read = {k: v for k,v in params.items() if names.get(k) is not None}
     names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text
@@ -376,4 +376,5 @@ def start(
     if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
     if narrow := narrow_search(lab.data): run.warn(narrow)
     _watch(run)
+    for o in doubts: run.warn(o)
     return run
