@@ -184,6 +184,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'embed_lab/data/collections.py'),
                                             'embed_lab.data.collections._objects': ( 'data/collections.html#_objects',
                                                                                      'embed_lab/data/collections.py'),
+                                            'embed_lab.data.collections._only_judgements_lack': ( 'data/collections.html#_only_judgements_lack',
+                                                                                                  'embed_lab/data/collections.py'),
                                             'embed_lab.data.collections._parts': ( 'data/collections.html#_parts',
                                                                                    'embed_lab/data/collections.py'),
                                             'embed_lab.data.collections._read_judged': ( 'data/collections.html#_read_judged',
