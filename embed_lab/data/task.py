@@ -7,7 +7,7 @@ __all__ = ['data_files', 'read_corpus', 'scan_qrels', 'read_qrels', 'Task', 'ret
            'is_beir', 'read_beir', 'present_files', 'read_decisions']
 
 # %% ../../nbs/data/05_task.ipynb #09783fd5
-import hashlib, re
+import gzip, hashlib, re, zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,7 +16,7 @@ import msgspec
 from ..lab import LabError, short_path
 from .rows import Decision, Doc
 from .reading import numbered_rows
-from .files import find_data_file
+from .files import find_data_file, open_data
 
 # %% ../../nbs/data/05_task.ipynb #9c132a16
 def read_corpus(
@@ -65,7 +65,10 @@ def scan_qrels(
     "Judgements in BEIR's layout, and every line that is not one"
     path, judged, bad, first = Path(path), [], [], {}
     if not path.is_file(): raise LabError(f"{short_path(path)}: no such file; it holds query-id, corpus-id and score, separated by tabs")
-    for i,line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+        with open_data(path) as f: lines = f.read().splitlines()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e: return [], [(1, f"the gzip file is damaged ({e}); copy it again")]
+    for i,line in enumerate(lines, 1):
         if not line.strip(): continue
         try: judged.append(_judgement(i, line, first))
         except ValueError as e:
