@@ -266,7 +266,8 @@ def test_a_run_takes_it_from_end_to_end(lab):
     (data/'corpus.jsonl').unlink(missing_ok=True)
     titled(files)
     files['corpus.jsonl'].append(dict(files['corpus.jsonl'][0], _id='again'))
-    for o in ('unread key of two types', 'one id of each type', 'huge ids', 'groups of two types', 'signs for queries', 'whole grades'): taken[o](files)
+    first = {k: rows[:5] for k,rows in files.items()}
+    for o in ('unread key of two types', 'one id of each type', 'huge ids', 'groups of two types', 'signs for queries', 'whole grades'): taken[o](first)
     for name,rows in files.items(): write_rows(data/name, rows)
     emb('run', 'exp_02_in_batch', '-p', 'allow_leaks', 'true', cwd=lab)
     m = manifest(lab/'results'/'exp_02_in_batch,allow_leaks=true')
