@@ -24,6 +24,7 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from ..lab import LabError, count, find_lab, read_lab, short_path
+from .columns import refuse_foreign_file
 from .findings import BeirSource, JsonlSource
 from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places
 from .folder import DataFolder, SplitJudge, folder_scan, read_docs
@@ -31,7 +32,7 @@ from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_split
 from .profile import chart_numbers, same_between, same_within, token_lengths
 from .report import Finding, Report
 from .rows import Row
-from .task import is_beir, present_files
+from .task import beir_splits, is_beir, present_files
 from .texts import Near, sorted_unique, near_duplicates
 
 # %% ../../nbs/data/12_check.ipynb #00b41411
@@ -107,13 +108,15 @@ def data_folder(
     path:str|Path # A lab, a data folder, BEIR data or one JSONL file
 )->tuple:         # (folder or file, 'open' or 'fixed')
     "What is to be checked, and what the nearest lab says of its corpus"
+    if Path(path).is_file(): refuse_foreign_file(path)
     path = Path(path).resolve()
     if not path.exists(): raise LabError(f"{path}: no such file or folder; name a lab, a data folder or a JSONL file")
     root = find_lab(path) or find_lab()
     lab = root and read_lab(root)
     if path.is_dir() and not (is_beir(path) or set(present_files(path)) & {'train.jsonl', 'dev.jsonl', 'gold.jsonl'}):
         if not lab or not (path == lab.path or lab.path in path.parents): 
-            raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one")
+            raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one, "
+                "or make one with `emb import`")
         path = lab.data
     return path, lab.corpus if lab else 'open'
 
@@ -132,13 +135,19 @@ def _beir_sources(path:Path)->tuple:
     "As `_sources_of`, for BEIR's corpus, queries and judgements"
     (docs, d_scan), (queries, q_scan) = (read_docs(path/o) for o in ('corpus.jsonl', 'queries.jsonl'))
     docs, queries = docs.texts, queries.texts
-    files = {k: path/'qrels'/f'{v}.tsv' for k,v in dict(train='train', dev='dev', gold='test').items()}
+    files = {k: path/'qrels'/f'{v}.tsv' for k,v in beir_splits.items()}
     sources = {k: BeirSource(f, queries, docs) for k,f in files.items() if f.is_file()}
+    if not sources: raise LabError(f"{short_path(path)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     found = schema_findings(d_scan.path, d_scan) + schema_findings(q_scan.path, q_scan)
     for o in sources.values():
         mine = {q for _,q,_,_ in o.judged}
         found += qrels_findings(o.path, o.judged, o.bad, mine & set(queries), docs)
-    return sources, found, docs
+    return sources, found + [_missing_finding(k, f, 'train' in sources) for k,f in files.items() if k not in sources], docs
+
+def _missing_finding(split:str, path:Path, train:bool)->Finding:
+    "What a missing file of BEIR's judgements means for a lab"
+    then = f'a lab made of this cuts {split} from train' if train else 'this data judges models and trains none'
+    return Finding('missing', 'note', 1, f'no qrels/{path.name}; {then}')
 
 # %% ../../nbs/data/12_check.ipynb #ffc53f70
 def _lab_sources(path:Path)->tuple:
@@ -290,7 +299,8 @@ def _make_report(path, corpus, threshold, model, table, sources, nearness, findi
     leaks = [{k: v for k,v in o.items() if k != 'mask'} for o in leaks]
     lengths = token_lengths(model, some) if model else []
     charts = chart_numbers(some, parts)
-    return Report(short_path(path), corpus, threshold, splits, findings, leaks, _sameness(parts, nearness), lengths, charts, documents, searched)
+    same = _sameness(parts, nearness)
+    return Report(short_path(path), corpus, threshold, splits, findings, leaks, same, lengths, charts, documents, searched)
 
 # %% ../../nbs/data/12_check.ipynb #7ea26231
 def narrow_search_text(
@@ -299,8 +309,9 @@ def narrow_search_text(
 )->str:           # Empty where these are all, or there is no gold
     "What it means that gold's own passages are the whole corpus"
     if not 0 < searched < every: return ''
-    return (f"no corpus.jsonl, so gold is searched among its own {count(searched, 'passage')} alone, where all splits hold {every:,}, "
-        "and scores are too high; `emb corpus` writes all of them to corpus.jsonl")
+    own = f"gold is searched among its own {count(searched, 'passage')} alone"
+    return (f"no corpus.jsonl, so {own}, where all splits hold {every:,}, and scores are too high; "
+        "`emb corpus` writes all of them to corpus.jsonl")
 
 def _narrow_findings(path:Path, searched:int, every:int)->list: # `Finding`s; for a folder without a corpus
     text = narrow_search_text(searched, every) if path.is_dir() and 'corpus.jsonl' not in present_files(path) else ''

@@ -25,10 +25,10 @@ import re
 import msgspec
 from fastcore.basics import patch
 from ..lab import LabError, count
-from .files import find_data_file, open_data
+from .files import find_data_file
 from .reading import Scan, scan_blocks
 from .rows import Decision, Doc, Row, row_rules
-from .task import present_files, read_decisions, scan_qrels
+from .task import present_files, read_decisions, require_splits, scan_qrels
 
 # %% ../../nbs/data/06_folder.ipynb #01bb168f
 folder_rules = {
@@ -333,7 +333,7 @@ def check_data(
     data:Path  # A lab's data folder
 )->list:       # Warnings, one line each; raises `LabError`, with file and line, for the first flaw that stops a run
     "Refuse data that a run could not be trained and judged on, before anything starts"
-    for o in ('train', 'dev', 'gold'): open_data(find_data_file(Path(data)/f'{o}.jsonl')).close()
+    require_splits(Path(data))
     folder = DataFolder(data)
     for split in ('train', 'dev', 'gold'):
         for _ in folder.blocks(split): pass
@@ -375,7 +375,7 @@ def read_folder(
     data:Path  # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
 )->dict:       # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
     "Everything in a data folder: rows, id → text, query id → {document id: grade}; raises `LabError` with file and line"
-    for o in ('train', 'dev', 'gold'): open_data(find_data_file(Path(data)/f'{o}.jsonl')).close()
+    require_splits(Path(data))
     folder = DataFolder(data)
     rows = {o: _split_rows(folder, o) for o in folder.judges}
     folder.finish()

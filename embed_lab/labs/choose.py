@@ -93,13 +93,14 @@ def facts_of(
 )->Facts:
     "Count what matters for choosing"
     train = splits['train']
+    texts = {t for v in splits.values() for o in v for t in (o['passage'], *(o.get('negatives') or ()))}
     good = [o for o in train if o['label'] == 1]
     given = [len({*(o.get('negatives') or ())}) for o in good]
     scores = {o['label'] if o.get('score') is None else o['score'] for o in train} | ({0} if any(given) else set())
     scored = sum(o.get('score') is not None for o in train)
     return Facts(rows=len(train), relevant=len(good),
         queries=len({o['query'] for o in good}), passages=len({o['passage'] for o in good}),
-        corpus=corpus or len({t for v in splits.values() for o in v for t in (o['passage'], *(o.get('negatives') or ()))}),
+        corpus=corpus or len(texts),
         bring=sum(map(bool, given)), negatives=int(median(given)) if given else 0,
         scored=scored, grades=len(scores) if scored else 0,
         rejected=len(good) < len(train) or any(given) or min(scores, default=1) <= 0, cores=_cores(), gpu=_gpu())

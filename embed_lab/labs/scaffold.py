@@ -13,6 +13,7 @@ import json, os, re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 import msgspec
 from ..lab import Lab, LabError, default_settings, export_inventory, made_with, module_of, read_lab
 from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
@@ -21,8 +22,9 @@ from ..runs.results import reserved_names
 from ..notebooks import about
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data
+from ..data.importing import import_data
 from ..data.split import split_documents, split_names
-from ..data.task import is_beir, present_files, read_beir, read_corpus, read_qrels, retrieval_task
+from ..data.task import present_files
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
 def _settings_text()->str: # With a comment for each answer
@@ -118,27 +120,27 @@ def _sample_files()->dict: # File name → content
     from embed_lab.data.sample import mine_sample
     return {f'{k}.jsonl': jsonl_bytes(rows) for k,rows in mine_sample().items()}
 
-def _beir_files(
-    folder:Path  # In the BEIR layout
-)->dict:         # File name → content; raises `LabError` where a judgement points nowhere
-    "Data in the BEIR layout, as the files of a lab"
-    rows, judged, docs = read_beir(folder), folder/'qrels'/'test.tsv', present_files(folder)['corpus.jsonl']
-    for k,v in rows.items():
-        if not v: raise LabError(f"{folder}: {k} has no judgements; every split needs some")
-    retrieval_task(rows['gold'], read_corpus(docs), read_qrels(judged))
-    splits = {f'{k}.jsonl': jsonl_bytes(v) for k,v in rows.items()}
-    return splits | {docs.name: docs.read_bytes(), 'qrels.tsv': judged.read_bytes()}
+def _imported_files(
+    source:str|Path, # Whatever `emb import` takes
+    corpus:str       # 'open' or 'fixed', for what is divided
+)->tuple:            # (file name → content, what was made of it, a text a line); raises `LabError` where nothing can be made of it
+    "Anyone's data, as the files of a lab"
+    with TemporaryDirectory() as made:
+        res = import_data([source], made, corpus=corpus)
+        return {o.name: o.read_bytes() for o in res.files}, res.lines()
 
 # %% ../../nbs/labs/01_scaffold.ipynb #e271f853
+def _is_own_layout(
+    source:str|Path # Data for a lab
+)->bool:            # Whether its splits can be copied as they are
+    "Is this a folder with a lab's own three files?"
+    return {f'{o}.jsonl' for o in split_names} <= {*present_files(Path(source))}
+
 def _own_files(
-    folder:Path  # Three JSONL splits or the BEIR layout
+    folder:Path  # Three JSONL splits
 )->dict:         # File name → content; raises `LabError` where the data is malformed
     "A team's own data, as the files of a lab"
-    if not folder.is_dir():
-        wanted = "a folder with train.jsonl, dev.jsonl and gold.jsonl, or one in the BEIR layout"
-        raise LabError(f"{folder}: no such folder; --data takes {wanted}")
     copied = {o.name: o.read_bytes() for o in present_files(folder).values()}
-    if is_beir(folder): return _beir_files(folder)
     check_data(folder)
     if 'corpus.jsonl' in present_files(folder): return copied
     splits = [o for k,o in present_files(folder).items() if k.split('.')[0] in split_names]
@@ -293,13 +295,14 @@ def _recipe_inventory(
 def _data_content(
     lab:Lab,             # The lab
     own:str|Path|None    # A team's own data; the sample when None
-)->dict:                 # File name → content; empty when the lab has data
+)->tuple:                # (file name → content, empty when the lab has data; what was made of it, a text a line)
     "What goes into the data folder"
     there = list(present_files(lab.data).values())
     if there and own:
         raise LabError(f"{short_path(there[0])} already exists; move it away, then run `emb init --data {own}` again")
-    if there: return {}
-    return _own_files(Path(own)) if own else _sample_files()
+    if there: return {}, []
+    if own and not _is_own_layout(own): return _imported_files(own, lab.corpus)
+    return _own_files(Path(own)) if own else _sample_files(), []
 
 # %% ../../nbs/labs/01_scaffold.ipynb #60f4b950
 def _notebooks(lab, chosen):
@@ -351,11 +354,17 @@ class InitResult:
     created:list  # Files that were written, relative to the lab
     kept:list     # Files that were there and were left alone
     changed:list  # Files that gained what a lab needs
+    said:list     # What was made of the data, a text a line; empty where it was taken as it is
 
-def _made(lab:Lab, created:Iterable, kept:Iterable, changed:list=())->InitResult:
+    @property
+    def trains(self)->bool: # False where its data is for judging models alone
+        "Whether there is something to learn from"
+        return 'train.jsonl' in present_files(self.lab.data)
+
+def _made(lab:Lab, created:Iterable, kept:Iterable, changed:list=(), said:list=())->InitResult:
     "What was done, with paths relative to the lab"
     def relative(fs): return sorted({os.path.relpath(o, lab.path) for o in fs})
-    return InitResult(lab, relative(created), relative(kept), list(changed))
+    return InitResult(lab, relative(created), relative(kept), list(changed), list(said))
 
 # %% ../../nbs/labs/01_scaffold.ipynb #528a573a
 def _project(lab, chosen, fresh):
@@ -380,13 +389,14 @@ def init_lab(
     fresh, lab = not (path/'settings.ini').is_file(), _planned_lab(path)
     chosen = list(map(find_recipe, dict.fromkeys(names or _first_recipes)))
     toml, old, project = _project(lab, chosen, fresh)
-    files = _lab_files(lab, chosen, _data_content(lab, data)) | {path/'settings.ini': _settings_text().encode()}
+    content, said = _data_content(lab, data)
+    files = _lab_files(lab, chosen, content) | {path/'settings.ini': _settings_text().encode()}
     new = _write_new(lab, files)
     if project: write_atomic(toml, project.encode())
     created = [*new, *_export_stale(read_lab(path)), *([toml] if old is None else [])]
     kept = [*(k for k in files if k not in new), *(o for o in present_files(lab.data).values() if o not in new)]
     if old and not project: kept.append(toml)
-    return _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [])
+    return _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [], said)
 
 # %% ../../nbs/labs/01_scaffold.ipynb #472fbf1c
 def first_experiment(
