@@ -1,10 +1,11 @@
 "One reading: what `emb check` calls clean, a run takes, and what stops a run is named with the same words and place in both"
-import random, shutil
+import gzip, random, shutil
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from embed_lab.data.check import check_folder
+from embed_lab.data.check import check_folder, failing_leaks
 from embed_lab.data.files import write_rows
 from embed_lab.data.folder import check_data
+from embed_lab.data.reading import read_rows
 from embed_lab.evaluation.judge import judge
 from embed_lab.inventory.datasets import load_splits, leak_table, overview
 from embed_lab.inventory.evaluate import conclude, search
@@ -12,6 +13,7 @@ from embed_lab.inventory.preprocess import add_prompts
 from embed_lab.inventory.train import training_rows
 from embed_lab.lab import LabError
 from embed_lab.runs.record import rehearsal
+from support import emb, manifest
 
 class Encoder:
     "Vectors drawn from a text's characters"
@@ -86,8 +88,17 @@ def as_presented(files):
     titled(files)
     for o in files['gold.jsonl']: o['passage'] = 'Care\n' + o['passage']
 
+def relabelled(files):
+    "Rows have label 0, and judgements know better"
+    with_qrels(files)
+    every('gold', label=0)(files)
+
 def copies(files):
     with_corpus(files)
+    files['corpus.jsonl'] += [dict(o, _id=f"again{o['_id']}") for o in files['corpus.jsonl']]
+
+def titled_copies(files):
+    titled(files)
     files['corpus.jsonl'] += [dict(o, _id=f"again{o['_id']}") for o in files['corpus.jsonl']]
 
 def one_id(files):
@@ -129,7 +140,8 @@ taken = {
     'ids of two types': some('gold', [7, '7b', ..., ..., ...], 'query_id'), 'one id of each type': some('train', [7, 'a'], 'query_id'), 'huge ids': some('gold', [huge, ..., ..., ..., ...], 'query_id'),
     'passage ids that nothing reads': some('gold', [huge, 'a', 3], 'passage_id'), 'groups of two types': some('train', [1, 'a', None, huge], 'group'), 'null everywhere': every('gold', score=None, query_id=None, passage_id=None, group=None, tags=None, negatives=None),
     'empty lists': every('train', negatives=[], tags=[]), 'whole grades': some('gold', [2, 1., 3], 'score'), 'fractional scores to learn from': some('train', [.5, 1, 0], 'score'),
-    'a corpus with titles': titled, 'passages with titles': as_presented, 'copies in the corpus': copies,
+    'a corpus with titles': titled, 'passages with titles': as_presented, 'copies in the corpus': copies, 'copies with titles': titled_copies,
+    'qrels against labels': relabelled, 'tags of some': some('gold', [['a'], ['b', 'a'], ..., []], 'tags'),
     'qrels with 1.0': lines('q0\td1\t0.0', 'q1\td0\t2.0'), 'qrels with a blank last line': lines(''), 'a judgement twice': lines('q0\td0\t1'),
     'signs for passages': some('gold', ['👍', '★★', ..., ...], 'passage'), 'signs for queries': some('gold', ['?', ..., ...], 'query'), 'labels for passages': some('gold', ['A', 'B'], 'passage'),
     'a guard': guard(('a', 'b', 1), ('c', 'd', 1))}
@@ -217,3 +229,54 @@ def test_check_and_run_agree_on_several_oddities_at_once(tmp_path_factory, run, 
     for k,o in files.items():
         if isinstance(o, list): random.Random(seed).shuffle(o)
     agree(written(tmp_path_factory.getbasetemp()/'odd', files), run)
+
+def test_zipped_judgements_are_read_and_torn_ones_refused(home):
+    files = fresh()
+    with_qrels(files)
+    data = written(home/'lab', files)
+    whole = gzip.compress((data/'qrels.tsv').read_bytes())
+    (data/'qrels.tsv').unlink()
+    (data/'qrels.tsv.gz').write_bytes(whole)
+    assert check_data(data) == [] and flaws(data) == [] and len(load_splits(data).qrels) == 5
+    (data/'qrels.tsv.gz').write_bytes(whole[:30])
+    with pytest.raises(LabError, match='qrels.tsv.gz:1: the gzip file is damaged'): check_data(data)
+    assert [place for place,_ in flaws(data)][0].endswith('qrels.tsv.gz:1')
+
+def test_what_qrels_call_relevant_leaks_whatever_the_label_of_its_row(home):
+    files = fresh()
+    relabelled(files)
+    files['train.jsonl'][0]['passage'] = files['gold.jsonl'][0]['passage']
+    data = written(home/'lab', files)
+    assert 'leak: passage' in [o.rule for o in check_folder(data).findings if o.level == 'fail']
+    assert failing_leaks(leak_table(load_splits(data)))
+
+@pytest.mark.parametrize('kind, says', [('a corpus with titles', 'd0'), ('passages with titles', None)])
+def test_a_row_of_gold_is_the_document_whose_text_it_is(home, kind, says):
+    "With a title or without: today's remedy was to remove the corpus"
+    files = fresh()
+    taken[kind](files)
+    splits = load_splits(written(home/'lab', files))
+    assert splits.rows('gold')[0].get('passage_id') == says
+    assert splits.task('gold').relevant == {f'q{i}': {f'd{i}'} for i in range(5)}
+
+def test_a_run_takes_it_from_end_to_end(lab):
+    "Much that is odd at once: the run completes, and repeats the check's doubts"
+    data, files = lab/'data', {}
+    for k in ('train', 'dev', 'gold'): files[f'{k}.jsonl'] = read_rows(data/f'{k}.jsonl')
+    (data/'corpus.jsonl').unlink(missing_ok=True)
+    titled(files)
+    files['corpus.jsonl'].append(dict(files['corpus.jsonl'][0], _id='again'))
+    first = {k: rows[:5] for k,rows in files.items()}
+    for o in ('unread key of two types', 'one id of each type', 'huge ids', 'groups of two types', 'signs for queries', 'whole grades'): taken[o](first)
+    for name,rows in files.items(): write_rows(data/name, rows)
+    emb('run', 'exp_02_in_batch', '-p', 'allow_leaks', 'true', cwd=lab)
+    m = manifest(lab/'results'/'exp_02_in_batch,allow_leaks=true')
+    assert m['status'] == 'completed' and any('are the same text in corpus.jsonl' in o for o in m['warnings']) and any('without a letter or a digit' in o for o in m['warnings'])
+
+def test_a_run_is_stopped_before_a_kernel_starts(lab):
+    rows = read_rows(lab/'data'/'dev.jsonl')
+    write_rows(lab/'data'/'dev.jsonl', [rows[0], *(o | dict(score=.5) for o in rows[1:])])
+    said = emb('run', 'exp_02_in_batch', cwd=lab, ok=2).stderr.strip()
+    assert said.startswith('emb: data/dev.jsonl:2: `score` is 0.5, not a whole number') and '\n' not in said
+    out = ' '.join(emb('check', cwd=lab, ok=1).stdout.split())
+    assert 'dev.jsonl:2' in out and '`score` is 0.5, not a whole number' in out

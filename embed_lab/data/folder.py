@@ -126,8 +126,9 @@ def row_document(
         return None, 'passage ids', f"`passage_id` {d[:60]!r} is {docs.texts[d][:40]!r} in corpus.jsonl, not this passage; give its own id, or {way}"
     found = docs.with_text(row.passage)
     if not found: return None, 'no document', f"corpus.jsonl lacks the passage {row.passage[:60]!r}; add it, or remove corpus.jsonl"
-    if len(found) == 1 or docs.texts[found[0]] == row.passage: return found[0], '', ''
-    which = f"{count(len(found), 'document')} of corpus.jsonl have this text under different titles, such as {found[0]!r} and {found[1]!r}"
+    others = [d for d in found if docs.texts[d] != docs.texts[found[0]]]
+    if not others: return found[0], '', ''
+    which = f"{count(len(found), 'document')} of corpus.jsonl have this text under different titles, such as {found[0]!r} and {others[0]!r}"
     return None, 'no document', f"{which}; name the one that is meant by its `passage_id`"
 
 # %% ../../nbs/data/06_folder.ipynb #064fac58
@@ -156,7 +157,7 @@ class SplitJudge:
         self.first = None     # The first row of train, until another one differs
         self.learnable = False # Whether train has a relevant row
         self.ids = {}         # Query id → (query, line)
-        self.known = set()    # (query id, passage), where qrels want them
+        self.known = set()    # (query id, passage) of relevant rows, where qrels want them
         self.found = set()    # (query, document) of relevant rows, until there are enough
         self.queries = set()  # Those with a relevant document, likewise
         self.passages = set() # All of them, likewise
@@ -188,6 +189,7 @@ def _judge(self:SplitJudge, row:Row, line:int):
     (grade, why), query = grade_of(row), (row.query,)
     if why: self.scan.flaw(line, 'score', 'score', why)
     if isinstance(row.query_id, (str, int)): query = self._identify(str(row.query_id), row, line)
+    if self.qrels is not None and grade > 0: self.known.add((query, row.passage))
     if not _word.search(row.query): self.scan.flaw(line, 'no word', 'query', _wordless('query', row.query))
     d = self._locate(row, line, query, grade) if self.docs else row.passage
     if not self.docs and not _word.search(d): self.scan.flaw(line, 'no word', 'passage', _wordless('passage', d))
@@ -202,7 +204,6 @@ def _identify(self:SplitJudge, q:str, row:Row, line:int)->str: # The id
     first, at = self.ids.setdefault(q, (row.query, line))
     if first != row.query:
         self.scan.flaw(line, 'query ids', 'query_id', f"`query_id` {q[:40]!r} is that of another query in line {at}; give each query an id of its own")
-    if self.qrels is not None: self.known.add((q, row.passage))
     return q
 
 @patch

@@ -8,7 +8,7 @@ __all__ = ['beir_splits', 'data_files', 'document_text', 'read_corpus', 'scan_qr
            'require_splits']
 
 # %% ../../nbs/data/05_task.ipynb #09783fd5
-import hashlib, re
+import gzip, hashlib, re, zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -72,7 +72,10 @@ def scan_qrels(
     "Judgements in BEIR's layout, and every line that is not one"
     path, judged, bad, first = Path(path), [], [], {}
     if not path.is_file(): raise LabError(f"{short_path(path)}: no such file; it holds query-id, corpus-id and score, separated by tabs")
-    for i,line in enumerate(path.read_bytes().splitlines(), 1):
+    try:
+        with open_data(path) as f: lines = f.read().splitlines()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e: return [], [(1, f"the gzip file is damaged ({e}); copy it again")]
+    for i,line in enumerate(lines, 1):
         if not line.strip(): continue
         try: judged.append(_judgement(i, line, first))
         except ValueError as e:
