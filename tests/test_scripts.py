@@ -1,14 +1,22 @@
 "Texts of every script: how BM25 cuts and ranks them, and what is said where there are no words"
-import json, sys, unicodedata
+import json, re, shutil, sys, unicodedata
 import bm25s, numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from embed_lab.cli.commands import _score_rows
+from embed_lab.data.check import check_folder
+from embed_lab.data.files import write_rows
 from embed_lab.data.metrics import measures
+from embed_lab.data.profile import multilingual_models, unknown_in_folder
 from embed_lab.data.task import Task
-from embed_lab.data.texts import normalised, search_words
+from embed_lab.data.texts import search_words
 from embed_lab.evaluation.scores import Scores
+from embed_lab.inventory.datasets import Splits, to_dataset
 from embed_lab.inventory.evaluate import conclude
+from embed_lab.inventory.train import train
+from embed_lab.lab import LabError
+from embed_lab.models.base import tiny_model
 from embed_lab.models.bm25 import _Numbers, search_bm25
+from embed_lab.models.families import family_of
 from embed_lab.runs.card import _scores
 from embed_lab.runs.record import rehearsal
 from support import root
@@ -108,3 +116,68 @@ def test_what_cannot_be_computed_is_said(query, passage, tmp_path):
 def test_nothing_is_missing_elsewhere():
     scores = Scores({s: {'q': dict.fromkeys(measures, 1.)} for s in ('tuned', 'base')}, 1, 1)
     assert scores.missing == () and scores.no_words == '' and 'missing' not in scores.to_dict()
+
+# models that cannot read a script
+
+@pytest.fixture(scope='module')
+def minilm(tmp_path_factory):
+    "The tokenizer of all-MiniLM-L6-v2, in a folder that looks like a model"
+    from embed_lab.models.base import packaged
+    path = packaged() or pytest.skip('the package is not installed')
+    folder = tmp_path_factory.mktemp('minilm')
+    for o in path.iterdir():
+        if o.is_file() and o.suffix != '.safetensors': shutil.copy(o, folder/o.name)
+    return folder
+
+def pairs_of(task): return [(task.queries[q], task.corpus[next(iter(ds))]) for q,ds in task.qrels.items()]
+
+@pytest.mark.parametrize('language, low, high', [('de', 0, .01), ('ja', .1, .5), ('zh', .5, .9), ('th', 1, 1)])
+def test_the_share_of_unknown_tokens(bench, minilm, language, low, high):
+    texts = [t for o in pairs_of(bench.made_task(language)) for t in o]
+    assert low <= unknown_in_folder(minilm, dict(gold=texts))['gold'] <= high
+
+def test_padding_and_special_tokens_do_not_count(minilm):
+    assert json.loads((minilm/'tokenizer.json').read_text())['padding'] # to 128 tokens
+    assert unknown_in_folder(minilm, dict(gold=['ሀለሐ reset', 'ሀለሐ'])) == dict(gold=2/3)
+
+@pytest.mark.parametrize('language, level', [('de', ''), ('zh', 'warn'), ('th', 'fail')])
+def test_check_names_a_model_that_cannot_read(bench, minilm, tmp_path, language, level):
+    pairs = pairs_of(bench.made_task(language))
+    for k in ('train', 'dev', 'gold'): write_rows(tmp_path/f'{k}.jsonl', [dict(query=q, passage=p, label=1) for q,p in pairs])
+    found = [o for o in check_folder(tmp_path, base=minilm).findings if o.rule == 'unknown tokens']
+    assert [o.level for o in found] == [level]*bool(level)
+    assert all(re.match(r'\d+ % of the tokens of train, \d+ % of dev and \d+ % of gold are unknown', o.says) and multilingual_models[0] in o.says for o in found)
+    assert not [o for o in check_folder(tmp_path).findings if o.rule == 'unknown tokens']
+
+@pytest.mark.parametrize('spoil, says', [(lambda o: None, 'has no tokenizer.json, vocab.txt'), (lambda o: o.write_text('version https://git-lfs'), 'tokenizer.json is not a tokenizer')])
+def test_a_folder_without_its_tokenizer_fails(tmp_path, spoil, says):
+    model, data = tmp_path/'model', tmp_path/'data'
+    model.mkdir(), data.mkdir()
+    (model/'config.json').write_text('{}')
+    spoil(model/'tokenizer.json')
+    write_rows(data/'train.jsonl', [dict(query='reset', passage='hold', label=1)])
+    found, = [o for o in check_folder(data, base=model).findings if o.rule == 'unknown tokens']
+    assert found.level == 'fail' and says in found.says and 'copy the model again' in found.says
+
+@pytest.mark.parametrize('known, level', [(10, ''), (8, 'warn'), (0, 'fail')])
+def test_a_run_warns_and_refuses(tmp_path, known, level):
+    words = 'reset pair clean repair open mount router lamp kettle camera'.split()
+    rows = [dict(query=f'{a} {b}', passage=f'{b} {a}', label=1) for a in words[:6] for b in words[6:]]
+    tiny_model(words[:known] or ['else']).save_pretrained(str(tmp_path))
+    splits, run = Splits(*[to_dataset(rows)]*3), rehearsal(tmp_path)
+    if level == 'fail':
+        with pytest.raises(LabError, match='100 % of the tokens of train, 100 % of dev and 100 % of gold are unknown'): train(splits, run, loss='in-batch', batch_size=8)
+        return
+    train(splits, run, loss='in-batch', batch_size=8, evals=1)
+    said = [o for o in run.manifest.get('warnings', []) if 'are unknown' in o]
+    assert len(said) == (level == 'warn') and all('start from a model that knows this language' in o for o in said)
+
+def test_the_models_that_are_named_are_known(): assert all(family_of(o) for o in multilingual_models)
+
+def test_a_model_at_hand_is_found_without_asking_the_hub(tmp_path, monkeypatch):
+    from embed_lab.models import base
+    monkeypatch.setattr(base, '_from_hub', lambda name: pytest.fail('asked the hub'))
+    tiny_model(['a']).save_pretrained(str(tmp_path/'mine'))
+    assert base.local_model('mine', tmp_path) == tmp_path/'mine' and base.local_model('no/such', tmp_path) is None
+    (tmp_path/'empty').mkdir()
+    assert base.local_model('empty', tmp_path) is None

@@ -171,7 +171,7 @@ def check(
     from embed_lab.data.files import write_atomic
     if html: _need_plotly()
     folder = _find(model) if model else None
-    with progress_bar('check', False) as show: res = look(path, threshold, folder, show)
+    with progress_bar('check', False) as show: res = look(path, threshold, folder, show, folder or _base_of(path))
     if json: print_json(res.to_dict())
     else: typer.echo('\n'.join(report.report_lines(res)))
     if html:
@@ -183,6 +183,13 @@ def _need_plotly():
     "Refuse early where a page could not be drawn"
     from embed_lab.lab import require_package
     require_package('plotly')
+
+def _base_of(path): # Path or None
+    "The base model of the lab around some data, where it is at hand"
+    from embed_lab.lab import find_lab, read_lab
+    from embed_lab.models.base import local_model
+    root = find_lab(path.resolve()) or find_lab()
+    return local_model(read_lab(root).model, root) if root else None
 
 def _find(model): # Path
     from embed_lab.models.base import find_model
@@ -333,6 +340,7 @@ def _tell_estimate(
     typer.echo(f"{name}: about {time}, {size_text(res['memory'])} of memory, "
         f"{size_text(res['disk'])} in results/, with {batch}")
     print_table(stage_table(res))
+    for o in res.get('warnings', []): typer.echo(f'{name}: {one_line(o)}', err=True)
     for o in res['troubles']: typer.echo(f'emb: {o}', err=True)
 
 def estimate_all(

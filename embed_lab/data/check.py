@@ -30,6 +30,7 @@ from .findings import leak_examples, qrels_findings, row_findings, schema_findin
 from .folder import DataFolder, SplitJudge, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
+from .profile import has_vocabulary, unknown_in_folder, unknown_text
 from .report import Finding, Report
 from .rows import Row
 from .task import beir_splits, is_beir, present_files
@@ -249,7 +250,8 @@ def check_folder(
     path:str|Path='.',         # A lab, a data folder, BEIR data or one JSONL file
     threshold:float=.8,        # Jaccard similarity of word sets from which two texts are near
     model:Path|None=None,      # Folder of a base model, for lengths in tokens
-    tick:Callable=lambda stage, done, total: None # Told how far it is
+    tick:Callable=lambda stage, done, total: None, # Told how far it is
+    base:Path|None=None        # Folder of the lab's base model, for tokens that it does not know; `model` when None
 )->Report:                     # Raises `LabError` where there is nothing to check
     "Everything that is wrong with data; in a notebook the report shows itself"
     path, corpus = data_folder(path)
@@ -267,7 +269,7 @@ def check_folder(
     findings = findings + _file_findings(sources, folder)
     for name,o in sources.items():
         if not o.scan and not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
-    return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()))
+    return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()), base or model)
 
 # %% ../../nbs/data/12_check.ipynb #a223a9f6
 def _read_apart(path:Path, sources:dict, threshold:float, tick:Callable)->tuple:
@@ -282,7 +284,7 @@ def _read_apart(path:Path, sources:dict, threshold:float, tick:Callable)->tuple:
 # %% ../../nbs/data/12_check.ipynb #a37ca990
 _level_order = dict(fail=0, warn=1, note=2)
 
-def _make_report(path, corpus, threshold, model, table, sources, nearness, findings, documents)->Report:
+def _make_report(path, corpus, threshold, model, table, sources, nearness, findings, documents, base)->Report:
     "Put together what was found"
     parts = {k: table.part(k) for k in table.raw}
     leaks = leaks_between(table, nearness, corpus)
@@ -294,6 +296,7 @@ def _make_report(path, corpus, threshold, model, table, sources, nearness, findi
     lines = {k: _spaced(p) for k,p in parts.items()}
     findings, rows = with_places(findings, {sources[k]: {*v} for k,v in lines.items()})
     some = {k: [rows[sources[k]][i] for i in v] for k,v in lines.items()}
+    findings = findings + _unknown_findings(base, some)
     splits = [_split_numbers(k, sources[k].path, p) for k,p in parts.items()]
     findings = sorted(findings, key=lambda o: (_level_order[o.level], -o.count))
     leaks = [{k: v for k,v in o.items() if k != 'mask'} for o in leaks]
@@ -325,6 +328,19 @@ def _search_sizes(
     def distinct(some): return len(sorted_unique(np.concatenate(some))) if some else 0
     own = [p.passage[p.own] for k,p in parts.items() if k == 'gold']
     return documents or distinct(own), distinct([p.passage for p in parts.values()])
+
+# %% ../../nbs/data/12_check.ipynb #4e543f54
+def _unknown_findings(
+    base:Path|None, # Folder of a base model
+    some:dict       # Split → rows as dicts
+)->list:            # `Finding`s
+    "Whether a model can read the data at all"
+    if not base: return []
+    texts = {k: [r[o] for r in rows for o in ('query', 'passage')] for k,rows in some.items()}
+    try: shares = unknown_in_folder(base, texts)
+    except LabError as e: return [Finding('unknown tokens', 'fail', 1, str(e))]
+    level, says = unknown_text(shares, has_vocabulary(base))
+    return [Finding('unknown tokens', level, 1, says)] if level else []
 
 # %% ../../nbs/data/12_check.ipynb #1dc981ad
 def _spaced(p:Part)->list:

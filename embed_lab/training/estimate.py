@@ -147,6 +147,7 @@ def probe(
     write_json(run.path/RunFiles.estimate, dict(seconds=seconds, steps=took['total'], timed=len(each),
         memory=peak_memory(), free_memory=_free_memory(),
         disk=min(evals, 2) * checkpoint + sum(o.stat().st_size for o in run.checkpoints.rglob('*.safetensors')), checkpoint=checkpoint,
+        warnings=run.manifest.get('warnings', []),
         batch_size=batch_size, largest_batch=_largest_batch(peaks, _free_memory(), len(rows)) if len(peaks) > 1 else None))
     raise Probed('the estimate is made')
 

@@ -23,6 +23,7 @@ from inspect import signature
 from pathlib import Path
 import msgspec
 from ..lab import LabError, require_package
+from ..data.profile import has_vocabulary, unknown_text, unknown_tokens
 from ..models.base import in_precision, hardware, overrides
 from ..models.chunks import in_chunks, cache_tokens
 from ..models.crossencoders import pair_scores
@@ -326,6 +327,7 @@ def train(self:_LabTraining,
     run.record(loss=type(_inner(self.loss)).__name__,
         hardware=run.manifest['hardware'] | self._machine_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
+    self._refuse_unreadable()
     if is_probing() and n == 1: self._estimate()
     self._first_look()
     rebase_adapters(run)
@@ -342,6 +344,22 @@ def _first_look(self:_LabTraining):
         with _at_speed(self.model), torch.random.fork_rng(): return look.untrained(self.model)
     dev = self.splits.task('dev') if self.splits else None
     self.untrained = self.run.kept('untrained', measure, of=[dev.queries, dev.corpus, dev.qrels] if dev else [])
+
+# %% ../../nbs/training/11_trainer.ipynb #43686254
+@patch
+def _refuse_unreadable(self:_LabTraining):
+    "Warn of tokens that the model does not know; raises `LabError` where it knows next to none"
+    rows, texts = self._asked.get('train_dataset'), {}
+    if isinstance(rows, Dataset):
+        few = rows.select(range(0, len(rows), len(rows)//300 + 1))
+        texts['train'] = [v for o in few for v in o.values() if isinstance(v, str)]
+    for k in ('dev', 'gold') if self.splits else ():
+        task = self.splits.task(k)
+        texts[k] = [*task.queries.values(), *task.corpus.values()]
+    shares = unknown_tokens(getattr(self.model, 'tokenizer', None), texts)
+    level, says = unknown_text(shares, has_vocabulary(self.run.base))
+    if level == 'fail': raise LabError(says)
+    if level: self.run.warn(says)
 
 # %% ../../nbs/training/11_trainer.ipynb #84538118
 @patch(as_prop=True)
