@@ -40,6 +40,7 @@ Modules:
 - `embed_lab.labs.recipes`: Which recipes exist, ours and those of other packages, each checked before it may touch a lab
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
+- `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search

@@ -195,7 +195,7 @@ def test_dev_is_cut_as_gold_was_where_all_splits_share_their_documents(tmp_path)
 def test_a_test_set_alone_makes_data_to_judge_on_and_a_run_says_what_it_lacks(tmp_path):
     as_beir(tmp_path/'c', *small(dict(gold=40)))
     _, counts, files = lab_of(tmp_path, [tmp_path/'c'])
-    assert list(files) == ['corpus.jsonl', 'gold.jsonl', 'qrels.tsv'] and 'models are judged and none is trained' in counts.lines()[-1]
+    assert list(files) == ['corpus.jsonl', 'gold.jsonl', 'qrels.tsv'] and 'this data can judge models and train none' in counts.lines()[-1]
     with pytest.raises(LabError, match=r'has gold\.jsonl and no train\.jsonl: .* add train\.jsonl and dev\.jsonl'): check_data(tmp_path/'lab')
 
 @pytest.mark.parametrize('there', [['train', 'dev', 'gold'], ['train', 'gold'], ['gold']])
@@ -214,7 +214,7 @@ def test_check_and_init_take_beir_with_any_split(tmp_path, there):
 @pytest.mark.parametrize('files', [
     {'train.jsonl': '{"query":"a","passage":"b","label":1}\n', 'corpus.jsonl': '{"_id":"d","text":"b"}\n', 'qrels.tsv': 'query-id\tcorpus-id\tscore\nq\td\t1\n'},
     {'data.jsonl': '{"query":"a","pos":["b"],"neg":["c"]}\n'}, {'data.csv': 'query,passage\na,b\n'}, {'docs/a.md': '# Hello\n', 'b.txt': 'hello\n'},
-    {'corpus.jsonl': '{"_id":"d","text":"b"}\n'}, {'queries.tsv': 'query\tpassage\na\tb\n'}, {'a.json': '[1, 2]'}, {'a.bin': b'\0\xff'}, {}])
+    {'corpus.jsonl': '{"_id":"d","text":"b"}\n'}, {'query_log.tsv': 'query\tpassage\na\tb\n', 'corpus.jsonl': '{"_id":"d","text":"b"}\n'}, {'queries.tsv': 'query\tpassage\na\tb\n'}, {'a.json': '[1, 2]'}, {'a.bin': b'\0\xff'}, {}])
 def test_other_data_is_left_to_other_readers(tmp_path, files):
     for k,v in files.items(): put(tmp_path/k, v)
     assert find_collection([tmp_path]) is None and find_collection([tmp_path/'none']) is None
@@ -261,7 +261,8 @@ def test_a_broken_collection_is_refused_in_one_line_and_leaves_nothing(tmp_path,
     ('train.jsonl', tevatron.replace('"query_id":"q",', '') % '[]', r'train.jsonl:1: no `query_id` and `query` as text'),
     ('train.json', '{"queries":{"q":1},"corpus":{},"relevant_docs":{}}', r"train.json: not LlamaIndex's queries, corpus and relevant_docs \(Expected `str`, got `int`.*save_json`"),
     ('train.json', '{"queries":{"q":"a"},', r"train.json: not LlamaIndex's queries, corpus and relevant_docs"),
-    ('triples.train.tsv', 'a b\tc d\n', r'triples.train.tsv:1: 2 columns where a triple has')])
+    ('triples.train.tsv', 'a b\tc d\n', r'triples.train.tsv:1: 2 columns where a triple has'),
+    ('triples.train.tsv', '1\t2\t3\n', r'triples.train.tsv: part of a collection without documents; name corpus.jsonl or collection.tsv too')])
 def test_broken_rows_objects_and_triples_are_refused_in_one_line(tmp_path, name, text, why):
     put(tmp_path/'c'/name, text)
     with pytest.raises(LabError, match=why) as e: lab_of(tmp_path, [tmp_path/'c'])
@@ -278,15 +279,28 @@ def test_a_file_that_is_no_part_of_it_is_refused_where_named_and_said_where_foun
     as_beir(tmp_path/'c', *small(dict(gold=40)))
     put(tmp_path/'c'/'notes.csv', 'a,b\n')
     assert 'not read: notes.csv' in find_collection([tmp_path/'c']).notes
-    with pytest.raises(LabError, match='notes.csv is no part of the collection'): find_collection([tmp_path/'c'/'corpus.jsonl', tmp_path/'c'/'queries.jsonl', tmp_path/'c'/'qrels'/'test.tsv', tmp_path/'c'/'notes.csv'])
+    with pytest.raises(LabError, match='notes.csv is not part of the collection'): find_collection([tmp_path/'c'/'corpus.jsonl', tmp_path/'c'/'queries.jsonl', tmp_path/'c'/'qrels'/'test.tsv', tmp_path/'c'/'notes.csv'])
 
 # writing
+
+def test_files_that_another_layout_would_use_are_named_as_not_read(tmp_path):
+    docs, queries, qrels = small(dict(train=60))
+    as_tevatron(tmp_path/'c', docs, queries, qrels)
+    put(tmp_path/'c'/'queries.tsv', table(queries.items()))
+    found = find_collection([tmp_path/'c'])
+    assert found.layout.startswith('Tevatron') and found.notes == ['not read: queries.tsv']
 
 def test_data_that_is_there_is_never_mixed_with_what_comes_in(tmp_path):
     as_beir(tmp_path/'c', *small())
     put(tmp_path/'lab'/'guard.jsonl', 'mine')
     with pytest.raises(LabError, match='guard.jsonl exists, and an import overwrites nothing; name another folder'): lab_of(tmp_path, [tmp_path/'c'])
     assert [o.name for o in (tmp_path/'lab').iterdir()] == ['guard.jsonl']
+
+def test_a_collection_is_written_twice_alike(tmp_path):
+    as_beir(tmp_path/'c', *small(dict(train=60, gold=20)))
+    found = find_collection([tmp_path/'c'])
+    first, again = (write_collection(found, tmp_path/o) for o in 'ab')
+    assert first == again and again.lines() == first.lines()
 
 @pytest.mark.parametrize('fresh', [True, False])
 def test_an_interrupted_import_leaves_nothing(tmp_path, monkeypatch, fresh):

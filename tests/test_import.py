@@ -160,7 +160,7 @@ def test_a_mapping_by_hand(tmp_path):
     (dict(question='a', context='b', answer='c'), '`context` and `answer` could each be the passage; say which: emb import x --map query=question --map passage=context'),
     (dict(query='a', question='b', answer='c'), '`query` and `question` could each be the query'), (dict(instruction='a', input='b', output='c'), '`instruction` and `input` could each be the query'),
     ({'my col': 'a', 'b': 'longer'}, "say which: emb import x --map query='my col' --map passage=b"), (dict(a='a', passage='longer'), 'no column is known as the query (there are `a`, `passage`); say which: emb import x --map query=a --map passage=passage'),
-    (dict(query='a', n=1), 'one column of text'), (dict(query='a', passage='b', label=.5), '`label` holds 0.5, and a label is 0 or 1; if these are grades: emb import x --map score=label'),
+    (dict(query='a', n=1), 'fewer than two columns hold text'), (dict(query='a', passage='b', label=.5), '`label` holds 0.5, and a label is 0 or 1; if these are grades: emb import x --map score=label'),
     (dict(query='a', passage='b', label=['x']), 'this is a category: emb import x --map tags=label')])
 def test_what_is_ambiguous_is_refused_with_what_to_type(record, message):
     with pytest.raises(LabError) as e: find_columns([record], place='x.csv', source='x')

@@ -239,7 +239,7 @@ def _score_rows(
     several = len(_searched(runs)) > 1
     columns = {'nDCG@10': 'tuned', 'base': 'base', 'BM25': 'bm25', 'gain over base, 95 %': 'gain'}
     def shown(score, key):
-        if not score: return ''
+        if not score or isinstance(score, str): return score or ''
         return '{mean:+.3f} [{low:+.3f}, {high:+.3f}]'.format(**score) if key == 'gain' else '{mean:.3f}'.format(**score)
     def row(name, run):
         scores = run.get('headline') or {}

@@ -30,7 +30,7 @@ from .split import split_rows
 from .task import data_files, document_text, judged_row, present_files
 from ..lab import LabError, count, find_lab, one_line, read_lab, short_path
 
-# %% ../../nbs/data/18_collections.ipynb #33fe1956
+# %% ../../nbs/data/18_collections.ipynb #1e35fc6a
 @dataclass
 class Tally:
     "What became of one kind of thing that was read"
@@ -48,27 +48,30 @@ class Tally:
     def line(self)->str: # Raises `RuntimeError` where the numbers do not add up
         "All of it in one line"
         lost = {k: n for k,(n,_) in self.left.items()}
-        if self.read != self.taken + self.merged + sum(lost.values()): raise RuntimeError(f'internal error: {self} does not add up')
+        if self.read != self.taken + self.merged + sum(lost.values()):
+            raise RuntimeError(f'internal error: {self} does not add up')
         parts = [f'{self.merged:,} merged with an equal one'] if self.merged else []
         parts += [f'{n:,} left out ({why}, such as {self.left[why][1]!r})' for why,n in lost.items()]
         return '; '.join([f'{count(self.read, self.one, self.many)} read, {self.taken:,} taken', *parts])
 
-# %% ../../nbs/data/18_collections.ipynb #3d07aa29
+# %% ../../nbs/data/18_collections.ipynb #4540bdb8
 def _lines(
     path:Path  # Text, plain or gzipped
 )->Iterator:   # (line, bytes without their end)
     "The lines of a file; raises `LabError` where it is damaged"
     n = 0
+    def refused(why): return LabError(f'{short_path(path)}:{n+1}: {why}')
     try:
         with open_data(path) as f:
             for block in file_blocks(f):
-                if block is None: raise LabError(f"{short_path(path)}:{n+1}: a line of more than {longest_line >> 20} MiB; write one record a line")
-                if b'\0' in block: raise LabError(f"{short_path(path)}:{n+1}: a NUL byte, as in binary files and UTF-16; save the file as UTF-8")
-                for line in (block if n else block.removeprefix(b'\xef\xbb\xbf')).removesuffix(b'\n').split(b'\n'):
+                if block is None: raise refused(f'a line of more than {longest_line >> 20} MiB; write one record a line')
+                if b'\0' in block: raise refused('a NUL byte, as in binary files and UTF-16; save the file as UTF-8')
+                if not n: block = block.removeprefix(b'\xef\xbb\xbf')
+                for line in block.removesuffix(b'\n').split(b'\n'):
                     n += 1
                     yield n, line.removesuffix(b'\r')
     except (EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise LabError(f"{short_path(path)}:{n+1}: the gzip file is damaged ({e}); copy it again") from None
+        raise refused(f'the gzip file is damaged ({e}); copy it again') from None
 
 def _texts(
     path:Path  # Likewise
@@ -76,10 +79,12 @@ def _texts(
     "The lines of a table"
     for i,line in _lines(path):
         try: text = line.decode()
-        except UnicodeDecodeError as e: raise LabError(f"{short_path(path)}:{i}: byte {e.start + 1} of the line is not UTF-8; save the file as UTF-8") from None
+        except UnicodeDecodeError as e:
+            where = f'{short_path(path)}:{i}: byte {e.start + 1} of the line'
+            raise LabError(f'{where} is not UTF-8; save the file as UTF-8') from None
         if text.strip(): yield i, text
 
-# %% ../../nbs/data/18_collections.ipynb #c3aceaa3
+# %% ../../nbs/data/18_collections.ipynb #d99e793f
 def _objects(
     path:Path  # JSONL, plain or gzipped
 )->Iterator:   # (place, dict) of each line that is not blank
@@ -90,7 +95,8 @@ def _objects(
         try: res = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
             raise LabError(f"{name}:{i}: not JSON ({one_line(e)}); write one object a line") from None
-        if not isinstance(res, dict): raise LabError(f"{name}:{i}: {clip_value(res)} instead of an object; write one object a line")
+        if not isinstance(res, dict):
+            raise LabError(f"{name}:{i}: {clip_value(res)} instead of an object; write one object a line")
         yield f'{name}:{i}', res
 
 # %% ../../nbs/data/18_collections.ipynb #2e0ac190
@@ -158,8 +164,8 @@ def _head(path:Path)->bytes: # The first 64 KiB, without a byte order mark; empt
         with open_data(path) as f: return f.read(1 << 16).removeprefix(b'\xef\xbb\xbf')
     except (OSError, EOFError, zlib.error): return b''
 
-# %% ../../nbs/data/18_collections.ipynb #99dc48ac
-_header_words = {'query-id', 'query_id', 'qid', 'topic', 'corpus-id', 'docid', 'score', 'rel', 'relevance', 'label', 'grade'}
+# %% ../../nbs/data/18_collections.ipynb #fcb8fb91
+_header_words = {'score', 'rel', 'relevance', 'label', 'grade', 'judgement', 'judgment'} # Over the last column
 
 def _judgements(
     path:Path  # query, document and grade, or query, iteration, document and grade
@@ -187,18 +193,23 @@ def _judge(
     "Add a judgement"
     tally.read += 1
     had = judged.setdefault(q, {}).setdefault(d, g)
-    if had != g: raise LabError(f"{place}: grade {g} for query {q!r} and document {d!r}, which have grade {had} already; keep one of them")
+    if had != g:
+        raise LabError(f"{place}: grade {g} for query {q!r} and document {d!r}, which have grade {had} already; "
+            "keep one of them")
 
-# %% ../../nbs/data/18_collections.ipynb #cf30504f
-_split_words = dict(train='train', training='train', dev='dev', val='dev', valid='dev', validation='dev', test='gold', gold='gold', eval='gold')
-_split_pattern = re.compile(rf"(?:^|[^a-z]|doc)({'|'.join(_split_words)})(?![a-z])")
+# %% ../../nbs/data/18_collections.ipynb #cd97c6ce
+_split_words = dict(train='train', training='train', dev='dev', val='dev', valid='dev', validation='dev',
+    test='gold', gold='gold', eval='gold')
+_split_pattern = re.compile(rf"(?:^|[^a-z]|doc)({'|'.join(_split_words)})(?![a-z])") # MS MARCO says `doctrain`
 
 def _split_of(
     path:Path  # A file of judgements or rows
 )->str:        # 'train', 'dev', 'gold', or 'all' where its name says none
     "The split that a file's name says"
     found = {_split_words[o] for o in _split_pattern.findall(path.name.lower())}
-    if len(found) > 1: raise LabError(f"{short_path(path)}: the name says {' and '.join(sorted(found))}; rename it so that it says one split")
+    if len(found) > 1:
+        says = ' and '.join(sorted(found))
+        raise LabError(f'{short_path(path)}: the name says {says}; rename it so that it says one split')
     return found.pop() if found else 'all'
 
 def _read_judged(
@@ -212,7 +223,7 @@ def _read_judged(
         for place,q,d,g in _judgements(path): _judge(judged, q, d, g, tally, place)
     return res
 
-# %% ../../nbs/data/18_collections.ipynb #40b025ab
+# %% ../../nbs/data/18_collections.ipynb #016ce7bd
 class _Stream:
     "What a generator yields, from the start each time"
     def __init__(self, make:Callable, *args): self.make, self.args = make, args
@@ -238,17 +249,19 @@ def _add_query(queries:dict, id:str, text:str, tally:Tally, place:str):
     "Add a query; raises `LabError` where its id is that of another one"
     _refuse_id(id, place)
     had = queries.setdefault(id, text)
-    if had != text: raise LabError(f"{place}: the id {id!r} is that of another query, {had[:40]!r}; give each an id of its own")
+    if had != text:
+        raise LabError(f"{place}: the id {id!r} is that of another query, {had[:40]!r}; give each an id of its own")
     tally.read += 1
 
-# %% ../../nbs/data/18_collections.ipynb #2bff7d11
+# %% ../../nbs/data/18_collections.ipynb #1ebd4369
 def _triples(path:Path, width:int=3)->Iterator: # (place, fields)
     "The lines of a file of triples"
     name = short_path(path)
     for i,text in _texts(path):
         fields = text.split('\t') if '\t' in text else text.split()
         if len(fields) != width or not all(o.strip() for o in fields):
-            raise LabError(f"{name}:{i}: {count(len(fields), 'column')} where a triple has query, relevant and wrong passage, separated by tabs")
+            raise LabError(f"{name}:{i}: {count(len(fields), 'column')} where a triple has query, relevant and wrong "
+                "passage, separated by tabs")
         yield f'{name}:{i}', fields
 
 def _add_triples(
@@ -267,7 +280,7 @@ def _add_triples(
             wrong.setdefault(q, {})[bad] = None
     return res
 
-# %% ../../nbs/data/18_collections.ipynb #47724753
+# %% ../../nbs/data/18_collections.ipynb #af8e0974
 def _text_triples(
     paths:list  # query, relevant and wrong passage, as texts
 )->Collection:
@@ -287,12 +300,15 @@ def _text_triples(
             yield from ((place, dict(_id=f'd{numbers[hash(o)]}', text=o)) for o in texts)
     tallies['queries'].read = len(queries)
     texts = {f'q{i}': o for o,i in queries.items()}
-    return Collection(f'triples of texts, in {_named(paths, True)}', _Stream(documents), texts, qrels, negatives, tallies)
+    says = f'triples of texts, in {_named(paths, True)}'
+    return Collection(says, _Stream(documents), texts, qrels, negatives, tallies)
 
-def _named(paths:Iterable, split:bool=False)->str: # Such as 'dev.tsv (dev) and test.tsv (gold)'
-    return ' and '.join(one_line(o.name) + (f' ({_split_of(o)})' if split and _split_of(o) != 'all' else '') for o in paths)
+def _named(paths:Iterable, split:bool=False)->str: # Such as 'train.tsv (train), dev.tsv (dev) and test.tsv (gold)'
+    splits = {o: f' ({_split_of(o)})' for o in paths if split and _split_of(o) != 'all'}
+    *most, last = [one_line(o.name) + splits.get(o, '') for o in paths]
+    return f"{', '.join(most)} and {last}" if most else last
 
-# %% ../../nbs/data/18_collections.ipynb #7192e76e
+# %% ../../nbs/data/18_collections.ipynb #7c6eff5a
 def _read_queries(
     paths:list,    # Files of queries
     wanted:set,    # Ids that are judged
@@ -321,13 +337,15 @@ def _judged_files(
     negatives = _add_triples(kinds.get('triples', []), qrels, tallies)
     queries = _read_queries(kinds['queries'], {q for o in qrels.values() for q in o}, tallies['queries'])
     beir = all(_head(o).lstrip().startswith(b'{') for o in kinds['corpus'] + kinds['queries'])
-    says = ', '.join(f"{_needed[k]} in {_named(kinds[k], k in ('qrels', 'triples'))}" for k in _needed if k in kinds)
-    return Collection(f"{'BEIR' if beir else 'MS MARCO or TREC'}: {says}", _Stream(_items, kinds['corpus']), queries, qrels, negatives, tallies)
+    says = '; '.join(f"{_needed[k]} in {_named(kinds[k], k in ('qrels', 'triples'))}" for k in _needed if k in kinds)
+    layout = f"{'BEIR' if beir else 'MS MARCO or TREC'}: {says}"
+    return Collection(layout, _Stream(_items, kinds['corpus']), queries, qrels, negatives, tallies)
 
 _needed = dict(corpus='documents', queries='queries', qrels='judgements', triples='triples')
-_examples = dict(corpus='corpus.jsonl or collection.tsv', queries='queries.jsonl or queries.tsv', qrels='qrels/test.tsv or qrels.train.tsv')
+_examples = dict(corpus='corpus.jsonl or collection.tsv', queries='queries.jsonl or queries.tsv',
+    qrels='qrels/test.tsv or qrels.train.tsv')
 
-# %% ../../nbs/data/18_collections.ipynb #3adaf859
+# %% ../../nbs/data/18_collections.ipynb #db71d74e
 def _tevatron_rows(paths:list)->Iterator: # (split, place, row with lists of items)
     "Rows with their passages as documents"
     for path in paths:
@@ -337,7 +355,8 @@ def _tevatron_rows(paths:list)->Iterator: # (split, place, row with lists of ite
                 raise LabError(f"{place}: no `query_id` and `query` as text; this line has {clip_value(list(o))}")
             lists = [o.get(k) or [] for k in ('positive_passages', 'negative_passages')]
             bad = next((v for v in lists if not isinstance(v, list) or not all(isinstance(p, dict) for p in v)), None)
-            if bad is not None: raise LabError(f"{place}: passages are {clip_value(bad)}; write a list of objects with docid, title and text")
+            if bad is not None:
+                raise LabError(f"{place}: passages are {clip_value(bad)}; write a list of objects with docid, title and text")
             yield split, place, str(o['query_id']), o['query'], *([_item(p, place) for p in v] for v in lists)
 
 def _tevatron(
@@ -355,10 +374,11 @@ def _tevatron(
     def documents():
         yield from _items(corpus)
         for _,place,_,_,*lists in _tevatron_rows(paths): yield from ((place, o) for v in lists for o in v)
-    says = f'Tevatron: queries with their passages in {_named(paths, True)}' + (f', documents in {_named(corpus)}' if corpus else '')
+    says = f'Tevatron: queries with their passages in {_named(paths, True)}'
+    if corpus: says += f', documents in {_named(corpus)}'
     return Collection(says, _Stream(documents), queries, qrels, negatives, tallies)
 
-# %% ../../nbs/data/18_collections.ipynb #e6192722
+# %% ../../nbs/data/18_collections.ipynb #5c130c74
 class _EmbeddingQA(msgspec.Struct):
     "The file of an `EmbeddingQAFinetuneDataset`"
     queries:dict[str, str]
@@ -370,7 +390,8 @@ def _read_llamaindex(path:Path)->_EmbeddingQA: # Raises `LabError` where it is a
     try:
         with open_data(path) as f: return msgspec.json.decode(f.read().removeprefix(b'\xef\xbb\xbf'), type=_EmbeddingQA)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, EOFError, gzip.BadGzipFile, zlib.error) as e:
-        raise LabError(f"{short_path(path)}: not LlamaIndex's queries, corpus and relevant_docs ({one_line(e)}); save it again with `save_json`") from None
+        raise LabError(f"{short_path(path)}: not LlamaIndex's queries, corpus and relevant_docs ({one_line(e)}); "
+            "save it again with `save_json`") from None
 
 def _llamaindex(paths:list)->Collection:
     "Files of LlamaIndex"
@@ -383,11 +404,14 @@ def _llamaindex(paths:list)->Collection:
     def documents():
         for place,docs in ((short_path(p), _read_llamaindex(p).corpus) for p in paths):
             yield from ((place, _item(dict(_id=d, text=t), place)) for d,t in docs.items())
-    return Collection(f'LlamaIndex: queries, corpus and relevant_docs in {_named(paths, True)}', _Stream(documents), queries, qrels, {}, tallies)
+    says = f'LlamaIndex: queries, corpus and relevant_docs in {_named(paths, True)}'
+    return Collection(says, _Stream(documents), queries, qrels, {}, tallies)
 
-# %% ../../nbs/data/18_collections.ipynb #f629fbf3
-_name_hints = ('triple', 'triples'), ('quer', 'queries'), ('topic', 'queries'), ('corpus', 'corpus'), ('collection', 'corpus'), \
-    ('docs', 'corpus'), ('documents', 'corpus'), ('passages', 'corpus'), ('psgs', 'corpus')
+# %% ../../nbs/data/18_collections.ipynb #709f048d
+_name_hints = dict(triple='triples', quer='queries', topic='queries', corpus='corpus', collection='corpus', docs='corpus',
+    documents='corpus', passages='corpus', psgs='corpus')
+
+_llamaindex_head = re.compile(rb'\s*\{\s*("mode"\s*:\s*"text"\s*,\s*)?"(queries|corpus|relevant_docs)"\s*:\s*\{').match
 
 def _json_kind(
     head:bytes,  # The beginning of a file
@@ -395,7 +419,7 @@ def _json_kind(
     stem:str     # The name itself, without suffixes
 )->str:          # 'llamaindex', 'tevatron', 'rows', what the name says, or ''
     "What a file of JSON objects is"
-    if re.match(rb'\s*\{\s*("mode"\s*:\s*"text"\s*,\s*)?"(queries|corpus|relevant_docs)"\s*:\s*\{', head): return 'llamaindex'
+    if _llamaindex_head(head): return 'llamaindex'
     line = head.split(b'\n')[0]
     if b'"positive_passages"' in line: return 'tevatron'
     if b'"query"' in line and b'"passage"' in line: return 'rows'
@@ -410,12 +434,12 @@ def _kind_of(
     suffix = Path(name).suffix
     if name.startswith(('readme', '.')) or suffix in ('.md', '.csv', '.parquet', '.arrow', '.py', '.ipynb'): return ''
     if 'qrel' in name or (path.parent.name == 'qrels' and suffix in ('.tsv', '.txt')): return 'qrels'
-    hint = next((kind for word,kind in _name_hints if word in name), '')
+    hint = next((kind for word,kind in _name_hints.items() if word in name), '')
     if suffix in ('.jsonl', '.ndjson', '.json'): return _json_kind(_head(path), hint, Path(name).stem)
     if suffix in ('.tsv', '.txt') and hint: return hint
     return 'qrels' if suffix == '.tsv' and re.match(rb'query-id\tcorpus-id\tscore\s', _head(path)) else ''
 
-# %% ../../nbs/data/18_collections.ipynb #34df37e9
+# %% ../../nbs/data/18_collections.ipynb #50330f87
 def _files_of(
     sources:Iterable  # Files and folders
 )->list:              # (file, whether it was named itself)
@@ -428,32 +452,41 @@ def _files_of(
             res += [(o, False) for o in sorted(inside) if o.is_file() and not o.name.startswith('.')]
     return res
 
+# %% ../../nbs/data/18_collections.ipynb #3f21369b
+_layouts = (('llamaindex',), ('tevatron', 'corpus'), ('qrels', 'triples', 'queries', 'corpus'))
+
 def find_collection(
     sources:list         # Files and folders
 )->Collection|None:      # None where they are not in such a layout; raises `LabError` where they are, but damaged
     "The collection that some files make up"
     if not all(Path(o).exists() for o in sources): return None
-    files = _files_of(sources)
-    kinds, asked = {}, {path for path,named in files if named}
+    kinds, files = {}, _files_of(sources)
     for path,_ in files: kinds.setdefault(_kind_of(path), []).append(path)
-    other, taken = kinds.pop('', []), {k: v for k,v in kinds.items() if k != 'corpus'}
-    if 'rows' in kinds or not taken or ({*taken} == {'queries'} and 'corpus' not in kinds): return None
-    if stray := [o for o in other if o in asked]:
-        raise LabError(f"{short_path(stray[0])} is no part of the collection that {next(iter(taken.values()))[0].name} belongs to; import it by itself")
-    for o in (o for v in kinds.values() for o in v): find_data_file(o) # which refuses a file that is there gzipped too
-    res = _assembled(kinds)
+    layout = next((o for o in _layouts if o[0] in kinds), _layouts[-1])
+    mine = {k: kinds[k] for k in layout if k in kinds}
+    if 'rows' in kinds or not ({*mine} - {'corpus', 'queries'} or _only_judgements_lack(mine)): return None
+    for o in (o for v in mine.values() for o in v): find_data_file(o) # which refuses a file that is there gzipped too
+    other, first = [o for k,v in kinds.items() if k not in mine for o in v], next(iter(mine.values()))[0]
+    if stray := next((o for o,named in files if named and o in other), None):
+        raise LabError(f"{short_path(stray)} is not part of the collection that {first.name} belongs to; import it by itself")
+    res = _assembled(layout[0], mine)
     if other: res.notes.append(f"not read: {', '.join(sorted(one_line(o.name) for o in other))}")
     if 'all' in res.qrels and len(res.qrels) > 1:
         raise LabError(f"{res.layout}: some names say a split and others do not; put train, dev or test into each name")
     return res
 
-def _assembled(kinds:dict)->Collection: # Of the layout that these kinds of files are
-    if 'llamaindex' in kinds: return _llamaindex(kinds['llamaindex'])
-    if 'tevatron' in kinds: return _tevatron(kinds['tevatron'], kinds.get('corpus', []))
-    if set(kinds) == {'triples'}: return _text_triples(kinds['triples'])
+def _only_judgements_lack(kinds:dict)->bool: # Where documents and queries are called what collections call them
+    return {*kinds} == {'corpus', 'queries'} and any(o.name.startswith('queries') for o in kinds['queries'])
+
+def _assembled(layout:str, kinds:dict)->Collection:
+    "The collection that files of these kinds make up"
+    if layout == 'llamaindex': return _llamaindex(kinds['llamaindex'])
+    if layout == 'tevatron': return _tevatron(kinds['tevatron'], kinds.get('corpus', []))
+    if {*kinds} == {'triples'} and any(' ' in o.strip() for o in next(_texts(kinds['triples'][0]), (0, ''))[1].split('\t')):
+        return _text_triples(kinds['triples'])
     return _judged_files(kinds)
 
-# %% ../../nbs/data/18_collections.ipynb #112259d3
+# %% ../../nbs/data/18_collections.ipynb #d7113745
 def _repeated_ids(
     corpus:Iterable  # As in `Collection`
 )->tuple:            # (hashes of ids that occur more than once, how many documents there are)
@@ -475,7 +508,8 @@ def _distinct(
         if tally.read % 10_000 == 0: tick('copying documents', tally.read, total)
         if hash(id) in again: had = seen.setdefault(id, (tally.read, hash(text)))
         if had and had[1] != hash(text):
-            raise LabError(f"{place}: the id {id!r} is that of an earlier document with another text; give each an id of its own")
+            raise LabError(f"{place}: the id {id!r} is that of an earlier document with another text; "
+                "give each an id of its own")
         if had and had[0] != tally.read: tally.merged += 1
         else: yield o
 
@@ -506,7 +540,7 @@ def _sync(f): # To the disk, before the file gets its name
     f.flush()
     os.fsync(f.fileno())
 
-# %% ../../nbs/data/18_collections.ipynb #1d0ca87c
+# %% ../../nbs/data/18_collections.ipynb #9c0cbc63
 def _why_not(
     queries:dict, # Query id → text
     places:dict,  # As `_copy_documents` gives them
@@ -535,12 +569,13 @@ def _usable(
         tallies['judgements'].taken += len(good)
         right, other = {d for d in good if ds[d] > 0}, sound(q, wrong.get(q, ()), tally)
         for d in other:
-            if d in right or not right: tally.leave('judged right' if d in right else 'query without a right answer', f'{q} {d}')
+            if d in right: tally.leave('judged right', f'{q} {d}')
+            elif not right: tally.leave('query without a right answer', f'{q} {d}')
         other = [d for d in other if right and d not in right]
         tally.taken += len(other)
         if good: yield q, {d: ds[d] for d in good}, other
 
-# %% ../../nbs/data/18_collections.ipynb #ca3b49a4
+# %% ../../nbs/data/18_collections.ipynb #17a0c600
 def _write_rows_of(
     found:Collection, # As it was read
     folder:Path,      # Holds corpus.jsonl
@@ -572,9 +607,10 @@ def _nothing_relevant(found:Collection, split:str, tally:Tally)->LabError:
     n = sum(len(ds) for ds in found.qrels[split].values())
     if not n: return LabError(f"{found.layout}: no judgements for {split}; remove that file, or add some")
     why = '; '.join(f'{k:,}: {o}, such as {first!r}' for o,(k,first) in tally.left.items()) or 'no grade is above 0'
-    return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')} for {split} ({why}); do all files use the same ids?")
+    return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')} for {split} ({why}); "
+        "do all files use the same ids?")
 
-# %% ../../nbs/data/18_collections.ipynb #54dd7800
+# %% ../../nbs/data/18_collections.ipynb #bf897233
 def _parts(
     path:Path,        # train.jsonl
     shares:tuple,     # Of rows, for each of two parts; the first that leaves neither empty counts
@@ -597,6 +633,7 @@ _shared_documents = ("gold's documents answer questions of train too, so the cut
 def _relevant(found:Collection, split:str)->set: # Ids of documents
     return {d for ds in found.qrels.get(split, {}).values() for d,g in ds.items() if g > 0}
 
+# %% ../../nbs/data/18_collections.ipynb #bfa9cfc3
 def _cut(
     found:Collection, # With judgements for train, or undivided
     folder:Path,      # Holds train.jsonl
@@ -616,9 +653,10 @@ def _cut(
         _sync(f)
         f.close()
     os.replace(to['train'], path)
-    return [*notes, f"{' and '.join(missing)} cut from train, so that {'no split gives another' if len(missing) == 2 else 'neither gives the other'} away"]
+    so = 'no split gives another away' if len(missing) == 2 else 'neither gives the other away'
+    return [*notes, f"{' and '.join(missing)} cut from train, so that {so}"]
 
-# %% ../../nbs/data/18_collections.ipynb #414e4baf
+# %% ../../nbs/data/18_collections.ipynb #a2277b53
 @dataclass(frozen=True)
 class CollectionCounts:
     "What `write_collection` wrote, and what became of all that was read"
@@ -639,14 +677,16 @@ def _counted(
     "Finish counting"
     queries = tallies['queries']
     distinct = dict(judgements=found.qrels, negatives=found.negatives)
-    for k,of in distinct.items(): tallies[k].merged = tallies[k].read - sum(len(ds) for o in of.values() for ds in o.values())
-    queries.taken, queries.merged = len(used), queries.read - len(found.queries) - sum(n for n,_ in queries.left.values())
+    for k,of in distinct.items():
+        tallies[k].merged = tallies[k].read - sum(len(ds) for o in of.values() for ds in o.values())
+    queries.taken = len(used)
+    queries.merged = queries.read - len(found.queries) - sum(n for n,_ in queries.left.values())
     for q in found.queries:
         if q not in used: queries.leave('no usable document', q)
     for o in tallies.values(): o.line()
     return tallies
 
-# %% ../../nbs/data/18_collections.ipynb #c37abc2f
+# %% ../../nbs/data/18_collections.ipynb #1c80b9b8
 def _write_judgements(found:Collection, folder:Path): # gold's, as qrels.tsv
     source = found.qrels[next(k for k in ('gold', 'train', 'all') if k in found.qrels)]
     with (folder/'gold.jsonl').open('rb') as f, (folder/'qrels.tsv').open('wb') as out:
@@ -665,16 +705,17 @@ def _make_files(
     "All files of a data folder"
     tallies = {k: replace(o, left=deepcopy(o.left)) for k,o in found.tallies.items()}
     if not {'train', 'gold', 'all'} & found.qrels.keys():
-        raise LabError(f"{found.layout}: judgements for dev alone, and a lab is judged by gold; put `test` into the file's name if they are that")
+        raise LabError(f"{found.layout}: judgements for dev alone, and a lab is judged by gold; "
+            "put `test` into the file's name if they are that")
     places = _copy_documents(found, folder/'corpus.jsonl', tallies['documents'], tick)
     used = _write_rows_of(found, folder, places, tallies)
     notes = found.notes + _cut(found, folder, corpus, tick)
-    if not (folder/'train.jsonl').exists(): notes.append('no judgements for train: with this data, models are judged and none is trained')
+    if not (folder/'train.jsonl').exists(): notes.append('no judgements for train: this data can judge models and train none')
     _write_judgements(found, folder)
     rows = {k: sum(1 for _ in p.open('rb')) for k in ('train', 'dev', 'gold') if (p := folder/f'{k}.jsonl').exists()}
     return CollectionCounts(rows, _counted(found, tallies, used), notes)
 
-# %% ../../nbs/data/18_collections.ipynb #a2bce890
+# %% ../../nbs/data/18_collections.ipynb #f9411fda
 def _move_all(made:Path, to:Path): # All of them or none
     names = [o for o in data_files if (made/o).exists()]
     try:
@@ -692,7 +733,8 @@ def write_collection(
     "Write a collection as train, dev and gold, corpus and judgements, all files or none"
     to = Path(to)
     if there := list(present_files(to).values()):
-        raise LabError(f"{short_path(there[0])} exists, and an import overwrites nothing; name another folder, or move it away")
+        raise LabError(f"{short_path(there[0])} exists, and an import overwrites nothing; "
+            "name another folder, or move it away")
     root, fresh = find_lab(to), not to.exists()
     corpus = corpus or (read_lab(root).corpus if root else 'open')
     to.mkdir(parents=True, exist_ok=True)

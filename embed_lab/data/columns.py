@@ -47,7 +47,7 @@ def _role(name:str)->str|None: # Of a column with a strong name
     plain = _plain(name)
     return 'negatives' if _numbered_negative.fullmatch(plain) else _role_of.get(plain)
 
-# %% ../../nbs/data/03_columns.ipynb #203ebc19
+# %% ../../nbs/data/03_columns.ipynb #bef77ee4
 def _absent(v:object)->bool: return v is None or v == '' or (isinstance(v, float) and math.isnan(v))
 
 def _number(v:object)->object: # A number where it can be one: 2 for '2', '2.0' and 2.0
@@ -62,7 +62,7 @@ def _listed_texts(text:str)->list|None: # None where it is not a list
     except msgspec.DecodeError: pass
     try:
         kinds = [o.type for o in tokenize.generate_tokens(StringIO(text).readline)]
-        if (tokenize.STRING, tokenize.STRING) in zip(kinds, kinds[1:]): return None # numpy's `['a' 'b']` would be one text
+        if (tokenize.STRING, tokenize.STRING) in zip(kinds, kinds[1:]): return None # numpy's `['a' 'b']` is not one text
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError): return None
 
@@ -99,7 +99,7 @@ def _listed(names:Iterable, most:int=12)->str:
     shown = ', '.join(f'`{one_line(o)}`' if o.strip() else 'a column without a name' for o in names[:most])
     return shown + (f' and {len(names) - most:,} more' if len(names) > most else '')
 
-# %% ../../nbs/data/03_columns.ipynb #5610f979
+# %% ../../nbs/data/03_columns.ipynb #13f06391
 def _candidates(
     names:list,  # Columns that nobody mapped
     given:dict   # Role → columns
@@ -110,7 +110,8 @@ def _candidates(
         if (role := _role(name)) and role not in given: found.setdefault(role, []).append(name)
     for name in names:
         role = _weak_role_of.get(_plain(name))
-        if role and role not in given and not any(map(_role, found.get(role, ()))): found.setdefault(role, []).append(name)
+        if not role or role in given or any(map(_role, found.get(role, ()))): continue
+        found.setdefault(role, []).append(name)
     return found
 
 def _own_first(found:dict, given:dict)->dict:
@@ -118,7 +119,7 @@ def _own_first(found:dict, given:dict)->dict:
     own = {k: [k] for k in ('query', 'passage') if k not in given and k in found.get(k, ())}
     return found | own if len(own) == 2 else found
 
-# %% ../../nbs/data/03_columns.ipynb #acb0f85d
+# %% ../../nbs/data/03_columns.ipynb #13e2d07d
 def _text_columns(sample:list)->list: # The shortest first
     "Columns of a sample that hold text, by its length"
     sizes = {}
@@ -141,18 +142,14 @@ def _hint(
     source:str    # As it was named
 )->str:           # A command
     "A mapping to type, with a guess where two are possible"
-    texts = [o for o in _text_columns(sample) if o not in {c for v in given.values() for c in v}] or ['COLUMN']
-    pair = dict(query=texts[0], passage=texts[-1])
-    for role,other in (('query', 'passage'), ('passage', 'query')):
-        if len(found.get(role, ())) == 1:
-            rest = [o for o in texts if o != found[role][0]]
-            pair |= {role: found[role][0]} | ({other: (rest[-1] if other == 'passage' else rest[0])} if rest and not found.get(other) else {})
-    for role in pair:
-        if len(found.get(role, ())) > 1: pair[role] = found[role][0]
+    known = {role: found[role][0] for role in ('query', 'passage') if found.get(role)}
+    used = {*known.values(), *(c for v in given.values() for c in v)}
+    free = [o for o in _text_columns(sample) if o not in used] or ['COLUMN']
+    pair = dict(query=free[0], passage=free[-1]) | known
     fixed = [(k, o) for k,v in given.items() if k not in pair for o in v]
     return import_command(source, [*pair.items(), *fixed])
 
-# %% ../../nbs/data/03_columns.ipynb #8eea53ee
+# %% ../../nbs/data/03_columns.ipynb #7dd525d9
 def _refuse_pair(
     found:dict,    # Role → candidates
     given:dict,    # Role → columns, by hand
@@ -161,17 +158,19 @@ def _refuse_pair(
     source:str     # As it was named, for the command
 ):                 # Raises `LabError` unless one column is the query and one the passage
     "Refuse to guess what is a question and what an answer"
-    names = list(dict.fromkeys(k for o in sample for k in o))
+    names = dict.fromkeys(k for o in sample for k in o)
     type_this = f"say which: {_hint(found, given, sample, source)}"
     for role in ('query', 'passage'):
-        some = found.get(role, [])
-        if len(some) > 1: raise LabError(f"{place}: {' and '.join(f'`{one_line(o)}`' for o in some)} could each be the {role}; {type_this}")
-    if missing := [o for o in ('query', 'passage') if not found.get(o)]:
-        if len(_text_columns(sample)) < 2:
-            raise LabError(f"{place}: one column of text ({_listed(names)}) makes no pairs; a row needs a query and a passage")
-        raise LabError(f"{place}: no column is known as the {' or the '.join(missing)} (there are {_listed(names)}); {type_this}")
+        several = ' and '.join(f'`{one_line(o)}`' for o in found.get(role, [])[:6])
+        if len(found.get(role, [])) > 1: raise LabError(f"{place}: {several} could each be the {role}; {type_this}")
+    missing = [o for o in ('query', 'passage') if not found.get(o)]
+    if missing and len(_text_columns(sample)) < 2:
+        raise LabError(f"{place}: a row needs a query and a passage, and fewer than two columns hold text (there are {_listed(names)})")
+    if missing:
+        which = ' or the '.join(missing)
+        raise LabError(f"{place}: no column is known as the {which} (there are {_listed(names)}); {type_this}")
 
-# %% ../../nbs/data/03_columns.ipynb #753eff59
+# %% ../../nbs/data/03_columns.ipynb #63f2920a
 _labels = {0: 0, 1: 1, '0': 0, '1': 1, '0.0': 0, '1.0': 1, 'false': 0, 'true': 1}
 
 def _label(v:object)->object: # 0 or 1, or what was there
@@ -188,7 +187,8 @@ def _refuse_label(found:dict, given:dict, sample:list, place:str, source:str):
     graded = all(isinstance(_number(o), (int, float)) for o in other)
     role, what = ('score', 'these are grades') if graded else ('tags', 'this is a category')
     type_this = import_command(source, [(role, column), *((k, o) for k,v in given.items() for o in v)])
-    raise LabError(f"{place}: `{one_line(column)}` holds {clip_value(other[0])}, and a label is 0 or 1; if {what}: {type_this}")
+    name, value = one_line(column), clip_value(other[0])
+    raise LabError(f"{place}: `{name}` holds {value}, and a label is 0 or 1; if {what}: {type_this}")
 
 # %% ../../nbs/data/03_columns.ipynb #4c6fd105
 def find_columns(
@@ -210,10 +210,11 @@ def find_columns(
     hides = [o for o in rest if o in Row.__struct_encode_fields__ or _plain(o) in _index_columns or not o.strip()]
     return Columns(roles, tuple(o for o in rest if o not in hides), tuple(hides))
 
-# %% ../../nbs/data/03_columns.ipynb #fd307086
+# %% ../../nbs/data/03_columns.ipynb #f7c51df0
 def _teacher_scores(record:dict, columns:Columns, i:int, positives:int, negatives:int)->dict:
     "What a teacher said of one positive and the negatives; as it was where the numbers do not match"
     names = [columns.roles.get(o, (None,))[0] for o in ('positive_scores', 'negative_scores')]
+    if not any(names): return {}
     good, bad = (_items(record.get(o)) if o else [] for o in names)
     if not good and not bad: return {}
     if len(good) == positives and len(bad) == negatives: return dict(teacher_scores=[good[i], *bad])
@@ -227,34 +228,32 @@ def _optional(columns:Columns)->list: # (key, column, how its value is read)
 def _number_id(v:object)->object: # pandas makes 12.0 of 12 where a value is missing
     return int(v) if isinstance(v, float) and v.is_integer() else v
 
-# %% ../../nbs/data/03_columns.ipynb #c93ba3d1
+# %% ../../nbs/data/03_columns.ipynb #0fe0bd53
+def _label_of(record:dict, columns:Columns, score:object)->dict: # Empty where the record should have a label and has none
+    "The label of a record's rows"
+    if (column := columns.roles.get('label', (None,))[0]) is None:
+        return dict(label=1 if score is None else int(isinstance(score, (int, float)) and score > 0))
+    return {} if _absent(record.get(column)) else dict(label=_label(record[column]))
+
 def row_maker(
     columns:Columns # Of a file
 )->Callable:        # Record → list of rows as dicts; their values may still be wrong
     "A function that makes rows of records"
-    roles, scored = columns.roles, 'score' in columns.roles
-    (query,), (passage,), (label,) = roles['query'], roles['passage'], roles.get('label', (None,))
-    lists, taught = _plain(passage) in ('pos', 'positives', 'passages'), bool({'positive_scores', 'negative_scores'} & {*roles})
-    optional = _optional(columns)
-    known = {c for v in roles.values() for c in v} | set(columns.dropped)
-    def kept(record): return {k: v for k,v in record.items() if k not in known and not _absent(v)}
-    def marked(record, row):
-        if label: return {} if _absent(record.get(label)) else dict(label=_label(record[label]))
-        return dict(label=int(_positive(row['score'])) if scored and 'score' in row else 1)
+    query, passage = (columns.roles[o][0] for o in ('query', 'passage'))
+    optional, lists = _optional(columns), _plain(passage) in ('pos', 'positives', 'passages')
+    known = {c for v in columns.roles.values() for c in v} | {*columns.dropped}
     def rows(record):
         passages = record.get(passage)
         passages = _items(passages) if lists or isinstance(passages, list) else [passages]
         more = {k: read(record[c]) for k,c,read in optional if not _absent(record.get(c))}
-        wrong = [t for c in roles.get('negatives', ()) for t in _items(record.get(c))]
-        start = dict(query=record.get(query))
-        end = marked(record, more) | more | (dict(negatives=wrong) if wrong else {}) | kept(record)
+        wrong = [t for c in columns.roles.get('negatives', ()) for t in _items(record.get(c))]
+        if wrong: more['negatives'] = wrong
+        kept = {k: v for k,v in record.items() if k not in known and not _absent(v)}
+        start, end = dict(query=record.get(query)), _label_of(record, columns, more.get('score')) | more | kept
         if not passages: return [start | end]
         res = [start | dict(passage=o) | end for o in passages]
-        if not taught: return res
-        return [o | _teacher_scores(record, columns, i, len(passages), len(wrong)) for i,o in enumerate(res)]
+        return [o | _teacher_scores(record, columns, i, len(res), len(wrong)) for i,o in enumerate(res)]
     return rows
-
-def _positive(v:object)->bool: return isinstance(v, (int, float)) and v > 0
 
 # %% ../../nbs/data/03_columns.ipynb #7298b6e0
 class _Plain(msgspec.Struct, gc=False):
@@ -285,7 +284,7 @@ def quick_rows(
             if v is not None and v != '' and v == v: row[k] = v
     return res
 
-# %% ../../nbs/data/03_columns.ipynb #0fd58973
+# %% ../../nbs/data/03_columns.ipynb #a1f038b5
 def read_mapping(
     words:Iterable # Such as 'query=question'
 )->dict:           # Key of a row → columns; raises `LabError` where that is not one
@@ -294,7 +293,8 @@ def read_mapping(
     for o in words:
         role, _, column = o.partition('=')
         if not column: raise LabError(f"--map {one_line(o)}: write a key and a column, as in --map query=question")
-        if role not in known: raise LabError(f"--map {one_line(o)}: a row has no key `{one_line(role)}`; {did_you_mean(role, known)}")
+        if role not in known:
+            raise LabError(f"--map {one_line(o)}: a row has no key `{one_line(role)}`; {did_you_mean(role, known)}")
         res.setdefault(role, []).append(column)
     twice = next((k for k,v in res.items() if len(v) > 1 and k != 'negatives'), None)
     if twice: raise LabError(f"--map {twice}=… is given twice; only negatives can come from several columns")

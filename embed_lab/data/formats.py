@@ -291,7 +291,7 @@ def _ends(cut:_Cutter, buffer:bytearray, token:bytes, at:int)->bytes|None:
     cut.keys[cut.key] = cut.keys.get(cut.key, 0) + 1
     return res
 
-# %% ../../nbs/data/02_formats.ipynb #9e7d5165
+# %% ../../nbs/data/02_formats.ipynb #6ca603d6
 def _pieces(
     f,           # A binary file, UTF-8
     cut:_Cutter  # What is known so far
@@ -310,7 +310,8 @@ def _pieces(
             elif len(cut.stack) == 1 and cut.start is None: cut.key = bytes(token)
         else: at = len(buffer)
         keep = cut.mark if cut.start is None else cut.start
-        if len(buffer) - keep > 4*_longest_record: raise cut.broken(f'more than {4*_longest_record >> 20} MiB without a new row')
+        if len(buffer) - keep > 4*_longest_record:
+            raise cut.broken(f'more than {4*_longest_record >> 20} MiB without a new row')
         del buffer[:keep]
         at, cut.mark, cut.start = at - keep, cut.mark - keep, None if cut.start is None else 0
         size = max(1 << 18, len(buffer)) # a long string is not looked at again and again
@@ -394,17 +395,18 @@ def _uneven_block(at:Sequence, rows:list, names:list)->Iterator:
     filled = [(i, item(o)) for i,o in zip(at, rows) if o]
     if filled: yield RecordBlock([i for i,_ in filled], None, [o for _,o in filled])
 
-# %% ../../nbs/data/02_formats.ipynb #6eb46df2
+# %% ../../nbs/data/02_formats.ipynb #2dff7463
 def _bad_line(path:Path, form:Format, e:UnicodeDecodeError)->LabError:
     "The line where a text stops being what it was"
-    if form.encoding.startswith('utf-16'): return LabError(f"{_place(path)}: damaged {form.encoding.upper()}; save the file as UTF-8")
+    if form.encoding.startswith('utf-16'):
+        return LabError(f"{_place(path)}: damaged {form.encoding.upper()}; save the file as UTF-8")
     with _opened(path) as f:
         for i,line in enumerate(f, 1):
             try: line.decode()
             except UnicodeDecodeError as e: return _not_utf8(path, i, line[e.start])
     return LabError(f"{_place(path)}: {one_line(e)}; save the file as UTF-8")
 
-# %% ../../nbs/data/02_formats.ipynb #201160a6
+# %% ../../nbs/data/02_formats.ipynb #15f751dd
 _batch = 4096 # Rows at a time
 
 def _arrow_batches(path:Path, form:Format)->Iterator:
@@ -429,7 +431,8 @@ def _arrow_blocks(path:Path, form:Format)->Iterator:
             _header(path, batch.schema.names)
             for start in range(0, batch.num_rows, _batch):
                 some = batch.slice(start, _batch)
-                yield RecordBlock(range(at, at + some.num_rows), dict(zip(some.schema.names, (o.to_pylist() for o in some.columns))))
+                columns = dict(zip(some.schema.names, (o.to_pylist() for o in some.columns)))
+                yield RecordBlock(range(at, at + some.num_rows), columns)
                 at += some.num_rows
     except (pyarrow.ArrowException, OSError) as e:
         raise LabError(f"{_place(path)}: not readable as {form} ({one_line(e)[:120]}); copy or write it again") from None

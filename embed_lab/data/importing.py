@@ -38,8 +38,9 @@ from .rows import Row, line_flaws, row_rules
 from .split import split_names, split_rows, write_corpus, write_split
 from .task import data_files, present_files
 
-# %% ../../nbs/data/19_importing.ipynb #a62e9d58
-_split_words = dict(train='train', training='train', dev='dev', val='dev', valid='dev', validation='dev', test='gold', gold='gold')
+# %% ../../nbs/data/19_importing.ipynb #7b2a20c0
+_split_words = dict(train='train', training='train', dev='dev', val='dev', valid='dev', validation='dev',
+    test='gold', gold='gold')
 
 def _declared_split(
     name:str # Of a file, or of a split
@@ -47,7 +48,9 @@ def _declared_split(
     "The split that a name says"
     stem = name.removesuffix('.gz').rpartition('.')[0] or name
     found = {_split_words[o] for o in re.split(r'[^a-z]+', stem.lower()) if o in _split_words}
-    if len(found) > 1: raise LabError(f"{one_line(name)}: the name says {' and '.join(sorted(found))}; rename it so that it says one split")
+    if len(found) > 1:
+        words = ' and '.join(sorted(found))
+        raise LabError(f"{one_line(name)}: the name says {words}; rename it so that it says one split")
     return found.pop() if found else None
 
 # %% ../../nbs/data/19_importing.ipynb #c3d3f4a6
@@ -69,11 +72,12 @@ def _file_part(path:Path, split:str|None, source:str)->_Part:
     form = detect_format(path)
     return _Part(short_path(path), split, source, str(form), partial(read_blocks, path, form), form.numbered)
 
-# %% ../../nbs/data/19_importing.ipynb #e4844799
+# %% ../../nbs/data/19_importing.ipynb #66d3f76d
 def _described(path:Path)->dict: # An object; raises `LabError` where the file is something else
     "A small JSON file that describes a data set"
     try: res = msgspec.json.decode(path.read_bytes(), type=dict)
-    except (msgspec.DecodeError, OSError) as e: raise LabError(f"{short_path(path)}: not readable ({one_line(e)}); save the data set again") from None
+    except (msgspec.DecodeError, OSError) as e:
+        raise LabError(f"{short_path(path)}: not readable ({one_line(e)}); save the data set again") from None
     return res
 
 def _saved_set(
@@ -91,7 +95,7 @@ def _saved_parts(folder:Path, source:str)->list|None: # None where it is no such
     splits = _described(folder/'dataset_dict.json').get('splits') or []
     return [_file_part(o, _declared_split(str(k)), source) for k in splits for o in _saved_set(folder/str(k))]
 
-# %% ../../nbs/data/19_importing.ipynb #3c680577
+# %% ../../nbs/data/19_importing.ipynb #1c40fada
 _row_suffixes = '.jsonl', '.ndjson', '.json', '.csv', '.tsv', '.tab', '.parquet', '.arrow', '.feather'
 _document_suffixes = '.md', '.txt', '.html', '.htm', '.pdf', '.docx', '.rst'
 _about = 'dataset_info.json', 'dataset_infos.json', 'state.json', 'dataset_dict.json'
@@ -107,7 +111,8 @@ def _refuse_documents(place:str, files:list):
         "import rows with a question and its passage")
 
 def _visible(folder:Path)->list: # Files, without hidden ones and those in hidden folders
-    return sorted(o for o in folder.rglob('*') if o.is_file() and not any(p.startswith('.') for p in o.relative_to(folder).parts))
+    def hidden(o): return any(p.startswith('.') for p in o.relative_to(folder).parts)
+    return sorted(o for o in folder.rglob('*') if o.is_file() and not hidden(o))
 
 # %% ../../nbs/data/19_importing.ipynb #f134440b
 def _folder_parts(
@@ -128,7 +133,7 @@ def _folder_parts(
         return next(filter(None, map(_declared_split, inside)), None)
     return [_file_part(o, split(o), source) for o in rows], copied
 
-# %% ../../nbs/data/19_importing.ipynb #70d6aec7
+# %% ../../nbs/data/19_importing.ipynb #77d77f79
 _patience = 10 # Seconds
 
 def _reachable(
@@ -161,7 +166,10 @@ def _hub_parts(
     from datasets import load_dataset
     try: found = load_dataset(name, config or None)
     except (ValueError, OSError) as e: raise LabError(f"{one_line(source)}: {one_line(e)[:300]}") from None
-    return [_Part(f'{source}, {k}', _declared_split(k), source, 'a data set of the hub', partial(_hub_blocks, v), 'row') for k,v in found.items()]
+    def part(split, rows):
+        read = partial(_hub_blocks, rows)
+        return _Part(f'{source}, {split}', _declared_split(split), source, 'a data set of the hub', read, 'row')
+    return [part(*o) for o in found.items()]
 
 def _hub_blocks(rows)->Iterator: # `RecordBlock`s of a `Dataset`
     at = 1
@@ -204,7 +212,7 @@ def _refuse_mixture(
     if {o.split for o in parts} == {'dev'}:
         raise LabError(f"{said[0].name}: rows for dev alone, and a lab is judged by gold; put test into the name if they are that")
 
-# %% ../../nbs/data/19_importing.ipynb #e205e371
+# %% ../../nbs/data/19_importing.ipynb #44628415
 _sample_size = 200 # Records
 
 def _columns_of(
@@ -216,9 +224,12 @@ def _columns_of(
     good = [[o for _,o in sample if isinstance(o, dict)] for sample in samples]
     names = list(dict.fromkeys(k for sample in good for o in sample for k in o))
     for column in (o for v in mapping.values() for o in v):
-        if names and column not in names: raise LabError(f"--map: no column is called `{one_line(column)}`; {did_you_mean(column, names)}")
+        if names and column not in names:
+            raise LabError(f"--map: no column is called `{one_line(column)}`; {did_you_mean(column, names)}")
     for part,sample,some in zip(parts, samples, good):
-        if not some: raise LabError(f"{part.place(sample[0][0])}: {sample[0][1][2]}; none of the first {count(len(sample), 'record')} can be read")
+        if some: continue
+        (at, (*_, why)), n = sample[0], count(len(sample), 'record')
+        raise LabError(f"{part.place(at)}: {why}; none of the first {n} can be read")
     return [find_columns(some, mapping, part.name, part.source) for part,some in zip(parts, good)]
 
 # %% ../../nbs/data/19_importing.ipynb #6a7f4b12
@@ -248,7 +259,7 @@ class _Ledger:
         return res + [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
             for n,why,places in self.left.values()]
 
-# %% ../../nbs/data/19_importing.ipynb #e08a9930
+# %% ../../nbs/data/19_importing.ipynb #605c51a4
 _encode, _decode_row = msgspec.json.Encoder().encode, msgspec.json.Decoder(Row).decode
 
 def _row_line(
@@ -256,7 +267,8 @@ def _row_line(
 )->tuple:     # (line without its end, None), or (None, flaw)
     "A row as the lab will read it"
     try: line = _encode(row)
-    except (TypeError, ValueError, OverflowError, RecursionError) as e: return None, ('value', '', f'a value cannot be written as JSON ({one_line(e)})')
+    except (TypeError, ValueError, OverflowError, RecursionError) as e:
+        return None, ('value', '', f'a value cannot be written as JSON ({one_line(e)})')
     try:
         o = _decode_row(line)
         sound = not (o.query.isspace() or o.passage.isspace()) and len(line) < longest_line
@@ -291,7 +303,7 @@ class _Taker:
         if lines: self.write(b'\n'.join(lines) + b'\n')
         self.ledger.taken[self.split] = self.ledger.taken.get(self.split, 0) + len(lines)
 
-# %% ../../nbs/data/19_importing.ipynb #a40dcb9f
+# %% ../../nbs/data/19_importing.ipynb #0ee01712
 def _careful_lines(
     part:_Part,         # Whose places to name
     block:RecordBlock,  # Some of its records
@@ -343,8 +355,9 @@ def _take_all(parts:list, columns:list, folder:Path, ledger:_Ledger, tick:Callab
                 if (part.split or 'all') == split: _take_part(part, some, taker, tick)
             f.flush()
             os.fsync(f.fileno())
-    if empty := next((k for k,n in ledger.taken.items() if not n), None):
-        raise LabError(f"{parts[0].source}: no row{'' if empty == 'all' else f' of {empty}'} can be taken; {'; '.join(ledger.lines()[1:3])}")
+    for split,n in ledger.taken.items():
+        which, why = '' if split == 'all' else f' of {split}', '; '.join(ledger.lines()[1:3])
+        if not n: raise LabError(f"{parts[0].source}: no row{which} can be taken; {why}")
 
 # %% ../../nbs/data/19_importing.ipynb #0158e9fa
 def _cut_missing(
@@ -399,7 +412,7 @@ def _descriptions(parts:list, columns:list)->list:
     def names(o): return o[0] if len(o) == 1 else f'{o[0]} and {count(len(o) - 1, "other")}'
     return [f'{names(v)}: {words}; {some}' for (words,some),v in alike.items()]
 
-# %% ../../nbs/data/19_importing.ipynb #8136445c
+# %% ../../nbs/data/19_importing.ipynb #ae3fa9c7
 def _move_all(
     made:Path,  # A folder with finished files
     to:Path     # Where they go
@@ -418,7 +431,8 @@ def _refuse_present(to:Path, sources:list):
     "Never mix an import with what is there"
     if there := list(present_files(to).values()):
         again = ' '.join([import_command(sources[0]), '--to', f'{to}_2'])
-        raise LabError(f"{short_path(there[0])} already exists, and an import adds to nothing; move it away, or name another folder: {again}")
+        raise LabError(f"{short_path(there[0])} already exists, and an import adds to nothing; "
+            f"move it away, or name another folder: {again}")
 
 # %% ../../nbs/data/19_importing.ipynb #2dcbe7c5
 def _import_rows(

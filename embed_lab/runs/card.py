@@ -40,11 +40,12 @@ def _judged_text(
         "The noise between seeds is not in that interval.")
 
 # %% ../../nbs/runs/03_card.ipynb #f55a5b78
-def _scores(systems): # System → measure → `mean`, `low` and `high`
+def _scores(systems, missing=()): # System → measure → `mean`, `low` and `high`; systems that had no words to search by
     "Scores of every system, with intervals"
     names = {'ndcg@10': 'nDCG@10', 'mrr@10': 'MRR@10', 'recall@10': 'recall@10'}
     def score(o): return f"{o['mean']:.3f} [{o['low']:.3f}, {o['high']:.3f}]"
     rows = [[system_names.get(k, k), *(score(o[m]) for m in names)] for k,o in systems.items()]
+    rows += [[system_names.get(k, k), 'no words', '', ''] for k in missing]
     return _table(['system', *names.values()], rows)
 
 # %% ../../nbs/runs/03_card.ipynb #9b83558c
@@ -64,7 +65,7 @@ def _good(metrics, guard, corpus, leaks):
 
 {_judged_text(guard, 'the guard set, questions of another kind,') if guard else ''}
 {allowed}
-{_scores(metrics['systems'])}
+{_scores(metrics['systems'], metrics.get('missing', ()))}
 
 Means over gold's queries with 95 % intervals."""
 
