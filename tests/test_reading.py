@@ -143,7 +143,7 @@ taken = {
     'a corpus with titles': titled, 'passages with titles': as_presented, 'copies in the corpus': copies, 'copies with titles': titled_copies,
     'qrels against labels': relabelled, 'tags of some': some('gold', [['a'], ['b', 'a'], ..., []], 'tags'),
     'qrels with 1.0': lines('q0\td1\t0.0', 'q1\td0\t2.0'), 'qrels with a blank last line': lines(''), 'a judgement twice': lines('q0\td0\t1'),
-    'signs for passages': some('gold', ['👍', '★★', ..., ...], 'passage'), 'signs for queries': some('gold', ['?', ..., ...], 'query'), 'labels for passages': some('gold', ['A', 'B'], 'passage'),
+    'signs for passages': some('gold', ['👍', '★★', ..., ...], 'passage'), 'signs for queries': some('gold', ['?', ..., ...], 'query'), 'nothing but signs': some('gold', ['👍', '★★', '!', '…', '☂'], 'passage'), 'labels for passages': some('gold', ['A', 'B'], 'passage'),
     'a guard': guard(('a', 'b', 1), ('c', 'd', 1))}
 refused = {
     'fractional score': some('dev', [..., .5], 'score'), 'fractional grade': some('gold', [1, 2.5], 'score'), 'immense grade': some('gold', [1, 1e300], 'score'), 'immense score': some('train', [.5, 1e300], 'score'), 'huge whole score': some('train', [.5, huge], 'score'),
