@@ -7,8 +7,13 @@ Modules:
 - `embed_lab.cli.commands`: `emb`: parse, call, print
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data
+- `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
+- `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content
 - `embed_lab.data.findings`: What is wrong with files, judgements and rows, each with a few examples
+- `embed_lab.data.folder`: The one reading of a lab's data folder: what `emb check` reports and what stops `emb run`
+- `embed_lab.data.formats`: Recognise a file by its content, and stream its records with their places
+- `embed_lab.data.importing`: Anyone's files as a lab's train, dev and gold, with every row accounted for
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
 - `embed_lab.data.metrics`: Scores of every query, and how far their mean can be trusted
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
@@ -35,6 +40,7 @@ Modules:
 - `embed_lab.labs.recipes`: Which recipes exist, ours and those of other packages, each checked before it may touch a lab
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
+- `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search

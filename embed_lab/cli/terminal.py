@@ -121,7 +121,8 @@ def _joined(word, rest):
 
 # %% ../../nbs/cli/00_terminal.ipynb #6d08a622
 ParameterOptions = Annotated[Optional[list[str]],
-    typer.Option('-p', '--parameter', metavar='KEY VALUE', help='Override a parameter of the notebook; can be repeated.')]
+    typer.Option('-p', '--parameter', metavar='KEY VALUE',
+        help='Override a parameter of the notebook; can be repeated.')]
 
 def parameter_values(
     words:list[str]|None # As `PairsCommand` leaves them

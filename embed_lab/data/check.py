@@ -24,14 +24,15 @@ from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
 from ..lab import LabError, count, find_lab, read_lab, short_path
-from .findings import BeirSource, JsonlSource, read_docs
-from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places, twice_findings
+from .columns import refuse_foreign_file
+from .findings import BeirSource, JsonlSource
+from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places
+from .folder import DataFolder, SplitJudge, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
-from .reading import Scan, scan_blocks
 from .report import Finding, Report
-from .rows import Decision, Row
-from .task import is_beir, present_files, scan_qrels
+from .rows import Row
+from .task import beir_splits, is_beir, present_files
 from .texts import Near, sorted_unique, near_duplicates
 
 # %% ../../nbs/data/12_check.ipynb #00b41411
@@ -107,99 +108,94 @@ def data_folder(
     path:str|Path # A lab, a data folder, BEIR data or one JSONL file
 )->tuple:         # (folder or file, 'open' or 'fixed')
     "What is to be checked, and what the nearest lab says of its corpus"
+    if Path(path).is_file(): refuse_foreign_file(path)
     path = Path(path).resolve()
     if not path.exists(): raise LabError(f"{path}: no such file or folder; name a lab, a data folder or a JSONL file")
     root = find_lab(path) or find_lab()
     lab = root and read_lab(root)
     if path.is_dir() and not (is_beir(path) or set(present_files(path)) & {'train.jsonl', 'dev.jsonl', 'gold.jsonl'}):
         if not lab or not (path == lab.path or lab.path in path.parents): 
-            raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one")
+            raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one, "
+                "or make one with `emb import`")
         path = lab.data
     return path, lab.corpus if lab else 'open'
 
 # %% ../../nbs/data/12_check.ipynb #58e9c280
 def _sources_of(
     path:Path # As `data_folder` gives it
-)->tuple:     # (split → source, findings, id → document or None)
+)->tuple:     # (split → source, findings, id → document or None, `DataFolder` or None)
     "The splits there are, and what is wrong with the other files"
-    if path.is_file(): return {path.name.removesuffix('.gz').removesuffix('.jsonl'): JsonlSource(path)}, [], None
-    return _beir_sources(path) if is_beir(path) else _lab_sources(path)
+    if path.is_file():
+        name = path.name.removesuffix('.gz').removesuffix('.jsonl')
+        return {name: JsonlSource(path, SplitJudge(folder_scan(path), name), alone=True)}, [], None, None
+    return (*_beir_sources(path), None) if is_beir(path) else _lab_sources(path)
 
 # %% ../../nbs/data/12_check.ipynb #21bc6ee7
 def _beir_sources(path:Path)->tuple:
     "As `_sources_of`, for BEIR's corpus, queries and judgements"
-    docs, d_again, d_scan = read_docs(path/'corpus.jsonl')
-    queries, q_again, q_scan = read_docs(path/'queries.jsonl')
-    files = {k: path/'qrels'/f'{v}.tsv' for k,v in dict(train='train', dev='dev', gold='test').items()}
+    (docs, d_scan), (queries, q_scan) = (read_docs(path/o) for o in ('corpus.jsonl', 'queries.jsonl'))
+    docs, queries = docs.texts, queries.texts
+    files = {k: path/'qrels'/f'{v}.tsv' for k,v in beir_splits.items()}
     sources = {k: BeirSource(f, queries, docs) for k,f in files.items() if f.is_file()}
+    if not sources: raise LabError(f"{short_path(path)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     found = schema_findings(d_scan.path, d_scan) + schema_findings(q_scan.path, q_scan)
-    found += twice_findings(d_scan.path, d_again) + twice_findings(q_scan.path, q_again)
     for o in sources.values():
         mine = {q for _,q,_,_ in o.judged}
         found += qrels_findings(o.path, o.judged, o.bad, mine & set(queries), docs)
-    return sources, found, docs
+    return sources, found + [_missing_finding(k, f, 'train' in sources) for k,f in files.items() if k not in sources], docs
+
+def _missing_finding(split:str, path:Path, train:bool)->Finding:
+    "What a missing file of BEIR's judgements means for a lab"
+    then = f'a lab made of this cuts {split} from train' if train else 'this data judges models and trains none'
+    return Finding('missing', 'note', 1, f'no qrels/{path.name}; {then}')
 
 # %% ../../nbs/data/12_check.ipynb #ffc53f70
 def _lab_sources(path:Path)->tuple:
     "As `_sources_of`, for a lab's data folder"
-    there, names, docs = present_files(path), ('train', 'dev', 'gold'), None
-    sources = {k: JsonlSource(there[f'{k}.jsonl']) for k in names if f'{k}.jsonl' in there}
+    folder = DataFolder(path)
+    sources = {k: JsonlSource(o.scan.path, o) for k,o in folder.judges.items() if k != 'guard'}
+    level = 'fail' if (lab := find_lab(path)) and read_lab(lab).data == path else 'warn'
     needed = 'a run needs train, dev and gold (`emb split` makes them from one file)'
-    found = [Finding('missing', 'warn', 1, f'no {k}.jsonl in {short_path(path)}; {needed}') for k in names if k not in sources]
-    if 'corpus.jsonl' in there:
-        docs, again, scan = read_docs(there['corpus.jsonl'])
-        found += schema_findings(scan.path, scan) + twice_findings(scan.path, again)
-    for o,kind in {'guard.jsonl': Row, 'decisions.jsonl': Decision}.items():
-        if o not in there: continue
-        scan = Scan(there[o], kind)
-        for _ in scan_blocks(scan): pass
-        found += schema_findings(scan.path, scan)
-    return sources, found, docs
+    lacking = [k for k in ('train', 'dev', 'gold') if k not in sources]
+    found = [Finding('missing', level, 1, f'no {k}.jsonl in {short_path(path)}; {needed}') for k in lacking]
+    return sources, found, folder.docs and folder.docs.texts, folder
 
 # %% ../../nbs/data/12_check.ipynb #e5fb0439
 def _add_judged(
-    table:Table,     # Where gold's relevant passages are added
-    path:Path,       # qrels.tsv
-    ids:dict,        # Query id → (query, line in gold)
-    docs:dict|None,  # Id → text
-    known:set        # (query id, text) that rows of gold bring
-)->list:             # `Finding`s
+    table:Table,       # Where gold's relevant passages are added
+    folder:DataFolder  # Whose gold has been read
+)->list:               # `Finding`s
     "Judgements beside gold"
-    judged, bad = scan_qrels(path)
-    good = [(q, docs[d]) for _,q,d,g in judged if g > 0 and q in ids and docs and d in docs]
+    ids, known, docs = {}, set(), folder.docs.texts if folder.docs else {}
+    if 'gold' in folder.judges: ids, known = folder.judges['gold'].ids, folder.judges['gold'].known
+    judged, bad = folder.judgements
+    good = [(q, docs[d]) for _,q,d,g in judged if g > 0 and q in ids and d in docs]
     more = [(ids[q], text) for q,text in good if (q, text) not in known]
     if more: table.add('gold', [Row(q, t, 1) for (q,_),t in more], [line for (_,line),_ in more])
-    return qrels_findings(path, judged, bad, set(ids), docs)
+    return qrels_findings(folder.scans['qrels.tsv'].path, judged, bad, set(ids), folder.docs and docs)
 
 # %% ../../nbs/data/12_check.ipynb #e0c70625
 def _read_table(
     sources:dict,  # Split → source
     table:Table,   # Where rows go
-    tick:Callable, # Told how far it is
-    ids:dict|None=None, # Filled with gold's query id → (query, line), where judgements want them
-    known:set|None=None # Filled with gold's (query id, passage)
-)->list:           # `Finding`s
+    tick:Callable  # Told how far it is
+):
     "All rows of all splits, once"
-    res = []
     for name,source in sources.items():
-        total, again = source.path.stat().st_size, []
-        own = {} if name != 'gold' or ids is None else ids
+        total = source.path.stat().st_size
         table.add(name, [])
         for rows,lines,read in source.blocks():
             table.add(name, rows, lines)
             tick(f'reading {source.path.name}', read, total)
-            if name == 'train': continue
-            named = [(o, n, own.setdefault(str(o.query_id), (o.query, n))[0]) for o,n in zip(rows, lines) if o.query_id]
-            again += [(n, o.query_id) for o,n,first in named if first != o.query]
-            if own is ids: known |= {(str(o.query_id), o.passage) for o in rows}
-        if again: res.append(_id_finding(name, source.path, again))
-    return res
 
-def _id_finding(split:str, path:Path, again:list)->Finding:
-    "Rows, as (line, id), that give the id of another query"
-    says = f"{count(len(again), 'row')} with the `query_id` of another query of {split}, such as {str(again[0][1])[:40]!r}"
-    examples = [dict(place=f'{short_path(path)}:{n}', key='query_id', text=str(q)) for n,q in again[:5]]
-    return Finding('query ids', 'fail', len(again), f'{says}; give each query an id of its own', examples)
+def _file_findings(
+    sources:dict,           # Split → source, each of them read
+    folder:DataFolder|None  # The folder they are in, where it is a lab's
+)->list:                    # `Finding`s
+    "What is wrong with files and lines"
+    scans = {} if folder is None else {k: o for k,o in folder.scans.items() if k != 'qrels.tsv'}
+    scans |= {f'{k}.jsonl': o.scan for k,o in sources.items() if o.scan}
+    return [f for o in scans.values() for f in schema_findings(o.path, o)]
 
 # %% ../../nbs/data/12_check.ipynb #74334b42
 _large = 1 << 25 # Bytes of rows from which a second process pays
@@ -210,7 +206,9 @@ def _send_passages(
 ):
     "The second process: number and compare passages, and write the numbers to stdout"
     table, out = Table('query'), io.BytesIO()
-    _read_table(_sources_of(Path(path))[0], table, lambda *_: None)
+    sources = _sources_of(Path(path))[0]
+    for o in sources.values(): o.judge = None # the first process judges
+    _read_table(sources, table, lambda *_: None)
     res = near_duplicates(table.passages, threshold)
     form_of = np.asarray(table.passages.form_of, np.int64)
     columns = {f'of_{k}': np.concatenate([o[2] for o in v]) for k,v in table.raw.items()}
@@ -255,31 +253,31 @@ def check_folder(
 )->Report:                     # Raises `LabError` where there is nothing to check
     "Everything that is wrong with data; in a notebook the report shows itself"
     path, corpus = data_folder(path)
-    sources, findings, docs = _sources_of(path)
+    sources, findings, docs, folder = _sources_of(path)
     if not sources: raise LabError(f"{short_path(path)}: no split to check; put train.jsonl, dev.jsonl and gold.jsonl there")
-    qrels = None if path.is_file() else present_files(path).get('qrels.tsv')
+    qrels = folder and folder.qrels is not None
     size = sum(o.path.stat().st_size for o in sources.values())
-    if size > _large and not qrels and not is_beir(path): table, nearness, found = _read_apart(path, sources, threshold, tick)
+    if size > _large and not qrels and not is_beir(path): table, nearness = _read_apart(path, sources, threshold, tick)
     else:
-        table, ids, known = Table(), {}, set()
-        found = _read_table(sources, table, tick, ids if qrels else None, known)
-        if qrels: found += _add_judged(table, qrels, ids, docs, known)
+        table = Table()
+        _read_table(sources, table, tick)
+        if qrels: findings = findings + _add_judged(table, folder)
         nearness = Nearness(table, threshold, tick)
-    findings += found
+    if folder: folder.read_rest()
+    findings = findings + _file_findings(sources, folder)
     for name,o in sources.items():
-        if o.scan: findings += schema_findings(o.path, o.scan)
-        if not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
+        if not o.scan and not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
     return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()))
 
 # %% ../../nbs/data/12_check.ipynb #a223a9f6
 def _read_apart(path:Path, sources:dict, threshold:float, tick:Callable)->tuple:
-    "All rows, with a second process for the passages: (table, nearness, findings)"
+    "All rows, with a second process for the passages: (table, nearness)"
     table = Table('passage')
     with _passages_apart(path, threshold) as passages:
-        found = _read_table(sources, table, tick)
+        _read_table(sources, table, tick)
         queries = near_duplicates(table.queries, threshold, lambda *o: tick('near queries', *o))
         tick('near passages', 0, 1)
-        return table, Nearness(table, threshold, tick, queries, passages(table)), found
+        return table, Nearness(table, threshold, tick, queries, passages(table))
 
 # %% ../../nbs/data/12_check.ipynb #a37ca990
 _level_order = dict(fail=0, warn=1, note=2)

@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 import msgspec, numpy as np, os
 from fastcore.basics import patch
+from .columns import refuse_foreign_file
 from .check import narrow_search_text
 from .findings import JsonlSource
 from ..lab import LabError, count, short_path
@@ -328,6 +329,7 @@ def split_rows(
         raise LabError(f"shares of {dev} for dev and {gold} for gold; write numbers over 0 that leave something for "
             "train, such as 0.1 and 0.1")
     if corpus not in ('open', 'fixed'): raise LabError(f"corpus {corpus!r}; write `open` or `fixed`")
+    if Path(path).is_file(): refuse_foreign_file(path)
     read = _read_once(Path(path), by, tick)
     nearness, n = Nearness(read.table, threshold, tick), len(read.part)
     ties, limit = _ties_of(read, nearness, corpus), largest_judged_component(n*min(dev, gold))

@@ -25,7 +25,8 @@ def _judge_guard(task, hits, run):
 
 def judge(
     task:Task,               # What was searched for, in texts as people wrote them
-    hits:dict,               # System, 'tuned' and 'base' among them → query id → (document id, score), best first
+    hits:dict,               # System, 'tuned' and 'base' among them → query id → (document id, score), best first;
+                             # None where it had no words to search by
     run:Run,                 # Its `eval/` receives `gold_metrics.json`, `per_query.jsonl` and `slices.json`
     split:str='gold',        # Or 'guard', whose scores are written to `guard_metrics.json` and `guard_per_query.jsonl`
     pairs:dict|None=None,    # System → measure → value, of how well similarity separates labelled pairs
@@ -35,6 +36,7 @@ def judge(
     if split == 'guard': return _judge_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
     scores = score_rankings(task, hits)
+    if scores.missing: run.warn(scores.no_words)
     lines = list(query_lines(task, scores, hits))
     write_rows(run.path/RunFiles.per_query, lines)
     scores.slices = slice_scores(lines, {text_hash(t): t for t in task.corpus.values()})

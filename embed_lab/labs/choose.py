@@ -41,7 +41,8 @@ def _read_data(
     if is_beir(path): splits = read_beir(path)
     else: splits = {k: read_rows(there[f'{k}.jsonl']) for k in ('train', 'dev', 'gold') if f'{k}.jsonl' in there}
     if not splits.get('train'):
-        raise LabError(f"{short_path(path)}: no train split, and recipes are chosen by what train holds; make one with `emb split`")
+        raise LabError(f"{short_path(path)}: no train split, and recipes are chosen by what train holds; "
+            "make one with `emb split`")
     return splits, len(read_corpus(there['corpus.jsonl'])) if 'corpus.jsonl' in there else 0
 
 # %% ../../nbs/labs/02_choose.ipynb #fe9cea6b
@@ -81,7 +82,8 @@ class Facts:
     def kinds(self)->list: # Of `embed_lab.labs.recipes.data_kinds`
         "What kinds of data this is"
         if not self.relevant: return []
-        has = dict(zip(data_kinds, (True, self.irrelevant or self.bring, self.grades > 2, self.negatives > 0, self.negatives > 1)))
+        has = dict(zip(data_kinds, (True, self.irrelevant or self.bring, self.grades > 2, self.negatives > 0,
+            self.negatives > 1)))
         return [k for k,v in has.items() if v]
 
 # %% ../../nbs/labs/02_choose.ipynb #b1d55d33
@@ -161,7 +163,8 @@ _few_pairs, _few_passages, _few_to_mine, _few_steps = 1000, 32, 200, 20
 def _ranking_reasons(facts:Facts, mines:bool)->tuple: # (points, for, against)
     "What speaks for a loss over in-batch negatives"
     points, con = 4, []
-    pro = [f"{count(facts.relevant, 'relevant pair')}: a query learns to rank its passage above the others of the batch"]
+    pro = [f"{count(facts.relevant, 'relevant pair')}: a query learns to rank its passage above the "
+        "others of the batch"]
     if facts.negatives:
         points += 1
         pro.append(f"half of the rows bring {facts.negatives} or more `negatives`; that many join each batch")
@@ -192,7 +195,8 @@ def _judging_reasons(facts:Facts, graded:bool)->tuple: # (points, for, against)
         return 2 + 2*facts.rejected, [pro], con
     wrong = facts.irrelevant + facts.bring*max(1, facts.negatives)
     share = facts.relevant / (facts.relevant + wrong)
-    con = [] if .05 <= share <= .95 else [f"{share:.0%} of the judged pairs are relevant: the rarer side teaches little"]
+    con = [] if .05 <= share <= .95 else [f"{share:.0%} of the judged pairs are relevant: "
+        "the rarer side teaches little"]
     points = 2 - bool(con) + (facts.passages < _few_passages)
     con.append("unknown: whether the other pairs are near misses, which teach, or random passages, which hardly do")
     return points, [f"{facts.relevant:,} relevant and {count(wrong, 'other pair')}: it learns from both"], con
@@ -388,5 +392,6 @@ def lines(self:Choice,
     if out: res += ['', 'Not for this data']
     for o in out: res += _recipe_block(o, '     ', width)
     best = next((o for o in self.fits if o.fits), None)
-    if best: res += ['', f"Next: emb new exp_10_mine --recipe {best.recipe.name} && emb run exp_10_mine{_options(best)}"]
+    if best:
+        res += ['', f"Next: emb new exp_10_mine --recipe {best.recipe.name} && emb run exp_10_mine{_options(best)}"]
     return res

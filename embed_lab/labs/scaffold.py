@@ -13,6 +13,7 @@ import json, os, re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 import msgspec
 from ..lab import Lab, LabError, default_settings, export_inventory, made_with, module_of, read_lab
 from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
@@ -20,8 +21,10 @@ from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, 
 from ..runs.results import reserved_names
 from ..notebooks import about
 from ..data.files import jsonl_bytes, write_atomic
+from ..data.folder import check_data
+from ..data.importing import import_data
 from ..data.split import split_documents, split_names
-from ..data.task import check_data, is_beir, present_files, read_beir, read_corpus, read_qrels, retrieval_task
+from ..data.task import present_files
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
 def _settings_text()->str: # With a comment for each answer
@@ -77,7 +80,8 @@ def _nbdev_ready(
     if had is None: return False
     path = had.get('lib_path', '')
     if not Path(lib).is_relative_to(path):
-        raise LabError(f"pyproject.toml: [tool.nbdev] exports to `{path}`, not to `{lib}`; make the lab in a folder of its own")
+        raise LabError(f"pyproject.toml: [tool.nbdev] exports to `{path}`, not to `{lib}`; "
+            "make the lab in a folder of its own")
     if 'tags' not in had.get('allowed_cell_metadata_keys', []):
         raise LabError('pyproject.toml: add allowed_cell_metadata_keys = ["tags"] to [tool.nbdev], '
             "or nbdev-clean removes papermill's tags; then run `emb init` again")
@@ -116,27 +120,27 @@ def _sample_files()->dict: # File name → content
     from embed_lab.data.sample import mine_sample
     return {f'{k}.jsonl': jsonl_bytes(rows) for k,rows in mine_sample().items()}
 
-def _beir_files(
-    folder:Path  # In the BEIR layout
-)->dict:         # File name → content; raises `LabError` where a judgement points nowhere
-    "Data in the BEIR layout, as the files of a lab"
-    rows, judged, docs = read_beir(folder), folder/'qrels'/'test.tsv', present_files(folder)['corpus.jsonl']
-    for k,v in rows.items():
-        if not v: raise LabError(f"{folder}: {k} has no judgements; every split needs some")
-    retrieval_task(rows['gold'], read_corpus(docs), read_qrels(judged))
-    splits = {f'{k}.jsonl': jsonl_bytes(v) for k,v in rows.items()}
-    return splits | {docs.name: docs.read_bytes(), 'qrels.tsv': judged.read_bytes()}
+def _imported_files(
+    source:str|Path, # Whatever `emb import` takes
+    corpus:str       # 'open' or 'fixed', for what is divided
+)->tuple:            # (file name → content, what was made of it, a text a line); raises `LabError` where nothing can be made of it
+    "Anyone's data, as the files of a lab"
+    with TemporaryDirectory() as made:
+        res = import_data([source], made, corpus=corpus)
+        return {o.name: o.read_bytes() for o in res.files}, res.lines()
 
 # %% ../../nbs/labs/01_scaffold.ipynb #e271f853
+def _is_own_layout(
+    source:str|Path # Data for a lab
+)->bool:            # Whether its splits can be copied as they are
+    "Is this a folder with a lab's own three files?"
+    return {f'{o}.jsonl' for o in split_names} <= {*present_files(Path(source))}
+
 def _own_files(
-    folder:Path  # Three JSONL splits or the BEIR layout
+    folder:Path  # Three JSONL splits
 )->dict:         # File name → content; raises `LabError` where the data is malformed
     "A team's own data, as the files of a lab"
-    if not folder.is_dir():
-        wanted = "a folder with train.jsonl, dev.jsonl and gold.jsonl, or one in the BEIR layout"
-        raise LabError(f"{folder}: no such folder; --data takes {wanted}")
     copied = {o.name: o.read_bytes() for o in present_files(folder).values()}
-    if is_beir(folder): return _beir_files(folder)
     check_data(folder)
     if 'corpus.jsonl' in present_files(folder): return copied
     splits = [o for k,o in present_files(folder).items() if k.split('.')[0] in split_names]
@@ -158,7 +162,8 @@ def _import_name(
 )->str:     # Such as 'inventory'
     "The lab's inventory, as one imports it; raises `LabError` where it lies elsewhere"
     if not lab.inventory.is_relative_to(lab.path):
-        raise LabError(f"settings.ini puts the inventory outside the lab ({lab.inventory}); name a folder in {lab.path}")
+        raise LabError(f"settings.ini puts the inventory outside the lab ({lab.inventory}); "
+            f"name a folder in {lab.path}")
     return '.'.join(lab.inventory.relative_to(lab.path).parts)
 
 def _inside(
@@ -227,7 +232,8 @@ def _agents_text(
     first:str  # An experiment to try things with
 )->str:        # Markdown
     "What a coding agent must know of a lab"
-    nbs, lib, experiments, data = (os.path.relpath(o, lab.path) for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
+    nbs, lib, experiments, data = (os.path.relpath(o, lab.path)
+        for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
     return f"""# Working in this lab
 
 - The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it.
@@ -259,7 +265,8 @@ def _taken(
 )->str:         # Empty when nothing is in the way
     "What of the lab's own is in the way of an inventory notebook"
     py = lab.inventory/f'{name}.py'
-    if dest.exists(): return '' if module_of(lab, dest) == py else f"{short_path(dest)} already exists and is another notebook"
+    if dest.exists():
+        return '' if module_of(lab, dest) == py else f"{short_path(dest)} already exists and is another notebook"
     other = next((o for o in sorted(lab.nbs.glob('*.ipynb')) if module_of(lab, o) == py), None)
     if other: return f"{short_path(other)} already exports to {short_path(py)}"
     if os.path.lexists(py) and f'{dest.name}.\n' not in py.read_text(encoding='utf-8')[:1000]:
@@ -278,7 +285,8 @@ def _recipe_inventory(
         why = next((f"{p.name} of another recipe also exports to `{name}`" for p in earlier if p != o and inventory_module(p) == name), '')
         why = why or next((f"another recipe brings another {p.name}" for p in earlier if p != o and p.name == o.name), '')
         why = why or _taken(lab, dest, name)
-        if why: raise LabError(f"recipe `{r.name}` brings {o.name}, but {why}; rename one of them and its `default_exp`")
+        if why:
+            raise LabError(f"recipe `{r.name}` brings {o.name}, but {why}; rename one of them and its `default_exp`")
         res[dest] = as_lab_notebook(o.read_text(encoding='utf-8'), package, r.home).encode()
         earlier.append(o)
     return res
@@ -287,18 +295,20 @@ def _recipe_inventory(
 def _data_content(
     lab:Lab,             # The lab
     own:str|Path|None    # A team's own data; the sample when None
-)->dict:                 # File name → content; empty when the lab has data
+)->tuple:                # (file name → content, empty when the lab has data; what was made of it, a text a line)
     "What goes into the data folder"
     there = list(present_files(lab.data).values())
     if there and own:
         raise LabError(f"{short_path(there[0])} already exists; move it away, then run `emb init --data {own}` again")
-    if there: return {}
-    return _own_files(Path(own)) if own else _sample_files()
+    if there: return {}, []
+    if own and not _is_own_layout(own): return _imported_files(own, lab.corpus)
+    return _own_files(Path(own)) if own else _sample_files(), []
 
 # %% ../../nbs/labs/01_scaffold.ipynb #60f4b950
 def _notebooks(lab, chosen):
     "The lab's copies of the inventory and of experiments"
-    def copy(nb, home='embed_lab'): return as_lab_notebook(nb.read_text(encoding='utf-8'), _import_name(lab), home).encode()
+    def copy(nb, home='embed_lab'):
+        return as_lab_notebook(nb.read_text(encoding='utf-8'), _import_name(lab), home).encode()
     core_copies = {lab.nbs/o.name: copy(o) for o in core_notebooks()}
     experiments = {lab.experiments/o.notebook.name: copy(o.notebook, o.home) for o in chosen}
     return core_copies | _recipe_inventory(lab, chosen) | experiments
@@ -311,7 +321,8 @@ def _lab_files(
     "Every file of a new lab but its `settings.ini` and `pyproject.toml`"
     runs = [o.notebook for o in chosen]
     readme = _readme_text(lab.path.name, os.path.relpath(lab.data, lab.path), runs)
-    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore, '.gitattributes': _gitattributes}
+    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore,
+        '.gitattributes': _gitattributes}
     folders = [lab.results/o.stem for o in runs] + [lab.results]
     return (_notebooks(lab, chosen) | {lab.data/k: v for k,v in data.items()} | {o/'.gitkeep': b'' for o in folders}
         | {lab.path/k: v.encode() for k,v in texts.items()})
@@ -343,11 +354,17 @@ class InitResult:
     created:list  # Files that were written, relative to the lab
     kept:list     # Files that were there and were left alone
     changed:list  # Files that gained what a lab needs
+    said:list     # What was made of the data, a text a line; empty where it was taken as it is
 
-def _made(lab:Lab, created:Iterable, kept:Iterable, changed:list=())->InitResult:
+    @property
+    def trains(self)->bool: # False where its data is for judging models alone
+        "Whether there is something to learn from"
+        return 'train.jsonl' in present_files(self.lab.data)
+
+def _made(lab:Lab, created:Iterable, kept:Iterable, changed:list=(), said:list=())->InitResult:
     "What was done, with paths relative to the lab"
     def relative(fs): return sorted({os.path.relpath(o, lab.path) for o in fs})
-    return InitResult(lab, relative(created), relative(kept), list(changed))
+    return InitResult(lab, relative(created), relative(kept), list(changed), list(said))
 
 # %% ../../nbs/labs/01_scaffold.ipynb #528a573a
 def _project(lab, chosen, fresh):
@@ -372,13 +389,14 @@ def init_lab(
     fresh, lab = not (path/'settings.ini').is_file(), _planned_lab(path)
     chosen = list(map(find_recipe, dict.fromkeys(names or _first_recipes)))
     toml, old, project = _project(lab, chosen, fresh)
-    files = _lab_files(lab, chosen, _data_content(lab, data)) | {path/'settings.ini': _settings_text().encode()}
+    content, said = _data_content(lab, data)
+    files = _lab_files(lab, chosen, content) | {path/'settings.ini': _settings_text().encode()}
     new = _write_new(lab, files)
     if project: write_atomic(toml, project.encode())
     created = [*new, *_export_stale(read_lab(path)), *([toml] if old is None else [])]
     kept = [*(k for k in files if k not in new), *(o for o in present_files(lab.data).values() if o not in new)]
     if old and not project: kept.append(toml)
-    return _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [])
+    return _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [], said)
 
 # %% ../../nbs/labs/01_scaffold.ipynb #472fbf1c
 def first_experiment(
@@ -415,9 +433,11 @@ def new_experiment(
     source, dest = source or find_recipe(_first_recipes[0]), lab.experiments/f'{name}.ipynb'
     if not re.fullmatch(r'\w[\w.-]*', name) or name.lower() in reserved_names:
         raise LabError(f"`{name}` cannot be a name; use letters, digits, `_` and `-`, as in exp_03_larger_batches")
-    if os.path.lexists(dest): raise LabError(f"{short_path(lab.experiments)}/{dest.name} already exists; choose another name")
+    if os.path.lexists(dest):
+        raise LabError(f"{short_path(lab.experiments)}/{dest.name} already exists; choose another name")
     notebook, home, inventory = source, 'embed_lab', {}
-    if isinstance(source, Recipe): notebook, home, inventory = source.notebook, source.home, _recipe_inventory(lab, [source])
+    if isinstance(source, Recipe):
+        notebook, home, inventory = source.notebook, source.home, _recipe_inventory(lab, [source])
     experiment = {dest: _derived(notebook, name, _import_name(lab), home), lab.results/name/'.gitkeep': b''}
     new = _write_new(lab, inventory | experiment)
     created = [o for o in new if o.name != '.gitkeep'] + _export_stale(lab)

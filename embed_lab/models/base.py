@@ -74,8 +74,8 @@ def _refusal(
     safe = {o.parent for o in names if o.suffix == '.safetensors'}
     pickles = [o for o in names if o.name.startswith('pytorch_model') and o.suffix == '.bin' and o.parent not in safe]
     if pickles:
-        return (f"its weights are pickled ({pickles[0]}), and a pickle can run code: load it once where you trust it and "
-            "save it with `model.save_pretrained(folder, safe_serialization=True)`")
+        return (f"its weights are pickled ({pickles[0]}), and a pickle can run code: "
+            "load it once where you trust it and save it with `model.save_pretrained(folder, safe_serialization=True)`")
     if not {'modules.json', 'config.json'} & {*map(str, names)}:
         return "no model in it (no modules.json or config.json)"
     return '' if safe else "no weights in it (no *.safetensors)"
@@ -90,13 +90,15 @@ def _refuse_unsafe(
     is_model = any((path/o).is_file() for o in ('modules.json', 'config.json'))
     files = [o.relative_to(path).as_posix() for o in (path.rglob('*') if is_model else path.iterdir())]
     if why := _refusal(files):
-        raise LabError(f"{short_path(path)}: {why}; name a folder that `save_pretrained` wrote, such as a run's `final`")
+        raise LabError(f"{short_path(path)}: {why}; name a folder that `save_pretrained` wrote, "
+            "such as a run's `final`")
     for o in (o for o in files if o.endswith('.safetensors')):
         try:
             with safetensors.safe_open(path/o, 'numpy'): pass
         except safetensors.SafetensorError as e:
             where = short_path(path/o)
-            raise LabError(f"{where} is not whole ({e}); copy it again, with `git lfs pull` if it came by git") from None
+            raise LabError(f"{where} is not whole ({e}); copy it again, "
+                "with `git lfs pull` if it came by git") from None
     return path
 
 # %% ../../nbs/models/00_base.ipynb #e93a43b2
@@ -159,8 +161,8 @@ def _hub_error(
     if isinstance(e, errors.GatedRepoError):
         return LabError(f"{name} is gated: accept its terms at https://huggingface.co/{name}, then `hf auth login`")
     if code in (401, 404):
-        return LabError(f"`{name}` is not a folder here, nor a model that the hub shows you: check the spelling{owner}, "
-            "or `hf auth login` if it is private or your token has expired")
+        return LabError(f"`{name}` is not a folder here, nor a model that the hub shows you: "
+            f"check the spelling{owner}, or `hf auth login` if it is private or your token has expired")
     if code == 403:
         return LabError(f"{name}: the hub refuses it ({code}): `hf auth login` with a token that may read it, "
             "or name a folder copied from elsewhere")
@@ -322,6 +324,7 @@ def load_model(
     if max_seq_length in (None, float('inf')) or model.max_seq_length == float('inf'): return model
     most = getattr(getattr(model.transformers_model, 'config', None), 'max_position_embeddings', None)
     if most and max_seq_length > most:
-        raise LabError(f"{name} reads {most} tokens at most, not {max_seq_length}: lower the length, or split the texts")
+        raise LabError(f"{name} reads {most} tokens at most, not {max_seq_length}: lower the length, "
+            "or split the texts")
     model.max_seq_length = max_seq_length
     return model

@@ -171,7 +171,8 @@ def stage_table(
 )->list:          # Dicts of text
     "Where the time goes, as a table"
     how = {'training': f"{estimate['steps']:,} steps; {estimate['timed']} were timed", 'before training': 'measured'}
-    return [{'stage': k, 'about': duration_text(v), 'from': how.get(k, 'a sample')} for k,v in estimate['seconds'].items()]
+    return [{'stage': k, 'about': duration_text(v), 'from': how.get(k, 'a sample')}
+        for k,v in estimate['seconds'].items()]
 
 # %% ../../nbs/training/08_estimate.ipynb #31a483c3
 def estimate_troubles(
@@ -181,7 +182,8 @@ def estimate_troubles(
     "Why the run would not end well"
     res, largest = [], estimate['largest_batch']
     if estimate['memory'] > .9*estimate['free_memory']:
-        res.append(f"memory: the steps and readings that were tried took {size_text(estimate['memory'])}, and there are "
+        res.append("memory: the steps and readings that were tried took "
+            f"{size_text(estimate['memory'])}, and there are "
             f"{size_text(estimate['free_memory'])}; lower batch_size" + (f" to {largest} or less" if largest else '') + ', or max_length')
     if estimate['disk'] + estimate['checkpoint'] > free_disk:
         res.append(f"disk: the run needs {size_text(estimate['disk'] + estimate['checkpoint'])}, and "

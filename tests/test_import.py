@@ -1,0 +1,358 @@
+"What an import promises of anyone's files: the same rows out of every layout, none lost or invented, all files or none, and one line for what cannot be read"
+import csv, gzip, io, json, os, time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+import pytest
+from typer.testing import CliRunner
+from embed_lab.cli.commands import app
+from embed_lab.data import importing
+from embed_lab.data.columns import find_columns, refuse_foreign_file
+from embed_lab.data.files import file_hash, write_rows
+from embed_lab.data.formats import detect_format, read_records
+from embed_lab.data.importing import import_data
+from embed_lab.data.reading import Scan, read_rows, scan_blocks
+from embed_lab.data.split import split_names
+from embed_lab.lab import LabError
+from support import root
+from hypothesis import HealthCheck, given, settings, strategies as st
+
+shared = root.parent/'shared'/'data'
+needs_shared = pytest.mark.skipif(not shared.is_dir(), reason='the real data sets for development are not beside this checkout')
+
+def pairs(n=60):
+    "Rows that have nothing in common, some with what tables must quote"
+    odd = ['', ' "so to say"', ', and more', '\nin two lines', '; then wait', '\twith a tab', ' é ü 日本', " '] [{"]
+    return [dict(query=f'ask{i} about{i} this{i}{odd[i % 8]}', passage=f'say{i} that{i} again{i}{odd[(i + 3) % 8]}', label=1) for i in range(n)]
+
+def texts(rows): return [{k: v if isinstance(v, str) else json.dumps(v) for k,v in o.items()} for o in rows]
+
+def table(rows, delimiter=',', encoding='utf-8', **kw):
+    out = io.StringIO(newline='')
+    w = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, **kw)
+    w.writeheader()
+    w.writerows(texts(rows))
+    return out.getvalue().encode(encoding)
+
+def renamed(rows, **names): return [{names.get(k, k): v for k,v in o.items()} for o in rows]
+def lines(rows, **kw): return '\n'.join(json.dumps(o, **kw) for o in rows).encode()
+def without(rows, *keys): return [{k: v for k,v in o.items() if k not in keys} for o in rows]
+
+def hashes(folder): return {o.name: file_hash(o) for o in sorted(folder.iterdir())}
+
+@pytest.fixture(scope='module')
+def wanted(tmp_path_factory):
+    "What the plain layout becomes"
+    at = tmp_path_factory.mktemp('wanted')
+    write_rows(at/'all.jsonl', pairs())
+    import_data([at/'all.jsonl'], at/'data')
+    assert [*hashes(at/'data')] == ['corpus.jsonl', 'dev.jsonl', 'gold.jsonl', 'train.jsonl']
+    return hashes(at/'data')
+
+# every layout
+
+text_layouts = {
+    'rows.csv': table, 'no_suffix': table, 'bom.csv': lambda o: table(o, encoding='utf-8-sig'), 'excel.csv': lambda o: table(o, ';', 'utf-16'),
+    'rows.tsv': lambda o: table(o, '\t'), 'all_quoted.tsv': lambda o: table(o, '\t', quoting=csv.QUOTE_ALL), 'crlf.csv': lambda o: table(o, lineterminator='\r\n'), 'bar.txt': lambda o: table(o, '|'),
+    'rows.ndjson': lines, 'unicode.jsonl': lambda o: lines(o, ensure_ascii=False), 'utf16.jsonl': lambda o: lines(o).decode().encode('utf-16'),
+    'array.json': lambda o: json.dumps(o).encode(), 'pretty.json': lambda o: json.dumps(o, indent=2, ensure_ascii=False).encode(), 'objects.json': lambda o: lines(o, indent=1),
+    'around.json': lambda o: json.dumps(dict(version=[1, 2], info=dict(a=dict(b='{')), data=o, more='}')).encode(), 'rows.csv.gz': lambda o: gzip.compress(table(o)), 'zipped.json': lambda o: gzip.compress(json.dumps(o, indent=1).encode()),
+    'no_label.csv': lambda o: table(without(o, 'label')), 'label_words.csv': lambda o: table([r | dict(label='True') for r in o]), 'label_float.json': lambda o: json.dumps([r | dict(label=1.0) for r in o]).encode(),
+    'qa.csv': lambda o: table(renamed(without(o, 'label'), query='Question', passage='Answer')), 'st.jsonl': lambda o: lines(renamed(without(o, 'label'), query='anchor', passage='positive')),
+    'blog.json': lambda o: json.dumps(renamed(without(o, 'label'), query='title', passage='body')).encode(), 'chat.csv': lambda o: table(renamed(o, query='prompt', passage='response')),
+    'index.csv': lambda o: table([{'': i} | r for i,r in enumerate(o)]), 'flag_short.jsonl': lambda o: lines([dict(query=r['query'], pos=[r['passage']], neg=[]) for r in o])}
+
+@pytest.mark.parametrize('name', text_layouts)
+def test_each_text_layout_gives_the_same_files(name, tmp_path, wanted):
+    (tmp_path/name).write_bytes(text_layouts[name](pairs()))
+    import_data([tmp_path/name], tmp_path/'data')
+    assert hashes(tmp_path/'data') == wanted
+
+def arrow_layouts(at, rows):
+    import pyarrow as pa, pyarrow.parquet as pq
+    from datasets import Dataset
+    t = pa.Table.from_pylist(rows)
+    pq.write_table(t, at/'rows.parquet', row_group_size=7)
+    yield at/'rows.parquet'
+    for name,new in (('file.arrow', pa.ipc.new_file), ('stream.arrow', pa.ipc.new_stream)):
+        with new(str(at/name), t.schema) as w: w.write_table(t, max_chunksize=11)
+        yield at/name
+    t.to_pandas().to_parquet(at/'pandas.parquet')
+    yield at/'pandas.parquet'
+    Dataset.from_list(rows).save_to_disk(at/'saved', num_shards=3)
+    yield at/'saved'
+    (at/'shards').mkdir()
+    for i in range(3): pq.write_table(t.slice(i*len(rows)//3, len(rows)//3), at/'shards'/f'part-{i}.parquet')
+    yield at/'shards'
+
+def test_each_columnar_layout_gives_the_same_files(tmp_path, wanted, capfd):
+    for i,path in enumerate(arrow_layouts(tmp_path, pairs())):
+        import_data([path], tmp_path/f'data{i}')
+        assert hashes(tmp_path/f'data{i}') == wanted, path
+
+def test_splits_that_say_so_are_kept(tmp_path, capfd):
+    from datasets import Dataset, DatasetDict
+    parts = dict(train=pairs(40), dev=pairs(50)[40:], gold=pairs()[50:])
+    DatasetDict(dict(zip(('train', 'validation', 'test'), map(Dataset.from_list, parts.values())))).save_to_disk(tmp_path/'saved')
+    (tmp_path/'files').mkdir()
+    for k,v in zip(('train', 'valid', 'test'), parts.values()): (tmp_path/'files'/f'faq-{k}.csv').write_bytes(table(v))
+    for k,v in zip(('training', 'dev', 'gold'), parts.values()): (tmp_path/'own'/k).mkdir(parents=True), write_rows(tmp_path/'own'/k/'0.jsonl', v)
+    for o in ('saved', 'files', 'own'):
+        import_data([tmp_path/o], tmp_path/f'{o}_data')
+        assert {k: read_rows(tmp_path/f'{o}_data'/f'{k}.jsonl') for k in parts} == parts
+        assert len((tmp_path/f'{o}_data'/'corpus.jsonl').read_text().splitlines()) == 60
+    import_data(sorted((tmp_path/'files').iterdir()), tmp_path/'named')
+    assert hashes(tmp_path/'named') == hashes(tmp_path/'own_data')
+
+@pytest.mark.parametrize('there,missing', [(('train', 'test'), 'dev'), (('train', 'dev'), 'gold')])
+def test_what_is_missing_is_cut_from_train(tmp_path, there, missing):
+    from embed_lab.data.check import failing_leaks
+    rows = [o | dict(group=f'g{i//3}') for i,o in enumerate(pairs(300))]
+    write_rows(tmp_path/f'{there[0]}.jsonl', rows)
+    write_rows(tmp_path/f'{there[1]}.jsonl', pairs(340)[300:])
+    res = import_data([tmp_path/f'{o}.jsonl' for o in there], tmp_path/'data')
+    got = {k: read_rows(tmp_path/'data'/f'{k}.jsonl') for k in split_names}
+    assert sorted(o['query'] for o in got['train'] + got[missing]) == sorted(o['query'] for o in rows) and 10 < len(got[missing]) < 60
+    assert not failing_leaks(got) and any(o.startswith(f'{missing}: ') and 'cut from train' in o for o in res.lines())
+
+def test_a_test_set_alone_makes_data_to_evaluate_on(tmp_path):
+    write_rows(tmp_path/'test.jsonl', pairs())
+    res = import_data([tmp_path/'test.jsonl'], tmp_path/'data')
+    assert [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl'] and 'no rows for train: with this data, models are judged and none is trained' in res.lines()
+    write_rows(tmp_path/'dev.jsonl', pairs())
+    with pytest.raises(LabError, match='rows for dev alone'): import_data([tmp_path/'dev.jsonl'], tmp_path/'other')
+
+# what columns become
+
+def rows_of(tmp_path, record, n=1, name='test.jsonl', **kw):
+    "Rows of one record, through the whole import"
+    (tmp_path/name).write_bytes(record if isinstance(record, bytes) else lines(record if isinstance(record, list) else [record]))
+    import_data([tmp_path/name], tmp_path/'made', **kw)
+    return read_rows(tmp_path/'made'/'gold.jsonl')
+
+base = dict(query='a', passage='b', label=1)
+
+@pytest.mark.parametrize('record,row', [
+    (dict(anchor='a', positive='b', negative='c'), base | dict(negatives=['c'])), (dict(anchor='a', positive='b', negative='c', negative_2='d', negative_10=None), base | dict(negatives=['c', 'd'])),
+    (dict(query='a', positive='b', negative_1='c', negative_2=''), base | dict(negatives=['c'])), (dict(sentence1='a', sentence2='b', score=3.0), base | dict(score=3)),
+    (dict(sentence1='a', sentence2='b', score=.25), base | dict(score=.25)), (dict(sentence1='a', sentence2='b', score=0), base | dict(label=0, score=0)), (dict(query='a', passage='b', similarity='0.5'), base | dict(score=.5)),
+    (dict(query='a', pos=['b'], neg=['c', 'd'], pos_scores=[.9], neg_scores=[.2, .1], prompt='p', type='t'), base | dict(negatives=['c', 'd'], prompt='p', type='t', teacher_scores=[.9, .2, .1])),
+    (dict(query='a', pos=['b'], neg=['c', 'd'], pos_scores=[.9], neg_scores=[.2]), base | dict(negatives=['c', 'd'], pos_scores=[.9], neg_scores=[.2])),
+    (dict(query='a', passage='b', tags='x', group=3.0, note=None), base | dict(group=3, tags=['x'])), (dict(query='a', title='t', text='b'), base | dict(title='t')), (dict(query='a', passage='b', context='c'), base | dict(context='c'))])
+def test_what_columns_become(tmp_path, record, row):
+    assert rows_of(tmp_path, [record, dict(record, **{next(iter(record)): 'another'}) | (dict(score=1) if 'score' in record else {})])[0] == row
+
+def test_several_positives_are_several_rows(tmp_path):
+    rows = rows_of(tmp_path, dict(query='a', pos=['b', 'c'], neg=['d'], pos_scores=[3, 2], neg_scores=[1]))
+    assert rows == [base | dict(negatives=['d'], teacher_scores=[3, 1]), base | dict(passage='c', negatives=['d'], teacher_scores=[2, 1])]
+
+@pytest.mark.parametrize('cell,negatives', [('["c", "d"]', ['c', 'd']), ("['c', 'd']", ['c', 'd']), ("['c' 'd']", ["['c' 'd']"]), ('c', ['c']), ('[c', ['[c']), ('', None), ('[]', None)])
+def test_lists_in_cells(tmp_path, cell, negatives):
+    "numpy writes lists without commas, and Python would read two texts as one"
+    row = rows_of(tmp_path, table([dict(query='a', passage='b', negatives=cell), dict(query='e', passage='f', negatives='g')]), name='test.csv')[0]
+    assert row.get('negatives') == negatives
+
+def test_a_mapping_by_hand(tmp_path):
+    record = dict(query='SELECT 1', frage='a', antwort='b', n1='c', n2='d', rank='2')
+    rows = rows_of(tmp_path, [record], mapping=['query=frage', 'passage=antwort', 'negatives=n1', 'negatives=n2', 'score=rank'])
+    assert rows == [base | dict(score=2, negatives=['c', 'd'])]
+
+@pytest.mark.parametrize('record,message', [
+    (dict(question='a', context='b', answer='c'), '`context` and `answer` could each be the passage; say which: emb import x --map query=question --map passage=context'),
+    (dict(query='a', question='b', answer='c'), '`query` and `question` could each be the query'), (dict(instruction='a', input='b', output='c'), '`instruction` and `input` could each be the query'),
+    ({'my col': 'a', 'b': 'longer'}, "say which: emb import x --map query='my col' --map passage=b"), (dict(a='a', passage='longer'), 'no column is known as the query (there are `a`, `passage`); say which: emb import x --map query=a --map passage=passage'),
+    (dict(query='a', n=1), 'fewer than two columns hold text'), (dict(query='a', passage='b', label=.5), '`label` holds 0.5, and a label is 0 or 1; if these are grades: emb import x --map score=label'),
+    (dict(query='a', passage='b', label=['x']), 'this is a category: emb import x --map tags=label')])
+def test_what_is_ambiguous_is_refused_with_what_to_type(record, message):
+    with pytest.raises(LabError) as e: find_columns([record], place='x.csv', source='x')
+    assert message in str(e.value) and '\n' not in str(e.value)
+
+def test_a_weak_name_steps_back_and_odd_names_are_escaped():
+    found = find_columns([{'question': 'a', 'title': 'b', 'prompt': 'p', 'response': 'c', '<script>\x1b[31m\n': 'd'}])
+    assert str(found) == 'query from `question`, passage from `response`, label 1; kept, but not read: `title`, `prompt`, `<script>\\x1b[31m`'
+
+# what cannot be read
+
+bad_files = {
+    'empty.csv': (b'', 'empty; it needs at least one row'), 'blank.jsonl': (b'\n \n', 'empty'), 'header.csv': (b'query,passage\n', 'a header and no rows'), 'binary': (bytes(range(256))*20, 'neither text nor a format that is read here'),
+    'twice.csv': (b'query,passage,query\na,b,c\n', 'twice.csv:1: two columns are called `query`'), 'open.csv': (b'query,passage\na,b\n"c,d\ne,f\n', 'open.csv:3: a quote is opened in this row and never closed'),
+    'inside.csv': (b'query,passage\na,b\nc,"d"e\n', "inside.csv:3: ',' expected after"), 'latin.csv': ('query,passage\na,b\ncafé,d\n'.encode('latin-1'), 'latin.csv:3: byte 0xe9 is not UTF-8; if the file was saved as Latin-1'),
+    'cut.json': (b'[{"query": "a", "passage": "b"}, {"query": "c"', 'after row 1: the text ends in the middle'), 'mixed.json': (b'[{"query": "a", "passage": "b"}, 7]', 'after row 1: 7 is not an object'), 'numbers.json': (b'[1, 2, 3]', 'JSON without a row'),
+    'two.json': (b'{"a": [{"query": "a"}],\n "b": [{"query": "b"}]}', 'several arrays of objects'), 'deep.json': (b'['*200_000, 'the text ends in the middle'), 'book.xlsx': (b'PK\x03\x04' + bytes(100), 'an Excel workbook'),
+    'damaged.csv.gz': (gzip.compress(table(pairs(500)))[:-40], 'the gzip file is damaged'), 'broken.parquet': (b'PAR1' + bytes(50), 'not readable as Parquet'), 'broken.arrow': (b'ARROW1' + bytes(50), 'not readable as Arrow'), 'stream.arrow': (b'\xff\xff\xff\xff' + bytes(50), 'not readable as Arrow'),
+    'prose.txt': (b'Hello there.\nNothing to see.\n', 'text without columns'), 'nothing.csv': (b'query,passage\n,b\na,\n', 'no row can be taken; 1 row left out: `query` is empty'), 'torn.jsonl': (b'{"query": "a" "b"}\n{"query"}\n', 'torn.jsonl:1: not JSON'), 'model.pkl': (b'\x80\x04' + bytes(50), 'a pickle'),
+    'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no questions, which embed_lab cannot make yet'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
+
+@pytest.mark.parametrize('name', bad_files)
+def test_a_file_that_cannot_be_read_is_one_line_and_leaves_nothing(name, tmp_path):
+    content, message = bad_files[name]
+    (tmp_path/name).write_bytes(content)
+    res = CliRunner().invoke(app, ['import', str(tmp_path/name), '--to', str(tmp_path/'data')])
+    assert res.exit_code == 2 and message in res.stderr and res.stderr.count('\n') == 1, res.stderr
+    assert not (tmp_path/'data').exists()
+
+def test_bad_rows_are_left_out_with_reason_and_place(tmp_path):
+    rows = texts(pairs()) + [dict(query='', passage='b', label='1'), dict(query='a', passage=' ', label='1'), dict(query='a', passage='b', label=''), texts(pairs())[0]]
+    (tmp_path/'faq.csv').write_bytes(table(rows) + b'a,b\na,b,1,2\n\n')
+    res = import_data([tmp_path/'faq.csv'], tmp_path/'data').lines()
+    # sixteen of the first sixty rows are two lines long, and so is the one that is merged
+    assert res[1] == '66 rows read: 60 taken, 1 merged with an equal row, 5 left out'
+    assert [o.replace(f'{tmp_path}/', '') for o in res[2:6]] == ['1 row left out: `query` is empty (faq.csv:78)', '1 row left out: `passage` is empty (faq.csv:79)', "1 row left out: no `label` (faq.csv:80)",
+        '2 rows left out: 2 fields where the header has 3 (faq.csv:83, faq.csv:84)']
+
+@pytest.mark.parametrize('line,reason', [(b'{"query": "a", "passage": NaN}', 'NaN or Infinity is not JSON'), (b'{"query": "a", "passage": 7}', '`passage` is a whole number, not text'), (b'{"query": "a", "query": "b", "passage": "c"}', '`query` is given twice'),
+    (b'{"query": "a\xff", "passage": "b"}', 'byte 13 of the line is not UTF-8'), (b'["a", "b"]', 'a list instead of an object'), (b'{"query": "a", "passage": "b", "negatives": [7]}', '`negatives` holds a whole number'), (b'{"query": "a", "passage": "b", "x": ' + b'['*5000, 'nested too deeply'),
+    (b'{"query": "a", "passage": null}', '`passage` is null, not text'), (b'{"query": "a", "passage": "\\ud800"}', 'half a surrogate pair'), (b'{"query": "a", "passage": "b", "x": "' + b'y'*(1 << 24) + b'"}', 'a line of more than 16 MiB')])
+def test_bad_lines_of_json(line, reason, tmp_path):
+    (tmp_path/'faq.jsonl').write_bytes(lines(without([o | dict(negatives=['n']) for o in pairs()], 'label')) + b'\n' + line + b'\n')
+    res = import_data([tmp_path/'faq.jsonl'], tmp_path/'data').lines()
+    assert res[1] == '61 rows read: 60 taken, 0 merged with an equal row, 1 left out' and f'1 row left out: {reason}' in res[2] and res[2].endswith('faq.jsonl:61)')
+
+def test_a_cell_of_ten_megabytes(tmp_path):
+    rows = pairs()
+    rows[20]['passage'] = 'long '*2_000_000
+    for name,make in {'test.csv': table, 'test.json': lambda o: json.dumps(o).encode(), 'test.jsonl': lines}.items():
+        (tmp_path/name).write_bytes(make(rows))
+        assert '60 rows read: 60 taken' in import_data([tmp_path/name], tmp_path/f'{name}_data').lines()[1]
+
+def test_missing_values_of_pandas_are_absent(tmp_path):
+    import pandas as pd
+    frame = pd.DataFrame(dict(query=['a', 'c', 'e'], passage=['b', 'd', None], group=[1, None, 2], score=[2., float('nan'), 1], seen=pd.to_datetime(['2026-01-01', None, None])))
+    frame.to_parquet(tmp_path/'test.parquet')
+    res = import_data([tmp_path/'test.parquet'], tmp_path/'data')
+    first, second = read_rows(tmp_path/'data'/'gold.jsonl')
+    assert (first['group'], first['score'], 'group' in second, 'score' in second, second['label']) == (1, 2, False, False, 1)
+    assert '1 row left out: `passage` is null, not text' in res.lines()[2]
+
+# any table
+
+cells = st.one_of(st.text(max_size=6), st.sampled_from(['', ' ', '1', '0', 'NaN', '2.5', '["x"]', '{"a": 1}', 'a"b', "a,b\n", '\ufeff', '\u200b']), st.none(), st.integers(-2, 3), st.floats(), st.lists(st.text(max_size=2), max_size=2), st.booleans())
+keys = st.sampled_from(['query', 'passage', 'label', 'score', 'negatives', 'tags', 'group', 'query_id', 'other'])
+sound = dict(query='whole question', passage='whole answer', label=1)
+
+@settings(derandomize=True, deadline=None, max_examples=150, suppress_health_check=[HealthCheck.too_slow])
+@given(records=st.lists(st.dictionaries(keys, cells, max_size=6), min_size=1, max_size=25), as_table=st.booleans())
+def test_numbers_add_up_and_what_is_taken_can_be_read(records, as_table):
+    with TemporaryDirectory() as tmp:
+        tmp = Path(tmp)
+        rows = [sound, *(sound | o for o in records)] if as_table else [sound, *records]
+        if as_table:
+            names = list(dict.fromkeys(k for o in rows for k in o))
+            rows = [{k: '' if o.get(k) is None else o[k] for k in names} for o in rows]
+            (tmp/'test.csv').write_bytes(table(rows, encoding='utf-8'))
+        else: (tmp/'test.jsonl').write_bytes(lines(rows))
+        path = next(tmp.iterdir())
+        try: res = import_data([path], tmp/'data')
+        except LabError as e:
+            assert not (tmp/'data').exists() and '\n' not in str(e)
+            return
+        scan = Scan(tmp/'data'/'gold.jsonl')
+        taken = sum(len(o.rows) for o in scan_blocks(scan))
+        assert not scan.failed() and res.lines()[1].startswith(f'{len(rows):,} row') and f': {taken:,} taken' in res.lines()[1]
+
+def test_numbers_that_do_not_add_up_are_an_internal_error(tmp_path, monkeypatch):
+    write_rows(tmp_path/'test.jsonl', pairs())
+    monkeypatch.setattr(importing._Taker, 'lines', lambda self, lines: self.ledger.taken.update(gold=len(lines) - 1))
+    with pytest.raises(RuntimeError, match='does not add up'): import_data([tmp_path/'test.jsonl'], tmp_path/'data')
+    assert not (tmp_path/'data').exists()
+
+# all or nothing
+
+def test_ctrl_c_leaves_nothing(tmp_path):
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    def stop(stage, done, total): raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt): import_data([tmp_path/'faq.jsonl'], tmp_path/'data', tick=stop)
+    assert [o.name for o in tmp_path.iterdir()] == ['faq.jsonl']
+
+def test_a_disk_that_fails_in_the_middle_leaves_nothing(tmp_path, monkeypatch):
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    (tmp_path/'data').mkdir()
+    was, moved = os.replace, []
+    def replace(a, b):
+        if Path(b).parent.name == 'data':
+            moved.append(b)
+            if len(moved) == 3: raise OSError(28, 'No space left on device', str(b))
+        was(a, b)
+    monkeypatch.setattr(os, 'replace', replace)
+    with pytest.raises(OSError): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    assert len(moved) == 3 and not [*(tmp_path/'data').iterdir()]
+
+def test_a_second_import_is_refused_and_changes_nothing(tmp_path):
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    before = hashes(tmp_path/'data')
+    with pytest.raises(LabError, match='already exists, and an import adds to nothing; move it away, or name another folder: emb import'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    assert hashes(tmp_path/'data') == before
+
+def test_files_that_say_their_split_are_not_mixed_with_others(tmp_path):
+    for o in ('train', 'more'): write_rows(tmp_path/f'{o}.jsonl', pairs())
+    with pytest.raises(LabError, match='says that it is train, and .*more.jsonl says nothing'): import_data([tmp_path/'train.jsonl', tmp_path/'more.jsonl'], tmp_path/'data')
+
+# what has no rows, and what is elsewhere
+
+def test_documents_without_questions_are_counted(tmp_path):
+    for o in ('a.md', 'b.md', 'c.pdf', 'd.docx', 'e.html', 'f.txt'): (tmp_path/'docs').mkdir(exist_ok=True), (tmp_path/'docs'/o).write_text('text')
+    with pytest.raises(LabError, match=r'6 documents \(2 .md, 1 .txt, 1 .html, 1 .pdf, 1 .docx\) and no questions, which embed_lab cannot make yet'): import_data([tmp_path/'docs'], tmp_path/'data')
+
+def test_a_data_set_that_the_hub_does_not_give(tmp_path, monkeypatch):
+    with pytest.raises(LabError, match='org/name: no such file or folder, and no data set that the hub gives .*offline mode'): import_data(['org/name'], tmp_path/'data')
+    import huggingface_hub
+    monkeypatch.setattr(huggingface_hub, 'dataset_info', lambda *o, **k: time.sleep(60)) # a name server that never answers
+    monkeypatch.setattr(importing, '_patience', .2)
+    with pytest.raises(LabError, match='no answer within 0.2 seconds'): import_data(['org/name'], tmp_path/'data')
+
+def test_a_data_set_of_the_hub_is_read_like_a_file(tmp_path, monkeypatch, wanted):
+    import datasets, huggingface_hub
+    asked = []
+    monkeypatch.setattr(huggingface_hub, 'dataset_info', lambda *o, **k: None)
+    monkeypatch.setattr(datasets, 'load_dataset', lambda name, config: asked.append((name, config)) or datasets.DatasetDict(train=datasets.Dataset.from_list(pairs())))
+    import_data(['org/name:pair'], tmp_path/'data')
+    assert asked == [('org/name', 'pair')] and hashes(tmp_path/'data') == wanted
+
+# the commands beside it
+
+@pytest.mark.parametrize('name', ['rows.csv', 'excel.csv', 'array.json', 'zipped.json', 'qa.csv', 'st.jsonl', 'no_label.csv'])
+def test_check_and_split_name_the_import(name, tmp_path):
+    (tmp_path/name).write_bytes(text_layouts[name](pairs()))
+    for command in ('check', 'split'):
+        res = CliRunner().invoke(app, [command, str(tmp_path/name)])
+        assert res.exit_code == 2 and res.stderr.count('\n') == 1 and f'import it first: emb import {tmp_path/name}' in res.stderr
+
+def test_check_still_describes_rows_that_are_malformed(tmp_path):
+    (tmp_path/'faq.jsonl').write_bytes(lines(pairs()) + b'\n{"query": "a"}\nnot json\n')
+    refuse_foreign_file(tmp_path/'faq.jsonl')
+    res = CliRunner().invoke(app, ['check', str(tmp_path/'faq.jsonl')])
+    assert res.exit_code == 1 and 'no `passage`' in res.stdout
+
+def test_init_takes_what_import_takes(tmp_path, wanted):
+    (tmp_path/'faq.csv').write_bytes(table(pairs()))
+    res = CliRunner().invoke(app, ['init', str(tmp_path/'lab'), '--data', str(tmp_path/'faq.csv'), '--recipe', 'in-batch'])
+    assert res.exit_code == 0 and 'query from `query`' in res.stdout
+    assert {k: v for k,v in hashes(tmp_path/'lab'/'data').items()} == wanted
+
+def test_what_import_says_and_where_it_writes(tmp_path, monkeypatch, wanted):
+    (tmp_path/'faq.csv').write_bytes(table(pairs()))
+    monkeypatch.chdir(tmp_path)
+    res = CliRunner().invoke(app, ['import', 'faq.csv'])
+    assert res.exit_code == 0 and '60 rows read: 60 taken, 0 merged with an equal row, 0 left out' in res.stdout and 'Next: emb check data' in res.stdout
+    assert hashes(tmp_path/'data') == wanted
+
+# real data
+
+@needs_shared
+@pytest.mark.parametrize('name', ['nl2bash', 'medquad', 'banking77', 'pquad_fa', 'xquad_es'])
+def test_real_sets_survive_every_layout(name, tmp_path, capfd):
+    "Each split of a set as JSONL, CSV, Parquet, one array and n-tuples: the same files"
+    import pyarrow as pa, pyarrow.parquet as pq
+    from embed_lab.data.task import read_beir
+    splits = {k: v[:300] for k,v in read_beir(shared/name).items()}
+    writers = {'jsonl': lambda o, f: write_rows(f, o), 'csv': lambda o, f: f.write_bytes(table(o)), 'json': lambda o, f: f.write_bytes(json.dumps(o, indent=1).encode()),
+        'parquet': lambda o, f: pq.write_table(pa.Table.from_pylist(o), f), 'tsv': lambda o, f: f.write_bytes(table(renamed(o, query='anchor', passage='positive'), '\t', 'utf-16'))}
+    seen = {}
+    for kind,write in writers.items():
+        (tmp_path/kind).mkdir()
+        for k,v in splits.items(): write(v, tmp_path/kind/f'{k}.{kind}')
+        import_data([tmp_path/kind], tmp_path/f'{kind}_data', corpus='fixed')
+        seen[kind] = hashes(tmp_path/f'{kind}_data')
+    assert all(o == seen['jsonl'] for o in seen.values())
+    got = {k: read_rows(tmp_path/'csv_data'/f'{k}.jsonl') for k in splits}
+    if len(splits) == 3 or 'train' not in splits: assert got == splits
