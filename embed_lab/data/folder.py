@@ -125,7 +125,9 @@ def row_document(
         if not _named_wrongly(row.passage, d, docs): return d, '', ''
         return None, 'passage ids', f"`passage_id` {d[:60]!r} is {docs.texts[d][:40]!r} in corpus.jsonl, not this passage; give its own id, or {way}"
     found = docs.with_text(row.passage)
-    if not found: return None, 'no document', f"corpus.jsonl lacks the passage {row.passage[:60]!r}; add it, or remove corpus.jsonl"
+    if not found:
+        why = f"corpus.jsonl lacks the passage {row.passage[:60]!r}; add it, or move corpus.jsonl away and run `emb corpus`"
+        return None, 'no document', why
     others = [d for d in found if docs.texts[d] != docs.texts[found[0]]]
     if not others: return found[0], '', ''
     which = f"{count(len(found), 'document')} of corpus.jsonl have this text under different titles, such as {found[0]!r} and {others[0]!r}"

@@ -141,7 +141,8 @@ def _document(
     d = by_text.get(r['passage']) if given is None else str(given)
     if d in corpus: return d
     if given is not None: raise LabError(f"corpus.jsonl has no `_id` {d!r}, which is the `passage_id` of {passage!r}")
-    raise LabError(f"corpus.jsonl lacks the passage {passage!r} of the query {r['query'][:60]!r}: add it, or remove corpus.jsonl")
+    raise LabError(f"corpus.jsonl lacks the passage {passage!r} of the query {r['query'][:60]!r}: "
+        "add it, or move corpus.jsonl away and run `emb corpus`")
 
 # %% ../../nbs/data/05_task.ipynb #961c9bf4
 def retrieval_task(
