@@ -121,6 +121,20 @@ def test_a_test_set_alone_makes_data_to_evaluate_on(tmp_path):
     write_rows(tmp_path/'dev.jsonl', pairs())
     with pytest.raises(LabError, match='rows for dev alone'): import_data([tmp_path/'dev.jsonl'], tmp_path/'other')
 
+def test_what_stands_beside_a_labs_own_splits_is_copied(tmp_path):
+    own = tmp_path/'own'
+    named = [o | dict(query_id=f'q{i}', passage_id=f'd{i}') for i,o in enumerate(pairs())]
+    for k,v in dict(train=named[:40], dev=named[40:50], gold=named[50:]).items(): write_rows(own/f'{k}.jsonl', v)
+    write_rows(own/'corpus.jsonl', [dict(_id=o['passage_id'], text=o['passage']) for o in named] + [dict(_id='more', text='nobody asks for this')])
+    (own/'qrels.tsv').write_text('query-id\tcorpus-id\tscore\n' + ''.join(f"{o['query_id']}\t{o['passage_id']}\t2\n" for o in named[50:]))
+    import_data([own], tmp_path/'data')
+    assert hashes(tmp_path/'data').keys() == hashes(own).keys() and all(hashes(tmp_path/'data')[o] == hashes(own)[o] for o in ('corpus.jsonl', 'qrels.tsv'))
+    assert read_rows(tmp_path/'data'/'gold.jsonl') == named[50:]
+
+def test_scores_that_gold_cannot_be_judged_by_are_named(tmp_path):
+    write_rows(tmp_path/'test.jsonl', [dict(sentence1=f'a{i}', sentence2=f'b{i}', score=i/2) for i in range(4)])
+    assert '2 rows with a `score` that is not whole' in import_data([tmp_path/'test.jsonl'], tmp_path/'data').lines()[2]
+
 # what columns become
 
 def rows_of(tmp_path, record, n=1, name='test.jsonl', **kw):

@@ -232,7 +232,7 @@ def _columns_of(
         raise LabError(f"{part.place(at)}: {why}; none of the first {n} can be read")
     return [find_columns(some, mapping, part.name, part.source) for part,some in zip(parts, good)]
 
-# %% ../../nbs/data/19_importing.ipynb #6a7f4b12
+# %% ../../nbs/data/19_importing.ipynb #9a10acde
 @dataclass
 class _Ledger:
     "What became of every row"
@@ -240,6 +240,7 @@ class _Ledger:
     read:int=0    # Rows that they hold
     taken:dict=field(default_factory=dict) # Split → rows
     merged:int=0  # Rows that repeat one of the same split
+    fractions:int=0 # Rows with a score that is not whole
     left:dict=field(default_factory=dict)  # (rule, key) → [rows, what is wrong, the first places]
 
     def leave(self, flaw:tuple, place:str):
@@ -256,6 +257,9 @@ class _Ledger:
         rows = count(self.read, 'row')
         what = f'{rows} in {count(self.records, "record")}' if self.records != self.read else rows
         res = [f'{what} read: {taken:,} taken, {self.merged:,} merged with an equal row, {left:,} left out']
+        if self.fractions:
+            res.append(f"{count(self.fractions, 'row')} with a `score` that is not whole: train can learn from it, but dev and gold are "
+                "judged by whole grades; round it there, or rename the column to keep it unread")
         return res + [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
             for n,why,places in self.left.values()]
 
@@ -303,7 +307,7 @@ class _Taker:
         if lines: self.write(b'\n'.join(lines) + b'\n')
         self.ledger.taken[self.split] = self.ledger.taken.get(self.split, 0) + len(lines)
 
-# %% ../../nbs/data/19_importing.ipynb #0ee01712
+# %% ../../nbs/data/19_importing.ipynb #bf28498f
 def _careful_lines(
     part:_Part,         # Whose places to name
     block:RecordBlock,  # Some of its records
@@ -319,6 +323,7 @@ def _careful_lines(
             line, flaw = _row_line(row) if row else (None, record)
             if flaw: ledger.leave(flaw, part.place(at))
             else: res.append(line)
+            if row and isinstance(row.get('score'), float): ledger.fractions += 1
     return res
 
 def _quick_lines(columns:Columns, block:RecordBlock)->list|None: # None where records need a closer look
