@@ -143,16 +143,19 @@ def check(
         help='Also write the report to this file, as a page with charts.')] = None,
     model:Annotated[Optional[str], typer.Option(
         help='Count tokens as this base model does: a folder or a hub id.')] = None,
+    corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
+        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; a lab says so in settings.ini.")] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report
     from embed_lab.data.check import check_folder as look
     from embed_lab.data.files import write_atomic
+    from embed_lab.cli.terminal import level_painter, text_width
     if html: _need_plotly()
     folder = _find(model) if model else None
-    with progress_bar('check', False) as show: res = look(path, threshold, folder, show)
+    with progress_bar('check', False) as show: res = look(path, threshold, folder, show, corpus)
     if json: print_json(res.to_dict())
-    else: typer.echo('\n'.join(report.report_lines(res)))
+    else: typer.echo('\n'.join(report.report_lines(res, text_width(), level_painter())))
     if html:
         write_atomic(html, page.report_page(res).encode())
         typer.echo(f'wrote {one_line(html)}', err=json)
