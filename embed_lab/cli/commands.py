@@ -78,16 +78,17 @@ def _tell_left_out():
 def init(
     path:Annotated[Path, typer.Argument(help='Folder of the lab; created if missing.')] = Path('.'),
     recipe:Annotated[Optional[list[str]], typer.Option(
-        help='A recipe to begin with; can be repeated. Without it, the lab begins with two.', autocompletion=_recipes)] = None,
+        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.', autocompletion=_recipes)] = None,
     data:Annotated[Optional[Path], typer.Option(
         help='Your own data: a folder with three JSONL splits, or in the BEIR layout. Without it, the lab gets a sample.')] = None):
     "Make a lab. Files that already exist are kept."
-    from embed_lab.labs.scaffold import first_experiment, init_lab
-    made = init_lab(path, recipe, data)
+    from embed_lab.labs.choose import first_recipes
+    from embed_lab.labs.scaffold import init_lab
+    made = init_lab(path, recipe, data, first_recipes)
     _tell(made)
     _tell_left_out()
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
-    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {first_experiment(made.lab)}")
+    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
     typer.echo(f"Which recipes this data can feed: {there}emb recipes --for "
         f"{quote(relpath(made.lab.data, made.lab.path))}")
 
@@ -356,11 +357,18 @@ def run(
     if json and not only_estimate:
         raise LabError('--json is for estimates; add --estimate, or use `emb ls --json` for runs')
     given = parameter_values(parameter) | (dict(devices=str(devices)) if devices else {})
+    for o in experiments: _refuse_unfed(lab, o, [given])
     if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
     if several: typer.echo(kernel_source(), err=True)
     ended = [_run_one(lab, o, given, anew, several)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
+
+# %% ../../nbs/cli/01_commands.ipynb #fe1eeae7
+def _refuse_unfed(lab, experiment, points):
+    "Refuse a recipe that the lab's data cannot feed, before anything starts"
+    from embed_lab.labs.choose import refuse_unfed
+    refuse_unfed(lab, experiment, points)
 
 # %% ../../nbs/cli/01_commands.ipynb #734983ff
 def _followed(
@@ -456,11 +464,13 @@ def _swept(stack, lab, experiment, grid, given, trials, file, seeds, jobs, clust
     jobs, elsewhere = _fleet(*cluster, jobs) if ray else (1 if jobs is None else jobs, None)
     if not trials:
         points = s.add_shared(given, s.grid_points(axes, s.read_points(file) if file else [], seeds))
+        _refuse_unfed(lab, experiment, points)
         some = s.plan_points(lab, experiment, points, 0 if ray else jobs)
     look = _followed(stack.enter_context(live_table()), (trials or 0) * each, ray)
     run = _runner(stack, lab, jobs, look, elsewhere)
     if trials:
         from embed_lab.runs.study import study
+        _refuse_unfed(lab, experiment, [given | dict(loss=o) for o in axes['loss']] if 'loss' in axes else [given])
         return study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // each))
     run(some)
     return some
