@@ -19,7 +19,7 @@ Modules:
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
-- `embed_lab.data.report`: What the data doctor found: a list of findings, shown in a terminal, in a notebook and as JSON
+- `embed_lab.data.report`: What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
 - `embed_lab.data.rows`: What a line of a lab's data holds, and everything that can be wrong with one
 - `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another

@@ -122,7 +122,7 @@ def test_counts_agree_with_their_nouns(home):
     said = {o.rule: o.says for o in res.findings}
     assert said['duplicate'].startswith('1 row of train repeats an earlier one')
     assert said['schema: label'] == '1 line with a label other than 0 or 1: `label` is "1"; write 1 (relevant) or 0 (not)'
-    assert res.verdict() == '1 error, 2 warnings'
+    assert res.verdict() == 'not sound, with 1 error to fix and 2 warnings to look at'
 
 def test_a_report_shows_itself_without_the_page(home):
     "`check` needs neither the page nor plotly, and a notebook still gets HTML"

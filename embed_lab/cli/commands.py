@@ -78,18 +78,19 @@ def _tell_left_out():
 def init(
     path:Annotated[Path, typer.Argument(help='Folder of the lab; created if missing.')] = Path('.'),
     recipe:Annotated[Optional[list[str]], typer.Option(
-        help='A recipe to begin with; can be repeated. Without it, the lab begins with two.', autocompletion=_recipes)] = None,
+        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.', autocompletion=_recipes)] = None,
     data:Annotated[Optional[Path], typer.Option(
         help='Your own data: whatever `emb import` takes, such as a CSV file or a folder. Without it, the lab gets a sample.')] = None):
     "Make a lab. Files that already exist are kept."
-    from embed_lab.labs.scaffold import first_experiment, init_lab
-    made = init_lab(path, recipe, data)
+    from embed_lab.labs.choose import first_recipes
+    from embed_lab.labs.scaffold import init_lab
+    made = init_lab(path, recipe, data, first_recipes)
     _tell(made)
     for o in made.said: typer.echo(one_line(o))
     _tell_left_out()
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
     if not made.trains: return typer.echo(f"\nNext: {there}emb check; a run trains, and needs train.jsonl and dev.jsonl besides")
-    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {first_experiment(made.lab)}")
+    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
     typer.echo(f"Which recipes this data can feed: {there}emb recipes --for "
         f"{quote(relpath(made.lab.data, made.lab.path))}")
 
@@ -164,16 +165,19 @@ def check(
         help='Also write the report to this file, as a page with charts.')] = None,
     model:Annotated[Optional[str], typer.Option(
         help='Count tokens as this base model does: a folder or a hub id.')] = None,
+    corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
+        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; a lab says so in settings.ini.")] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report
     from embed_lab.data.check import check_folder as look
     from embed_lab.data.files import write_atomic
+    from embed_lab.cli.terminal import level_painter, text_width
     if html: _need_plotly()
     folder = _find(model) if model else None
-    with progress_bar('check', False) as show: res = look(path, threshold, folder, show, folder or _base_of(path))
+    with progress_bar('check', False) as show: res = look(path, threshold, folder, show, folder or _base_of(path), corpus)
     if json: print_json(res.to_dict())
-    else: typer.echo('\n'.join(report.report_lines(res)))
+    else: typer.echo('\n'.join(report.report_lines(res, text_width(), level_painter())))
     if html:
         write_atomic(html, page.report_page(res).encode())
         typer.echo(f'wrote {one_line(html)}', err=json)
@@ -382,11 +386,18 @@ def run(
     if json and not only_estimate:
         raise LabError('--json is for estimates; add --estimate, or use `emb ls --json` for runs')
     given = parameter_values(parameter) | (dict(devices=str(devices)) if devices else {})
+    for o in experiments: _refuse_unfed(lab, o, [given])
     if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
     if several: typer.echo(kernel_source(), err=True)
     ended = [_run_one(lab, o, given, anew, several)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
+
+# %% ../../nbs/cli/01_commands.ipynb #fe1eeae7
+def _refuse_unfed(lab, experiment, points):
+    "Refuse a recipe that the lab's data cannot feed, before anything starts"
+    from embed_lab.labs.choose import refuse_unfed
+    refuse_unfed(lab, experiment, points)
 
 # %% ../../nbs/cli/01_commands.ipynb #734983ff
 def _followed(
@@ -482,11 +493,13 @@ def _swept(stack, lab, experiment, grid, given, trials, file, seeds, jobs, clust
     jobs, elsewhere = _fleet(*cluster, jobs) if ray else (1 if jobs is None else jobs, None)
     if not trials:
         points = s.add_shared(given, s.grid_points(axes, s.read_points(file) if file else [], seeds))
+        _refuse_unfed(lab, experiment, points)
         some = s.plan_points(lab, experiment, points, 0 if ray else jobs)
     look = _followed(stack.enter_context(live_table()), (trials or 0) * each, ray)
     run = _runner(stack, lab, jobs, look, elsewhere)
     if trials:
         from embed_lab.runs.study import study
+        _refuse_unfed(lab, experiment, [given | dict(loss=o) for o in axes['loss']] if 'loss' in axes else [given])
         return study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // each))
     run(some)
     return some

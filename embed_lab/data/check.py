@@ -45,7 +45,7 @@ def _leak_remedy(
     if leak.split()[0] == 'passage' and corpus == 'open':
         return ("split again so that rows with one passage stay together (`emb split`); "
             "or, if tomorrow's questions will be answered from these same passages, as with a FAQ, "
-            "write `corpus = fixed` in settings.ini: then scores hold for known passages alone")
+            "write `corpus = fixed` in settings.ini (outside a lab, `--corpus fixed`): then scores hold for known passages alone")
     return 'split again so that they stay together (`emb split`), or drop them from train (`drop_leaks` in preprocess)'
 
 # %% ../../nbs/data/12_check.ipynb #74eee866
@@ -120,6 +120,20 @@ def data_folder(
                 "or make one with `emb import`")
         path = lab.data
     return path, lab.corpus if lab else 'open'
+
+# %% ../../nbs/data/12_check.ipynb #002465ec
+def _asked_corpus(
+    path:Path,       # As `data_folder` gives it
+    said:str,        # Likewise
+    given:str|None   # By hand
+)->str:              # 'open' or 'fixed'; raises `LabError` for another word, and where the data's own lab says otherwise
+    "Whether the corpus is open or fixed"
+    if given is None: return said
+    if given not in ('open', 'fixed'): raise LabError(f"--corpus {given}: say `open` or `fixed`")
+    if find_lab(path) and given != said:
+        raise LabError(f"settings.ini of {short_path(find_lab(path))} says `corpus = {said}`, and runs go by that; "
+            f"write `corpus = {given}` there, or leave out --corpus")
+    return given
 
 # %% ../../nbs/data/12_check.ipynb #58e9c280
 def _sources_of(
@@ -251,10 +265,12 @@ def check_folder(
     threshold:float=.8,        # Jaccard similarity of word sets from which two texts are near
     model:Path|None=None,      # Folder of a base model, for lengths in tokens
     tick:Callable=lambda stage, done, total: None, # Told how far it is
-    base:Path|None=None        # Folder of the lab's base model, for tokens that it does not know; `model` when None
+    base:Path|None=None,       # Folder of the lab's base model, for tokens that it does not know; `model` when None
+    corpus:str|None=None       # 'open' or 'fixed', for data outside a lab; a lab's settings say it for its own
 )->Report:                     # Raises `LabError` where there is nothing to check
     "Everything that is wrong with data; in a notebook the report shows itself"
-    path, corpus = data_folder(path)
+    path, said = data_folder(path)
+    corpus = _asked_corpus(path, said, corpus)
     sources, findings, docs, folder = _sources_of(path)
     if not sources: raise LabError(f"{short_path(path)}: no split to check; put train.jsonl, dev.jsonl and gold.jsonl there")
     qrels = folder and folder.qrels is not None
