@@ -25,7 +25,8 @@ def dealt(name:str, pairs:int)->Path:
 def scored(task, model)->dict:
     "Mean nDCG@10 of the model and of BM25"
     from embed_lab.data.metrics import per_query
-    from embed_lab.inventory.evaluate import search, search_bm25
+    from embed_lab.inventory.evaluate import search
+    from embed_lab.models.bm25 import search_bm25
     def mean(hits): return fmean(o['ndcg@10'] for o in per_query(task.qrels, {q: [d for d,_ in ds] for q,ds in hits.items()}).values())
     return dict(base=mean(search(model, task)), bm25=mean(search_bm25(task)))
 

@@ -11,6 +11,7 @@ Modules:
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content
 - `embed_lab.data.findings`: What is wrong with files, judgements and rows, each with a few examples
+- `embed_lab.data.folder`: The one reading of a lab's data folder: what `emb check` reports and what stops `emb run`
 - `embed_lab.data.formats`: Recognise a file by its content, and stream its records with their places
 - `embed_lab.data.importing`: Anyone's files as a lab's train, dev and gold, with every row accounted for
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
@@ -18,7 +19,7 @@ Modules:
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
-- `embed_lab.data.report`: What the data doctor found: a list of findings, shown in a terminal, in a notebook and as JSON
+- `embed_lab.data.report`: What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
 - `embed_lab.data.rows`: What a line of a lab's data holds, and everything that can be wrong with one
 - `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
@@ -39,6 +40,7 @@ Modules:
 - `embed_lab.labs.recipes`: Which recipes exist, ours and those of other packages, each checked before it may touch a lab
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
+- `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search

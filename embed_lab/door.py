@@ -20,9 +20,9 @@ promised = {
     'data.removals': ('conflicting_rows', 'leaking_rows', 'repeated_rows'),
     'data.files': ('write_atomic', 'write_json'),
     'data.task': ('Task', 'retrieval_task'),
+    'models.bm25': ('with_bm25',),
     'models.crossencoders': ('pair_scores', 'rerank'),
     'models.index': ('nearest_passages',),
-    'models.search': ('fuse_rankings',),
     'models.vectors': ('encode_cached', 'kept_matrix', 'assume_unchanged', 'unit_vectors'),
     'runs.record': ('Run', 'start'),
     'training.audit': ('Audit',),
@@ -39,6 +39,7 @@ promised = {
 lessons = {
     'data.files': ('write_rows',),
     'models.base': ('load_model', 'set_overrides', 'tiny_model', 'tiny_transformer'),
+    'models.bm25': ('search_bm25',),
     'models.crossencoders': ('load_cross_encoder',),
     'runs.record': ('rehearsal',),
     'training.contract': ('Contract', 'register'),

@@ -120,7 +120,8 @@ def read_lab(
     try: cfg = Config(path, 'settings.ini', interpolation=None)
     except (Error, UnicodeDecodeError) as e:
         why = str(e).splitlines()[0]
-        raise LabError(f"{path/'settings.ini'}: not readable as settings ({why}); compare it with a fresh `emb init`") from None
+        raise LabError(f"{path/'settings.ini'}: not readable as settings ({why}); "
+            "compare it with a fresh `emb init`") from None
     got = {k: cfg.get(k, v) for k,v in default_settings.items()}
     if got['corpus'] not in ('open', 'fixed'):
         raise LabError(f"{path/'settings.ini'}: corpus = {got['corpus']}; write `open` or `fixed`")
@@ -166,7 +167,8 @@ def _release(version):
     import re
     numbers = re.match(r'\d+(\.\d+)*', str(version))
     wanted = f'write one such as toolkit = "{oldest_served}"'
-    if numbers is None: raise LabError(f"pyproject.toml: `{one_line(version)}` under [tool.embed_lab] is not a version; {wanted}")
+    if numbers is None:
+        raise LabError(f"pyproject.toml: `{one_line(version)}` under [tool.embed_lab] is not a version; {wanted}")
     return [int(o) for o in re.sub(r'(\.0+)+$', '', numbers[0]).split('.')] # 0.2 is 0.2.0
 
 def refuse_foreign_toolkit(
@@ -213,7 +215,8 @@ def open_lab(
     "The lab around `start`, with its folder put first on the import path"
     path = find_lab(start)
     here = Path(start or Path.cwd()).resolve()
-    if path is None: raise LabError(f"no settings.ini in {here} or above: make a lab with `emb init`, or change into one")
+    if path is None:
+        raise LabError(f"no settings.ini in {here} or above: make a lab with `emb init`, or change into one")
     refuse_foreign_toolkit(made_with(path))
     lab = read_lab(path)
     if str(lab.path) in sys.path: sys.path.remove(str(lab.path))
@@ -247,7 +250,8 @@ def export_inventory(
     if not old: return []
     code = 'import sys; from nbdev.doclinks import nbdev_export as export; export(path=sys.argv[1])'
     env = {k:v for k,v in os.environ.items() if k != 'IN_TEST'}
-    run = subprocess.run([sys.executable, '-c', code, str(lab.nbs)], cwd=lab.path, env=env, capture_output=True, text=True)
+    run = subprocess.run([sys.executable, '-c', code, str(lab.nbs)], cwd=lab.path, env=env,
+        capture_output=True, text=True)
     if run.returncode:
         why = run.stderr.strip().splitlines()[-1]
         raise LabError(f"{short_path(old[0])}: nbdev could not export it ({why}); run `nbdev-export` in {lab.path}")

@@ -98,24 +98,27 @@ def _annotated(node, where):
     try: return _type(node), hint
     except Exception:
         known = ', '.join(_types)
-        raise LabError(f"{where}: `{hint}` is not a type known here; use {known}, and str for the keys of a dict") from None
+        raise LabError(f"{where}: `{hint}` is not a type known here; use {known}, "
+            "and str for the keys of a dict") from None
 
 def _parameter(node, comment, where):
-    target = node.targets[0] if isinstance(node, ast.Assign) and len(node.targets) == 1 else getattr(node, 'target', None)
+    plain = isinstance(node, ast.Assign) and len(node.targets) == 1
+    target = node.targets[0] if plain else getattr(node, 'target', None)
     if not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(target, ast.Name) or node.value is None:
-        raise LabError(f"{where}: write one `name: type = value` a line, and move everything else below the parameters cell")
+        raise LabError(f"{where}: write one `name: type = value` a line, "
+            "and move everything else below the parameters cell")
     name = target.id
     try: default = ast.literal_eval(node.value)
     except (ValueError, TypeError):
         raise LabError(f"{where}: `{name}` is computed, so it would not follow an override; "
             "move the line below the parameters cell, or write a plain value") from None
-    plain = isinstance(node, ast.Assign)
     kind, hint = (type(default), type(default).__name__) if plain else _annotated(node.annotation, where)
     if kind is type(None):
         raise LabError(f"{where}: None does not say what else `{name}` may be; write `{name}: int | None = None`")
     try: return Parameter(name, kind, _fit(kind, default), comment, hint)
     except (ValueError, OverflowError):
-        raise LabError(f"{where}: `{name}` is {hint}, and its default {default!r} is not; correct one of the two") from None
+        raise LabError(f"{where}: `{name}` is {hint}, and its default {default!r} is not; "
+            "correct one of the two") from None
 
 # %% ../nbs/01_notebooks.ipynb #b0d46a8e
 def read_parameters(
@@ -129,7 +132,8 @@ def read_parameters(
         raise LabError(f"{short_path(path)}: no cell is tagged `parameters`; tag the first code cell "
             '(nbdev-clean removes the tag unless `allowed_cell_metadata_keys = ["tags"]`)')
     if any('injected-parameters' in tags for _,tags in cells):
-        raise LabError(f"{short_path(path)}: has the overrides of an earlier run; delete the cell tagged `injected-parameters`")
+        raise LabError(f"{short_path(path)}: has the overrides of an earlier run; "
+            "delete the cell tagged `injected-parameters`")
     try: nodes = ast.parse(cell).body
     except (SyntaxError, ValueError) as e:
         raise LabError(f"{short_path(path)}: the parameters cell does not parse ({e})") from None

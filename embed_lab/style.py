@@ -76,5 +76,7 @@ def styled_figure(
     margin = dict(l=60, r=20, t=110 if subtitle else 75 if title else 30, b=50)
     legend = dict(orientation='h', x=1, xanchor='right', y=1.02, yanchor='bottom')
     shared = dict(template='plotly_white', height=height, margin=margin, legend=legend, font=dict(family=font))
-    if title: shared['title'] = dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1, yanchor='top', pad_t=18)
+    if title:
+        shared['title'] = dict(text=title, subtitle=dict(text=subtitle), x=0, xref='paper', y=1,
+            yanchor='top', pad_t=18)
     return fig.update_layout(**shared | layout)

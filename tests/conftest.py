@@ -4,7 +4,7 @@ import pytest
 from support import emb, made_lab, root, small_data, whole_run
 
 # which of fp32 and bf16 is faster is a matter of the moment on a busy machine; two tests run at a time, and threads that wait for each other's cores do so at full speed
-os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', EMB_HARDWARE='cpu fp32', OMP_NUM_THREADS='1')
+os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', EMB_HARDWARE='cpu fp32', OMP_NUM_THREADS='1', RAY_USAGE_STATS_ENABLED='0')
 os.environ['PYTHONPATH'] = os.pathsep.join(filter(None, [str(root/'tests'), os.environ.get('PYTHONPATH')])) # forks find `support` there
 
 @pytest.hookimpl(tryfirst=True)

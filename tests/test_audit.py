@@ -6,7 +6,8 @@ from embed_lab.lab import LabError
 from embed_lab.runs.manifest import data_facts
 from embed_lab.training.mining import mine_hard_negatives
 from embed_lab.data.files import write_rows
-from embed_lab.data.task import check_data, read_decisions
+from embed_lab.data.folder import check_data
+from embed_lab.data.task import read_decisions
 
 rows = [dict(query='reset my router', passage='hold the button for ten seconds', label=1),
     dict(query='router is stuck', passage='switch it off and on again', label=1),

@@ -103,6 +103,15 @@ def test_unknown_keys_stop_joining_the_decoder_at_fifty(home):
     rows, flaws = scanned(home/'wide.jsonl', sound.replace(b'}', keys + b'}') * 5000)
     assert len(rows) == 5000 and sum(n for n,_ in flaws.values()) == 70 * 5000
 
+@pytest.mark.parametrize('value', [b'1e999', b'1'*5000, b'"\xff"', b'{"no": 1e400}', b'[3, 1E+500]'])
+def test_what_no_reader_takes_is_found_in_an_unknown_key_too(home, value):
+    "Values of unknown keys are not decoded at full speed, and a run decodes them all the same"
+    shelved = sound.replace(b'}', b',"shelf":2}') * 6000
+    bad = sound.replace(b'}', b',"shelf":' + value + b'}')
+    rows, flaws = scanned(home/'shelf.jsonl', shelved + bad + sound + shelved)
+    assert len(rows) == 12001 and flaws['not-json', ''][:1] == (1,) and flaws['not-json', ''][1][0] == 6001
+    with pytest.raises(LabError, match='shelf.jsonl:6001: '): read_rows(home/'shelf.jsonl')
+
 @pytest.mark.parametrize('leak', leak_rules, ids=lambda o: o.name)
 def test_a_leak_in_words_agrees_with_its_number(leak):
     one, two = leak.words(1, 'train').split()[0], leak.words(2, 'train').split()[0]
@@ -113,7 +122,7 @@ def test_counts_agree_with_their_nouns(home):
     said = {o.rule: o.says for o in res.findings}
     assert said['duplicate'].startswith('1 row of train repeats an earlier one')
     assert said['schema: label'] == '1 line with a label other than 0 or 1: `label` is "1"; write 1 (relevant) or 0 (not)'
-    assert res.verdict() == '1 error, 2 warnings'
+    assert res.verdict() == 'not sound, with 1 error to fix and 2 warnings to look at'
 
 def test_a_report_shows_itself_without_the_page(home):
     "`check` needs neither the page nor plotly, and a notebook still gets HTML"
@@ -184,7 +193,7 @@ def test_a_shared_distractor_is_no_leak(home):
 def test_many_near_pairs_fail_where_a_few_warn(home):
     train, draw = unrelated(400, 1), random.Random(0)
     def edited(o): return row(o['query'] + ' so', o['passage'] + ' then')
-    few = write(home, train=train, gold=unrelated(200, 2) + [edited(o) for o in train[:5]])
+    few = write(home, train=train, dev=unrelated(9, 7), gold=unrelated(200, 2) + [edited(o) for o in train[:5]])
     assert few.clean and 'leak: near pair' in [o.rule for o in few.findings]
     assert not write(home, train=train, gold=unrelated(50, 2) + [edited(o) for o in train[:50]]).clean
 

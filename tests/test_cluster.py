@@ -21,8 +21,15 @@ def cluster():
     from ray.cluster_utils import Cluster
     with pytest.MonkeyPatch.context() as m:
         m.setenv('RAY_USAGE_STATS_ENABLED', '0')
-        res = Cluster(initialize_head=True, head_node_args=dict(num_cpus=1, include_dashboard=False))
-        res.second = res.add_node(num_cpus=1)
+        for attempt in range(3):
+            res = Cluster()
+            try:
+                res.add_node(num_cpus=1, include_dashboard=False)
+                res.second = res.add_node(num_cpus=1)
+                break
+            except Exception as e: # Ray gives a node 30 seconds to start, which a busy machine may not have
+                res.shutdown()
+                if attempt == 2 or 'timed out during startup' not in str(e): raise
         yield res
         res.shutdown()
 

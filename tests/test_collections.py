@@ -8,7 +8,8 @@ from embed_lab.data.files import file_hash, jsonl_bytes
 from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.check import leaks_between
 from embed_lab.data.reading import read_rows
-from embed_lab.data.task import check_data, read_beir, read_corpus, read_qrels, retrieval_task
+from embed_lab.data.folder import check_data
+from embed_lab.data.task import read_beir, read_corpus, read_qrels, retrieval_task
 from embed_lab.lab import LabError
 
 shared = Path(__file__).resolve().parent.parent.parent/'shared'/'data'
@@ -205,7 +206,7 @@ def test_check_and_init_take_beir_with_any_split(tmp_path, there):
     res = check_folder(tmp_path/'c')
     assert [o['split'] for o in res.splits] == there and res.clean and sum(o.rule == 'missing' for o in res.findings) == 3 - len(there)
     made = init_lab(tmp_path/'lab', data=tmp_path/'c')
-    assert made.trains == ('train' in there) and made.said and check_folder(tmp_path/'lab').clean
+    assert made.trains == ('train' in there) and made.said and check_folder(tmp_path/'lab').clean == made.trains # without train, nothing runs
     assert {o.stem for o in (tmp_path/'lab'/'data').glob('*.jsonl')} == {'corpus', 'gold'} | ({'train', 'dev'} if 'train' in there else set())
 
 # what is no collection, and what is a broken one

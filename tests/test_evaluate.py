@@ -14,7 +14,8 @@ from embed_lab.runs.record import rehearsal
 from embed_lab.evaluation.scores import Scores, ceiling, score_rankings
 from embed_lab.models.search import fuse_rankings
 from embed_lab.evaluation.slices import slice_scores, slices_of
-from embed_lab.data.task import Task, check_data, task_hashes, text_hash
+from embed_lab.data.folder import check_data
+from embed_lab.data.task import Task, task_hashes, text_hash
 from support import emb
 
 class Table:
@@ -124,7 +125,7 @@ def test_all_that_is_written(judged):
 
 def test_fused_is_fused(judged):
     splits, run, scores = judged
-    from embed_lab.inventory.evaluate import search_bm25
+    from embed_lab.models.bm25 import search_bm25
     task = splits.task('gold')
     hits = fuse_rankings([search(load_model(run.base), task), search_bm25(task)])
     assert per_query(task.qrels, {q: [d for d,_ in h] for q,h in hits.items()}) == scores.systems['fused']

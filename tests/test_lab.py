@@ -230,7 +230,8 @@ def test_a_new_experiment_remembers_where_it_comes_from_and_runs(lab):
     emb('new', 'exp_03_mine', cwd=lab, ok=2)
 
 def start(lab, program, *args):
-    p = subprocess.Popen([*program, 'run', *args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    p = subprocess.Popen([*program, 'run', *args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)) # a shell's background jobs ignore it
     run = lab/'results'/','.join([args[0], *(f'{k}={v}' for k,v in zip(args[2::3], args[3::3]))])
     for _ in range(600):
         if (run/'run.json').exists() and (manifest(run).get('progress') or {}).get('stage') == 'training': return p, run

@@ -22,6 +22,7 @@ def made(tmp_path_factory):
     rows = [dict(query=f'{d} my {said}', passage=f'{d} {t}', label=1) for d in deeds for t,said in things.items()]
     np.random.default_rng(0).shuffle(rows)
     for k,some in dict(train=rows[:112], dev=rows[112:140], gold=rows[140:], guard=rows[112:120]).items(): write_rows(home/'data'/f'{k}.jsonl', some)
+    write_rows(home/'data'/'corpus.jsonl', [dict(_id=f'd{i}', text=o) for i,o in enumerate(dict.fromkeys(o['passage'] for o in rows[140:]))]) # few enough for seven hits to hold the answer
     lab = home/'lab'
     emb('init', lab, '--data', home/'data', '--recipe', 'rerank', '--recipe', 'distil', cwd=home)
     texts = [t for o in rows for t in (o['query'], o['passage'])]

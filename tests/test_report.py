@@ -69,4 +69,4 @@ def test_in_a_notebook_nothing_of_the_data_runs(nasty, page):
     assert page.seen == []
 
 def test_lines_hold_no_escape_sequence(nasty):
-    assert all(o.isprintable() for o in report_lines(nasty)) and report_lines(nasty)[-1] == nasty.verdict()
+    assert all(o.isprintable() for o in report_lines(nasty)) and report_lines(nasty)[0] == nasty.verdict().capitalize()

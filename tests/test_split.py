@@ -222,7 +222,7 @@ def test_contradictions_are_named(tmp_path):
 
 def few(folder, gold=(), **kw):
     "Splits by hand: three pairs of train, two of dev, and gold"
-    gold = gold or [dict(query='clean a lens', passage='wipe it', label=1), dict(query='clean a lens', passage='boil it', label=0)]
+    gold = gold or [dict(query='clean a lens', passage='wipe it', label=1), dict(query='clean a lens', passage='boil it', label=0), dict(query='wash wool', passage='wipe it', label=1)]
     rows = dict(train=quiet(3), dev=quiet(5)[3:], gold=gold) | kw
     for k,v in rows.items(): write_rows(folder/f'{k}.jsonl', v)
     return folder
@@ -235,7 +235,7 @@ def test_gold_is_searched_among_everything_and_judged_as_before(tmp_path):
     task = retrieval_task(found['gold'], found['corpus'])
     assert len(before.corpus) == 2 and len(task.corpus) == 7
     def judged(t): return {(t.queries[q], t.corpus[d]): g for q,ds in t.qrels.items() for d,g in ds.items()}
-    assert judged(task) == judged(before) == {('clean a lens', 'wipe it'): 1, ('clean a lens', 'boil it'): 0}
+    assert judged(task) == judged(before) == {('clean a lens', 'wipe it'): 1, ('clean a lens', 'boil it'): 0, ('wash wool', 'wipe it'): 1}
 
 def test_label_0_and_negatives_give_one_corpus(tmp_path):
     "Two ways to write the same file"

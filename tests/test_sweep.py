@@ -49,7 +49,7 @@ def test_what_will_not_do_is_said_before_anything_runs(shared, args, said):
 
 def test_points_come_from_a_file_too(shared):
     (shared/'points.jsonl').write_text('{"lr": 0.1, "epochs": 2}\n\n{"lr": 0.05, "batch_size": 16}\n')
-    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--json', cwd=shared).stdout)
+    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--jobs', 2, '--json', cwd=shared).stdout)
     assert [o['parameters'] for o in said] == [dict(lr=.1, epochs=2, seed=1), dict(lr=.05, batch_size=16, seed=1)] and [o['status'] for o in said] == ['up to date', 'completed']
     (shared/'points.jsonl').write_text('{"lr": 0.1}\n[1]\n')
     assert 'points.jsonl:2: not an object' in emb('sweep', exp, '--points', 'points.jsonl', cwd=shared, ok=2).stderr

@@ -26,10 +26,10 @@ def start(lab):
     def started(run, *args):
         "By a command as a terminal starts it"
         return trains(subprocess.Popen([str(o) for o in args], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True), run)
-    def emb_run(epochs=2000, again=False):
-        "The second time in a fork, which is faster"
+    def emb_run(epochs=2000, fork=False):
+        "In a fork where nothing depends on how the kernel was started, which is faster"
         run, args = lab/'results'/f'{exp},epochs={epochs}', ('run', exp, '-p', 'epochs', epochs)
-        return trains(begin('emb', *args, cwd=lab), run) if again else started(run, bin/'emb', *args), run
+        return trains(begin('emb', *args, cwd=lab), run) if fork else started(run, bin/'emb', *args), run
     emb_run.by = started
     yield emb_run
     for p in ps:
@@ -62,7 +62,7 @@ def check_marked(run, again):
     nbformat.validate(nbformat.read(run/f'{exp}.ipynb', 4))
 
 def test_a_second_run_stops_at_once_and_says_who_holds_the_folder(lab, start):
-    p, run = start(40)
+    p, run = start(40, fork=True)
     began = time.time()
     second = emb('run', exp, '-p', 'epochs', 40, cwd=lab, ok=2)
     assert time.time() - began < 15 and second.stderr.count('\n') == 1
@@ -86,7 +86,7 @@ def test_a_killed_kernel_leaves_a_notebook_that_says_so_and_runs_again(lab, star
     check_marked(run, f'{exp} -p epochs 2000')
     before = content(run)
     assert ls(lab)[run.name]['status'] == 'killed' and content(run) == before
-    p, run = start(again=True)
+    p, run = start(fork=True)
     assert 'status' not in notebook(run)['metadata'].get('embed_lab', {})
     stop(p)
     now = manifest(run)
@@ -101,7 +101,7 @@ def test_when_parent_and_kernel_are_killed_the_next_listing_marks_the_notebook(l
     before = content(run)
     assert ls(lab)[run.name] == manifest(run) and content(run) == before
     assert (lab/'results'/'.locks'/f'{run.name}.lock').exists()
-    stop(start(again=True)[0])
+    stop(start(fork=True)[0])
 
 def test_a_killed_parent_takes_its_kernel_with_it_and_frees_the_folder(lab, start):
     p, run = start()
@@ -109,7 +109,7 @@ def test_a_killed_parent_takes_its_kernel_with_it_and_frees_the_folder(lab, star
     gone(manifest(run)['process']['pid'])
     assert ls(lab)[run.name]['status'] == 'killed'
     check_marked(run, f'{exp} -p epochs 2000')
-    stop(start(again=True)[0])
+    stop(start(fork=True)[0])
     assert [o['status'] for o in manifest(run)['attempts']] == ['killed']
 
 def test_plain_papermill_holds_its_folder_and_is_marked_when_its_kernel_dies(lab, start):

@@ -1,10 +1,11 @@
 "The wheel, installed where nothing of the checkout is in reach"
-import json, os, subprocess, sys, venv
-from pathlib import Path
+import json, sys, venv
+from functools import partial
 import pytest
-from support import root, sh
+import support
+from support import root
 
-clean = {k: v for k,v in os.environ.items() if k not in ('PYTHONPATH', 'VIRTUAL_ENV')}
+sh = partial(support.sh, PYTHONPATH='') # nor is it found there
 
 @pytest.fixture(scope='module')
 def wheel(tmp_path_factory):

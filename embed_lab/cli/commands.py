@@ -37,7 +37,8 @@ def _version(value:bool):
         typer.echo(f'emb {__version__}')
         raise typer.Exit()
 
-_Version = Annotated[Optional[bool], typer.Option('--version', callback=_version, is_eager=True, help='Print the version and exit.')]
+_Version = Annotated[Optional[bool], typer.Option('--version', callback=_version, is_eager=True,
+    help='Print the version and exit.')]
 
 @app.callback(epilog='Example: emb demo')
 def _main(version:_Version = None): pass
@@ -77,19 +78,21 @@ def _tell_left_out():
 def init(
     path:Annotated[Path, typer.Argument(help='Folder of the lab; created if missing.')] = Path('.'),
     recipe:Annotated[Optional[list[str]], typer.Option(
-        help='A recipe to begin with; can be repeated. Without it, the lab begins with two.', autocompletion=_recipes)] = None,
+        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.', autocompletion=_recipes)] = None,
     data:Annotated[Optional[Path], typer.Option(
         help='Your own data: whatever `emb import` takes, such as a CSV file or a folder. Without it, the lab gets a sample.')] = None):
     "Make a lab. Files that already exist are kept."
-    from embed_lab.labs.scaffold import first_experiment, init_lab
-    made = init_lab(path, recipe, data)
+    from embed_lab.labs.choose import first_recipes
+    from embed_lab.labs.scaffold import init_lab
+    made = init_lab(path, recipe, data, first_recipes)
     _tell(made)
     for o in made.said: typer.echo(one_line(o))
     _tell_left_out()
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
     if not made.trains: return typer.echo(f"\nNext: {there}emb check; a run trains, and needs train.jsonl and dev.jsonl besides")
-    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {first_experiment(made.lab)}")
-    typer.echo(f"Which recipes this data can feed: {there}emb recipes --for {quote(relpath(made.lab.data, made.lab.path))}")
+    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
+    typer.echo(f"Which recipes this data can feed: {there}emb recipes --for "
+        f"{quote(relpath(made.lab.data, made.lab.path))}")
 
 # %% ../../nbs/cli/01_commands.ipynb #54554511
 @app.command('recipes', epilog='Example: emb recipes --for data')
@@ -108,7 +111,8 @@ def list_recipes(
     rows = []
     for name,o in recipes().items():
         a, ours = about(o.notebook), o.package == 'embed-lab'
-        rows.append({'recipe': name, 'experiment': o.notebook.stem, 'what it does': a.summary, 'data it needs': a.needs})
+        rows.append({'recipe': name, 'experiment': o.notebook.stem, 'what it does': a.summary,
+            'data it needs': a.needs})
         if json or not ours: rows[-1]['package'] = o.package
     print_json(rows) if json else print_table(rows)
 
@@ -117,7 +121,8 @@ def list_recipes(
 def new(
     name:Annotated[str, typer.Argument(help='Name of the new notebook, without `.ipynb`.')],
     recipe:Annotated[Optional[str], typer.Option(help='Begin with this recipe.', autocompletion=_recipes)] = None,
-    source:Annotated[Optional[str], typer.Option('--from', help='Begin with this experiment.', autocompletion=_experiments)] = None):
+    source:Annotated[Optional[str], typer.Option('--from',
+        help='Begin with this experiment.', autocompletion=_experiments)] = None):
     "Make an experiment from a recipe or an earlier one."
     from embed_lab.labs import scaffold
     from embed_lab.runs.execute import find_experiment
@@ -148,24 +153,31 @@ def import_sources(
     typer.echo(f'\nNext: emb check {quote(str(to))}')
 
 # %% ../../nbs/cli/01_commands.ipynb #a74293f2
-_Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates from this Jaccard similarity of their word sets on.')]
+_Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates from this Jaccard similarity of '
+    'their word sets on.')]
 
 @app.command(epilog='Example: emb check data --html report.html')
 def check(
-    path:Annotated[Path, typer.Argument(help='A lab, a data folder, data in the BEIR layout, or one JSONL file.')] = Path('.'),
+    path:Annotated[Path, typer.Argument(
+        help='A lab, a data folder, data in the BEIR layout, or one JSONL file.')] = Path('.'),
     json:Annotated[bool, typer.Option('--json', help='Print the report as JSON, schema version 1.')] = False,
-    html:Annotated[Optional[Path], typer.Option(help='Also write the report to this file, as a page with charts.')] = None,
-    model:Annotated[Optional[str], typer.Option(help='Count tokens as this base model does: a folder or a hub id.')] = None,
+    html:Annotated[Optional[Path], typer.Option(
+        help='Also write the report to this file, as a page with charts.')] = None,
+    model:Annotated[Optional[str], typer.Option(
+        help='Count tokens as this base model does: a folder or a hub id.')] = None,
+    corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
+        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; a lab says so in settings.ini.")] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report
     from embed_lab.data.check import check_folder as look
     from embed_lab.data.files import write_atomic
+    from embed_lab.cli.terminal import level_painter, text_width
     if html: _need_plotly()
     folder = _find(model) if model else None
-    with progress_bar('check', False) as show: res = look(path, threshold, folder, show)
+    with progress_bar('check', False) as show: res = look(path, threshold, folder, show, folder or _base_of(path), corpus)
     if json: print_json(res.to_dict())
-    else: typer.echo('\n'.join(report.report_lines(res)))
+    else: typer.echo('\n'.join(report.report_lines(res, text_width(), level_painter())))
     if html:
         write_atomic(html, page.report_page(res).encode())
         typer.echo(f'wrote {one_line(html)}', err=json)
@@ -175,6 +187,13 @@ def _need_plotly():
     "Refuse early where a page could not be drawn"
     from embed_lab.lab import require_package
     require_package('plotly')
+
+def _base_of(path): # Path or None
+    "The base model of the lab around some data, where it is at hand"
+    from embed_lab.lab import find_lab, read_lab
+    from embed_lab.models.base import local_model
+    root = find_lab(path.resolve()) or find_lab()
+    return local_model(read_lab(root).model, root) if root else None
 
 def _find(model): # Path
     from embed_lab.models.base import find_model
@@ -231,7 +250,7 @@ def _score_rows(
     several = len(_searched(runs)) > 1
     columns = {'nDCG@10': 'tuned', 'base': 'base', 'BM25': 'bm25', 'gain over base, 95 %': 'gain'}
     def shown(score, key):
-        if not score: return ''
+        if not score or isinstance(score, str): return score or ''
         return '{mean:+.3f} [{low:+.3f}, {high:+.3f}]'.format(**score) if key == 'gain' else '{mean:.3f}'.format(**score)
     def row(name, run):
         scores = run.get('headline') or {}
@@ -322,8 +341,10 @@ def _tell_estimate(
     from embed_lab.training.estimate import duration_text, size_text, stage_table
     time, batch = duration_text(sum(res['seconds'].values())), f"a batch of {res['batch_size']:,}"
     if res['largest_batch']: batch += f" (about {res['largest_batch']:,} would fit in {size_text(res['free_memory'])})"
-    typer.echo(f"{name}: about {time}, {size_text(res['memory'])} of memory, {size_text(res['disk'])} in results/, with {batch}")
+    typer.echo(f"{name}: about {time}, {size_text(res['memory'])} of memory, "
+        f"{size_text(res['disk'])} in results/, with {batch}")
     print_table(stage_table(res))
+    for o in res.get('warnings', []): typer.echo(f'{name}: {one_line(o)}', err=True)
     for o in res['troubles']: typer.echo(f'emb: {o}', err=True)
 
 def estimate_all(
@@ -348,7 +369,8 @@ def estimate_all(
 # %% ../../nbs/cli/01_commands.ipynb #14450deb
 @app.command(cls=_Listing, epilog='Example: emb run exp_02_in_batch -p epochs 2 -p seed 7')
 def run(
-    experiments:Annotated[list[str], typer.Argument(help='Names of notebooks in experiments/.', autocompletion=_experiments)],
+    experiments:Annotated[list[str], typer.Argument(
+        help='Names of notebooks in experiments/.', autocompletion=_experiments)],
     parameter:ParameterOptions = None,
     devices:Annotated[Optional[int], typer.Option(min=1,
         help='How many devices share each batch in training; the same as -p devices N.')] = None,
@@ -361,13 +383,21 @@ def run(
     from embed_lab.lab import LabError, open_lab
     from embed_lab.runs.warm import kernel_source
     lab, several = open_lab(), len(experiments) > 1
-    if json and not only_estimate: raise LabError('--json is for estimates; add --estimate, or use `emb ls --json` for runs')
+    if json and not only_estimate:
+        raise LabError('--json is for estimates; add --estimate, or use `emb ls --json` for runs')
     given = parameter_values(parameter) | (dict(devices=str(devices)) if devices else {})
+    for o in experiments: _refuse_unfed(lab, o, [given])
     if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
     if several: typer.echo(kernel_source(), err=True)
     ended = [_run_one(lab, o, given, anew, several)['status'] for o in experiments]
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
+
+# %% ../../nbs/cli/01_commands.ipynb #fe1eeae7
+def _refuse_unfed(lab, experiment, points):
+    "Refuse a recipe that the lab's data cannot feed, before anything starts"
+    from embed_lab.labs.choose import refuse_unfed
+    refuse_unfed(lab, experiment, points)
 
 # %% ../../nbs/cli/01_commands.ipynb #734983ff
 def _followed(
@@ -422,7 +452,8 @@ def _best_rows(some, top):
     return [row(o) for o in rank_recipes(some)[:top]]
 
 # %% ../../nbs/cli/01_commands.ipynb #b5318961
-@app.command('sweep', cls=PairsCommand, epilog='Example: emb sweep exp_02_in_batch -g lr=5e-5,1e-4,2e-4 --seeds 3 --jobs 2')
+@app.command('sweep', cls=PairsCommand, epilog='Example: emb sweep exp_02_in_batch -g lr=5e-5,1e-4,2e-4 '
+    '--seeds 3 --jobs 2')
 def sweep_command(
     experiment:_Experiment,
     grid:Annotated[Optional[list[str]], typer.Option('-g', '--grid', metavar='KEY=V1,V2',
@@ -444,7 +475,8 @@ def sweep_command(
     "Run an experiment with many settings. Finished runs are kept, so the same command resumes a sweep that was stopped."
     from embed_lab.lab import LabError, open_lab
     if (cpus is not None or gpus is not None) and not ray:
-        raise LabError('--cpus and --gpus say what each run gets of a cluster; name the cluster with --ray auto or an address')
+        raise LabError('--cpus and --gpus say what each run gets of a cluster; '
+            'name the cluster with --ray auto or an address')
     if trials and file: raise LabError('--trials searches, and --points says what to run; give only one')
     lab, given = open_lab(), parameter_values(parameter)
     with ExitStack() as stack:
@@ -461,11 +493,13 @@ def _swept(stack, lab, experiment, grid, given, trials, file, seeds, jobs, clust
     jobs, elsewhere = _fleet(*cluster, jobs) if ray else (1 if jobs is None else jobs, None)
     if not trials:
         points = s.add_shared(given, s.grid_points(axes, s.read_points(file) if file else [], seeds))
+        _refuse_unfed(lab, experiment, points)
         some = s.plan_points(lab, experiment, points, 0 if ray else jobs)
     look = _followed(stack.enter_context(live_table()), (trials or 0) * each, ray)
     run = _runner(stack, lab, jobs, look, elsewhere)
     if trials:
         from embed_lab.runs.study import study
+        _refuse_unfed(lab, experiment, [given | dict(loss=o) for o in axes['loss']] if 'loss' in axes else [given])
         return study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // each))
     run(some)
     return some
@@ -473,7 +507,8 @@ def _swept(stack, lab, experiment, grid, given, trials, file, seeds, jobs, clust
 def _tell_sweep(some, top, json):
     "Print the points of a sweep, or the best of them"
     from embed_lab.runs.sweep import dev_score
-    def known(o): return dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=dev_score(o.plan.path))
+    def known(o):
+        return dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=dev_score(o.plan.path))
     if json: return print_json([known(o) for o in some])
     best = _best_rows(some, top)
     if not best: return
@@ -484,7 +519,8 @@ def _tell_sweep(some, top, json):
 @app.command(epilog='Example: emb ls --json')
 def ls(
     json:Annotated[bool, typer.Option('--json', help='Print the manifests as JSON.')] = False,
-    schema:Annotated[bool, typer.Option('--schema', help='Print the JSON schema of a manifest instead of the runs.')] = False):
+    schema:Annotated[bool, typer.Option('--schema',
+        help='Print the JSON schema of a manifest instead of the runs.')] = False):
     "List the runs, with their true status and headline scores."
     if schema:
         from embed_lab.runs import manifest
@@ -509,7 +545,8 @@ def compare_command(
     runs:Annotated[list[str], typer.Argument(
         help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe.", autocompletion=_runs)],
     measure:Annotated[str, typer.Option(help='The measure that verdicts are about.')] = 'nDCG@10',
-    lend:Annotated[bool, typer.Option(help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
+    lend:Annotated[bool, typer.Option(
+        help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
     json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False,
     markdown:Annotated[bool, typer.Option('--markdown', help='Print Markdown.')] = False,
     latex:Annotated[bool, typer.Option('--latex', help='Print LaTeX, which needs the package booktabs.')] = False,
@@ -557,7 +594,8 @@ def _refuse_other_kinds(path):
     from embed_lab.lab import LabError, short_path
     from embed_lab.models.crossencoders import model_kind
     if (what := model_kind(path)) not in ('encoder', 'static'):
-        raise LabError(f"{short_path(path)} is a {what}, which gives no vectors; name the run or the folder of an encoder")
+        raise LabError(f"{short_path(path)} is a {what}, which gives no vectors; "
+            "name the run or the folder of an encoder")
 
 def _encoder(name, path, saved):
     "The model to encode with, prompts and all"
@@ -572,15 +610,20 @@ def _encoder(name, path, saved):
 # %% ../../nbs/cli/01_commands.ipynb #e4c0de04
 @app.command('encode', epilog='Example: emb encode exp_02_in_batch data/corpus.jsonl --out vectors')
 def _encode_vectors(
-    run:Annotated[str, typer.Argument(help="A completed run of results/, by name, or a model's folder.", autocompletion=_runs)],
-    file:Annotated[Path, typer.Argument(help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
-    out:Annotated[Path, typer.Option(help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
-    queries:Annotated[bool, typer.Option('--queries', help='The texts are queries, and get the prompt of queries.')] = False,
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder.", autocompletion=_runs)],
+    file:Annotated[Path, typer.Argument(
+        help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
+    out:Annotated[Path, typer.Option(
+        help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
+    queries:Annotated[bool, typer.Option('--queries',
+        help='The texts are queries, and get the prompt of queries.')] = False,
     batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count
     from embed_lab.data.files import find_data_file
-    if not find_data_file(file).is_file(): raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
+    if not find_data_file(file).is_file():
+        raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
     path, saved = _encoder_folder(run)
     _refuse_other_kinds(path)
     from embed_lab.models.corpus import encode_corpus
@@ -588,7 +631,8 @@ def _encode_vectors(
         show('loading the model', 0, None)
         res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show)
     texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
-    typer.echo(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, {count(res.dimension, 'dimension')}")
+    typer.echo(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, "
+        f"{count(res.dimension, 'dimension')}")
 
 # %% ../../nbs/cli/01_commands.ipynb #73372f81
 @app.command('reproduce', cls=PairsCommand, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')

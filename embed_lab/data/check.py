@@ -25,14 +25,15 @@ from pathlib import Path
 import numpy as np
 from ..lab import LabError, count, find_lab, read_lab, short_path
 from .columns import refuse_foreign_file
-from .findings import BeirSource, JsonlSource, read_docs
-from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places, twice_findings
+from .findings import BeirSource, JsonlSource
+from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places
+from .folder import DataFolder, SplitJudge, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
-from .reading import Scan, scan_blocks
+from .profile import has_vocabulary, unknown_in_folder, unknown_text
 from .report import Finding, Report
-from .rows import Decision, Row
-from .task import beir_splits, is_beir, present_files, scan_qrels
+from .rows import Row
+from .task import beir_splits, is_beir, present_files
 from .texts import Near, sorted_unique, near_duplicates
 
 # %% ../../nbs/data/12_check.ipynb #00b41411
@@ -44,7 +45,7 @@ def _leak_remedy(
     if leak.split()[0] == 'passage' and corpus == 'open':
         return ("split again so that rows with one passage stay together (`emb split`); "
             "or, if tomorrow's questions will be answered from these same passages, as with a FAQ, "
-            "write `corpus = fixed` in settings.ini: then scores hold for known passages alone")
+            "write `corpus = fixed` in settings.ini (outside a lab, `--corpus fixed`): then scores hold for known passages alone")
     return 'split again so that they stay together (`emb split`), or drop them from train (`drop_leaks` in preprocess)'
 
 # %% ../../nbs/data/12_check.ipynb #74eee866
@@ -120,24 +121,39 @@ def data_folder(
         path = lab.data
     return path, lab.corpus if lab else 'open'
 
+# %% ../../nbs/data/12_check.ipynb #002465ec
+def _asked_corpus(
+    path:Path,       # As `data_folder` gives it
+    said:str,        # Likewise
+    given:str|None   # By hand
+)->str:              # 'open' or 'fixed'; raises `LabError` for another word, and where the data's own lab says otherwise
+    "Whether the corpus is open or fixed"
+    if given is None: return said
+    if given not in ('open', 'fixed'): raise LabError(f"--corpus {given}: say `open` or `fixed`")
+    if find_lab(path) and given != said:
+        raise LabError(f"settings.ini of {short_path(find_lab(path))} says `corpus = {said}`, and runs go by that; "
+            f"write `corpus = {given}` there, or leave out --corpus")
+    return given
+
 # %% ../../nbs/data/12_check.ipynb #58e9c280
 def _sources_of(
     path:Path # As `data_folder` gives it
-)->tuple:     # (split → source, findings, id → document or None)
+)->tuple:     # (split → source, findings, id → document or None, `DataFolder` or None)
     "The splits there are, and what is wrong with the other files"
-    if path.is_file(): return {path.name.removesuffix('.gz').removesuffix('.jsonl'): JsonlSource(path)}, [], None
-    return _beir_sources(path) if is_beir(path) else _lab_sources(path)
+    if path.is_file():
+        name = path.name.removesuffix('.gz').removesuffix('.jsonl')
+        return {name: JsonlSource(path, SplitJudge(folder_scan(path), name), alone=True)}, [], None, None
+    return (*_beir_sources(path), None) if is_beir(path) else _lab_sources(path)
 
 # %% ../../nbs/data/12_check.ipynb #21bc6ee7
 def _beir_sources(path:Path)->tuple:
     "As `_sources_of`, for BEIR's corpus, queries and judgements"
-    docs, d_again, d_scan = read_docs(path/'corpus.jsonl')
-    queries, q_again, q_scan = read_docs(path/'queries.jsonl')
+    (docs, d_scan), (queries, q_scan) = (read_docs(path/o) for o in ('corpus.jsonl', 'queries.jsonl'))
+    docs, queries = docs.texts, queries.texts
     files = {k: path/'qrels'/f'{v}.tsv' for k,v in beir_splits.items()}
     sources = {k: BeirSource(f, queries, docs) for k,f in files.items() if f.is_file()}
     if not sources: raise LabError(f"{short_path(path)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     found = schema_findings(d_scan.path, d_scan) + schema_findings(q_scan.path, q_scan)
-    found += twice_findings(d_scan.path, d_again) + twice_findings(q_scan.path, q_again)
     for o in sources.values():
         mine = {q for _,q,_,_ in o.judged}
         found += qrels_findings(o.path, o.judged, o.bad, mine & set(queries), docs)
@@ -151,64 +167,50 @@ def _missing_finding(split:str, path:Path, train:bool)->Finding:
 # %% ../../nbs/data/12_check.ipynb #ffc53f70
 def _lab_sources(path:Path)->tuple:
     "As `_sources_of`, for a lab's data folder"
-    there, names, docs = present_files(path), ('train', 'dev', 'gold'), None
-    sources = {k: JsonlSource(there[f'{k}.jsonl']) for k in names if f'{k}.jsonl' in there}
+    folder = DataFolder(path)
+    sources = {k: JsonlSource(o.scan.path, o) for k,o in folder.judges.items() if k != 'guard'}
+    level = 'fail' if (lab := find_lab(path)) and read_lab(lab).data == path else 'warn'
     needed = 'a run needs train, dev and gold (`emb split` makes them from one file)'
-    found = [Finding('missing', 'warn', 1, f'no {k}.jsonl in {short_path(path)}; {needed}') for k in names if k not in sources]
-    if 'corpus.jsonl' in there:
-        docs, again, scan = read_docs(there['corpus.jsonl'])
-        found += schema_findings(scan.path, scan) + twice_findings(scan.path, again)
-    for o,kind in {'guard.jsonl': Row, 'decisions.jsonl': Decision}.items():
-        if o not in there: continue
-        scan = Scan(there[o], kind)
-        for _ in scan_blocks(scan): pass
-        found += schema_findings(scan.path, scan)
-    return sources, found, docs
+    lacking = [k for k in ('train', 'dev', 'gold') if k not in sources]
+    found = [Finding('missing', level, 1, f'no {k}.jsonl in {short_path(path)}; {needed}') for k in lacking]
+    return sources, found, folder.docs and folder.docs.texts, folder
 
 # %% ../../nbs/data/12_check.ipynb #e5fb0439
 def _add_judged(
-    table:Table,     # Where gold's relevant passages are added
-    path:Path,       # qrels.tsv
-    ids:dict,        # Query id → (query, line in gold)
-    docs:dict|None,  # Id → text
-    known:set        # (query id, text) that rows of gold bring
-)->list:             # `Finding`s
+    table:Table,       # Where gold's relevant passages are added
+    folder:DataFolder  # Whose gold has been read
+)->list:               # `Finding`s
     "Judgements beside gold"
-    judged, bad = scan_qrels(path)
-    good = [(q, docs[d]) for _,q,d,g in judged if g > 0 and q in ids and docs and d in docs]
+    ids, known, docs = {}, set(), folder.docs.texts if folder.docs else {}
+    if 'gold' in folder.judges: ids, known = folder.judges['gold'].ids, folder.judges['gold'].known
+    judged, bad = folder.judgements
+    good = [(q, docs[d]) for _,q,d,g in judged if g > 0 and q in ids and d in docs]
     more = [(ids[q], text) for q,text in good if (q, text) not in known]
     if more: table.add('gold', [Row(q, t, 1) for (q,_),t in more], [line for (_,line),_ in more])
-    return qrels_findings(path, judged, bad, set(ids), docs)
+    return qrels_findings(folder.scans['qrels.tsv'].path, judged, bad, set(ids), folder.docs and docs)
 
 # %% ../../nbs/data/12_check.ipynb #e0c70625
 def _read_table(
     sources:dict,  # Split → source
     table:Table,   # Where rows go
-    tick:Callable, # Told how far it is
-    ids:dict|None=None, # Filled with gold's query id → (query, line), where judgements want them
-    known:set|None=None # Filled with gold's (query id, passage)
-)->list:           # `Finding`s
+    tick:Callable  # Told how far it is
+):
     "All rows of all splits, once"
-    res = []
     for name,source in sources.items():
-        total, again = source.path.stat().st_size, []
-        own = {} if name != 'gold' or ids is None else ids
+        total = source.path.stat().st_size
         table.add(name, [])
         for rows,lines,read in source.blocks():
             table.add(name, rows, lines)
             tick(f'reading {source.path.name}', read, total)
-            if name == 'train': continue
-            named = [(o, n, own.setdefault(str(o.query_id), (o.query, n))[0]) for o,n in zip(rows, lines) if o.query_id]
-            again += [(n, o.query_id) for o,n,first in named if first != o.query]
-            if own is ids: known |= {(str(o.query_id), o.passage) for o in rows}
-        if again: res.append(_id_finding(name, source.path, again))
-    return res
 
-def _id_finding(split:str, path:Path, again:list)->Finding:
-    "Rows, as (line, id), that give the id of another query"
-    says = f"{count(len(again), 'row')} with the `query_id` of another query of {split}, such as {str(again[0][1])[:40]!r}"
-    examples = [dict(place=f'{short_path(path)}:{n}', key='query_id', text=str(q)) for n,q in again[:5]]
-    return Finding('query ids', 'fail', len(again), f'{says}; give each query an id of its own', examples)
+def _file_findings(
+    sources:dict,           # Split → source, each of them read
+    folder:DataFolder|None  # The folder they are in, where it is a lab's
+)->list:                    # `Finding`s
+    "What is wrong with files and lines"
+    scans = {} if folder is None else {k: o for k,o in folder.scans.items() if k != 'qrels.tsv'}
+    scans |= {f'{k}.jsonl': o.scan for k,o in sources.items() if o.scan}
+    return [f for o in scans.values() for f in schema_findings(o.path, o)]
 
 # %% ../../nbs/data/12_check.ipynb #74334b42
 _large = 1 << 25 # Bytes of rows from which a second process pays
@@ -219,7 +221,9 @@ def _send_passages(
 ):
     "The second process: number and compare passages, and write the numbers to stdout"
     table, out = Table('query'), io.BytesIO()
-    _read_table(_sources_of(Path(path))[0], table, lambda *_: None)
+    sources = _sources_of(Path(path))[0]
+    for o in sources.values(): o.judge = None # the first process judges
+    _read_table(sources, table, lambda *_: None)
     res = near_duplicates(table.passages, threshold)
     form_of = np.asarray(table.passages.form_of, np.int64)
     columns = {f'of_{k}': np.concatenate([o[2] for o in v]) for k,v in table.raw.items()}
@@ -260,40 +264,43 @@ def check_folder(
     path:str|Path='.',         # A lab, a data folder, BEIR data or one JSONL file
     threshold:float=.8,        # Jaccard similarity of word sets from which two texts are near
     model:Path|None=None,      # Folder of a base model, for lengths in tokens
-    tick:Callable=lambda stage, done, total: None # Told how far it is
+    tick:Callable=lambda stage, done, total: None, # Told how far it is
+    base:Path|None=None,       # Folder of the lab's base model, for tokens that it does not know; `model` when None
+    corpus:str|None=None       # 'open' or 'fixed', for data outside a lab; a lab's settings say it for its own
 )->Report:                     # Raises `LabError` where there is nothing to check
     "Everything that is wrong with data; in a notebook the report shows itself"
-    path, corpus = data_folder(path)
-    sources, findings, docs = _sources_of(path)
+    path, said = data_folder(path)
+    corpus = _asked_corpus(path, said, corpus)
+    sources, findings, docs, folder = _sources_of(path)
     if not sources: raise LabError(f"{short_path(path)}: no split to check; put train.jsonl, dev.jsonl and gold.jsonl there")
-    qrels = None if path.is_file() else present_files(path).get('qrels.tsv')
+    qrels = folder and folder.qrels is not None
     size = sum(o.path.stat().st_size for o in sources.values())
-    if size > _large and not qrels and not is_beir(path): table, nearness, found = _read_apart(path, sources, threshold, tick)
+    if size > _large and not qrels and not is_beir(path): table, nearness = _read_apart(path, sources, threshold, tick)
     else:
-        table, ids, known = Table(), {}, set()
-        found = _read_table(sources, table, tick, ids if qrels else None, known)
-        if qrels: found += _add_judged(table, qrels, ids, docs, known)
+        table = Table()
+        _read_table(sources, table, tick)
+        if qrels: findings = findings + _add_judged(table, folder)
         nearness = Nearness(table, threshold, tick)
-    findings += found
+    if folder: folder.read_rest()
+    findings = findings + _file_findings(sources, folder)
     for name,o in sources.items():
-        if o.scan: findings += schema_findings(o.path, o.scan)
-        if not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
-    return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()))
+        if not o.scan and not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
+    return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()), base or model)
 
 # %% ../../nbs/data/12_check.ipynb #a223a9f6
 def _read_apart(path:Path, sources:dict, threshold:float, tick:Callable)->tuple:
-    "All rows, with a second process for the passages: (table, nearness, findings)"
+    "All rows, with a second process for the passages: (table, nearness)"
     table = Table('passage')
     with _passages_apart(path, threshold) as passages:
-        found = _read_table(sources, table, tick)
+        _read_table(sources, table, tick)
         queries = near_duplicates(table.queries, threshold, lambda *o: tick('near queries', *o))
         tick('near passages', 0, 1)
-        return table, Nearness(table, threshold, tick, queries, passages(table)), found
+        return table, Nearness(table, threshold, tick, queries, passages(table))
 
 # %% ../../nbs/data/12_check.ipynb #a37ca990
 _level_order = dict(fail=0, warn=1, note=2)
 
-def _make_report(path, corpus, threshold, model, table, sources, nearness, findings, documents)->Report:
+def _make_report(path, corpus, threshold, model, table, sources, nearness, findings, documents, base)->Report:
     "Put together what was found"
     parts = {k: table.part(k) for k in table.raw}
     leaks = leaks_between(table, nearness, corpus)
@@ -305,12 +312,14 @@ def _make_report(path, corpus, threshold, model, table, sources, nearness, findi
     lines = {k: _spaced(p) for k,p in parts.items()}
     findings, rows = with_places(findings, {sources[k]: {*v} for k,v in lines.items()})
     some = {k: [rows[sources[k]][i] for i in v] for k,v in lines.items()}
+    findings = findings + _unknown_findings(base, some)
     splits = [_split_numbers(k, sources[k].path, p) for k,p in parts.items()]
     findings = sorted(findings, key=lambda o: (_level_order[o.level], -o.count))
     leaks = [{k: v for k,v in o.items() if k != 'mask'} for o in leaks]
     lengths = token_lengths(model, some) if model else []
     charts = chart_numbers(some, parts)
-    return Report(short_path(path), corpus, threshold, splits, findings, leaks, _sameness(parts, nearness), lengths, charts, documents, searched)
+    same = _sameness(parts, nearness)
+    return Report(short_path(path), corpus, threshold, splits, findings, leaks, same, lengths, charts, documents, searched)
 
 # %% ../../nbs/data/12_check.ipynb #7ea26231
 def narrow_search_text(
@@ -319,8 +328,9 @@ def narrow_search_text(
 )->str:           # Empty where these are all, or there is no gold
     "What it means that gold's own passages are the whole corpus"
     if not 0 < searched < every: return ''
-    return (f"no corpus.jsonl, so gold is searched among its own {count(searched, 'passage')} alone, where all splits hold {every:,}, "
-        "and scores are too high; `emb corpus` writes all of them to corpus.jsonl")
+    own = f"gold is searched among its own {count(searched, 'passage')} alone"
+    return (f"no corpus.jsonl, so {own}, where all splits hold {every:,}, and scores are too high; "
+        "`emb corpus` writes all of them to corpus.jsonl")
 
 def _narrow_findings(path:Path, searched:int, every:int)->list: # `Finding`s; for a folder without a corpus
     text = narrow_search_text(searched, every) if path.is_dir() and 'corpus.jsonl' not in present_files(path) else ''
@@ -334,6 +344,19 @@ def _search_sizes(
     def distinct(some): return len(sorted_unique(np.concatenate(some))) if some else 0
     own = [p.passage[p.own] for k,p in parts.items() if k == 'gold']
     return documents or distinct(own), distinct([p.passage for p in parts.values()])
+
+# %% ../../nbs/data/12_check.ipynb #4e543f54
+def _unknown_findings(
+    base:Path|None, # Folder of a base model
+    some:dict       # Split → rows as dicts
+)->list:            # `Finding`s
+    "Whether a model can read the data at all"
+    if not base: return []
+    texts = {k: [r[o] for r in rows for o in ('query', 'passage')] for k,rows in some.items()}
+    try: shares = unknown_in_folder(base, texts)
+    except LabError as e: return [Finding('unknown tokens', 'fail', 1, str(e))]
+    level, says = unknown_text(shares, has_vocabulary(base))
+    return [Finding('unknown tokens', level, 1, says)] if level else []
 
 # %% ../../nbs/data/12_check.ipynb #1dc981ad
 def _spaced(p:Part)->list:

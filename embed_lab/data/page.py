@@ -9,7 +9,7 @@ __all__ = ['report_page']
 from html import escape
 import numpy as np
 from ..lab import need, one_line
-from .report import Report, clipped, finding_html, headline, leak_html
+from .report import Report, clipped, entries_html, headline, leak_html
 from .report import length_rows, same_html, split_table, style_sheet
 from ..style import Markup, html_table, palette, styled_figure, tag
 
@@ -104,10 +104,11 @@ def _charts(
 
 # %% ../../nbs/data/13_page.ipynb #ecc92ac8
 _frame = '''<style>
-body { margin: 0; background: #fff; color: #1a1a1a } main { max-width: 1040px; margin: 0 auto; padding: 1.5em 1.2em 4em }
+:root { color-scheme: light dark } body { margin: 0; background: #fff; color: #1a1a1a } main { max-width: 1040px; margin: 0 auto; padding: 1.5em 1.2em 4em }
 h1 { font-size: 24px; margin: 0 0 .4em } h2 { font-size: 18px; margin: 2em 0 .4em }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 1.6em 2.4em }
 figure { margin: 0; min-width: 0 } figcaption { font-weight: 600; margin-bottom: .3em }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #e8e8e8 } figure { background: #fff; color: #1a1a1a; border-radius: 4px; padding: .6em } }
 </style>'''
 _allowed = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 _policy = f'<meta http-equiv="Content-Security-Policy" content="{_allowed}">'
@@ -131,9 +132,8 @@ def report_page(
     def quiet(text): return tag('p', text, cls='quiet')
     repeats = ('Within a split: repeated texts, exact or differing only in case and punctuation, and texts with a near neighbour. '
         'Between splits: texts that both hold.')
-    body = [tag('h1', 'Data report'), headline(report), html_table(split_table(report), 2),
+    body = [tag('h1', 'Data report'), headline(report), entries_html(report), part('The splits', html_table(split_table(report), 2)),
         part('Between splits', quiet('Rows of the second split that leak from the first, and their share.'), leak_html(report)),
-        part('Findings', *[finding_html(o, report) for o in report.findings] or [quiet('None.')]),
         part('The same, retyped, near', quiet(repeats), same_html(report)),
         part('Length in tokens', html_table(length_rows(report), 2)),
         part('In charts', quiet('Lengths, overlap and words are drawn from up to 5,000 evenly spaced rows of each '

@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from ..lab import LabError, short_path
 from .files import open_data, find_data_file
-from .rows import Decision, Row, line_flaws, row_rules, texts_of, unknown_key
+from .rows import Decision, Doc, Row, line_flaws, row_rules, texts_of, unknown_key
 
 # %% ../../nbs/data/04_reading.ipynb #53d31715
 def _times(
@@ -48,17 +48,26 @@ def _plain_rows(
     return _times(block, b'}\n') == n and _times(block, b'" ') == 0
 
 # %% ../../nbs/data/04_reading.ipynb #b42c551a
+_controls = bytes(i for i in range(32) if i not in b'\t\n\r')
+
 def _hides(
     text:bytes # UTF-8
 )->bool:       # Whether `invisible` would find anything
     "Are there characters that nobody sees?"
+    return len(text.translate(None, _controls)) < len(text) or _hides_unescaped(text)
+
+def _hides_unescaped(
+    text:bytes # UTF-8 without control characters, as JSON is
+)->bool:
+    "The same, where one byte that does not occur answers for many"
     import numpy as np
-    a = np.concatenate((np.frombuffer(text, np.uint8), np.zeros(3, np.uint8)))
-    control = (a[:-3] < 32) & (a[:-3] != 9) & (a[:-3] != 10) & (a[:-3] != 13)
-    if control.any() or (a == 0x7f).any() or b'\xef\xbb\xbf' in text: return True
+    if b'\x7f' in text or b'\xef' in text and b'\xef\xbb\xbf' in text: return True
+    if b'\xc2' not in text and b'\xe2' not in text: return False
+    a = np.frombuffer(text + b'\0\0\0', np.uint8)
     c2 = a[np.flatnonzero(a == 0xc2) + 1] # U+0080 to U+00BF: controls and the soft hyphen
     if ((c2 < 0xa0) | (c2 == 0xad)).any(): return True
-    return _hides_format(a, np.flatnonzero((a[:-1] == 0xe2) & (a[1:] >> 1 == 0x40))) # U+2000 to U+207F
+    at = np.flatnonzero(a == 0xe2)
+    return _hides_format(a, at[a[at + 1] >> 1 == 0x40]) # U+2000 to U+207F
 
 # %% ../../nbs/data/04_reading.ipynb #f8c53d2a
 def _hides_format(
@@ -78,44 +87,84 @@ def _hides_format(
 
 # %% ../../nbs/data/04_reading.ipynb #1b80a9b7
 def _quotes(
-    block:bytes,  # Whole lines
-    rows:list,    # What a typed decoder made of them
-    keys:dict     # Key → attribute of a row
-)->bool:          # True if there are just as many quotes as keys and texts need
+    block:bytes,   # Whole lines
+    escaped:bytes, # What follows each backslash in them
+    needed:tuple,  # Keys that each row has
+    columns:dict,  # Any other key → its value in each row, or UNSET
+    n:int          # Rows
+)->bool:           # True if there are just as many quotes as keys and texts need
     "Is every key there once?"
     import numpy as np
-    values = {k: [o for o in map(attrgetter(v), rows) if o is not msgspec.UNSET] for k,v in keys.items()}
-    if _times(block, b'\\\\'): return all(block.count(f'"{k}"'.encode()) == len(v) for k,v in values.items())
-    needed = sum(2*len(v) + _quotes_of(v) for v in values.values())
-    return np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')) - _times(block, b'\\"') == needed
+    if b'\\' in escaped:
+        wanted = dict.fromkeys(needed, n) | {k: n - v.count(msgspec.UNSET) for k,v in columns.items()}
+        return all(block.count(f'"{k}"'.encode()) == m for k,m in wanted.items())
+    found = np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')) - escaped.count(b'"')
+    return found == sum(2*n if k == 'label' else 4*n for k in needed) + sum(map(_quotes_of, columns.values()))
 
-def _quotes_of(values:list)->int:
-    "Quotes that stand around and inside the values of one key"
-    types, n = list(map(type, values)), 0
-    if list in types: n = 2*sum(len(o) for o in values if isinstance(o, list))
-    raw = b' '.join(values) if values and isinstance(values[0], msgspec.Raw) else b''
-    return n + 2*types.count(str) + raw.count(b'"') - raw.count(b'\\"')
+def _raw(values:tuple)->bytes: # JSON
+    "The values of an unknown key, one after the other"
+    return b' '.join([o for o in values if o is not msgspec.UNSET] if msgspec.UNSET in values else values)
+
+def _quotes_of(
+    values:tuple # Of one key, a row each, or UNSET
+)->int:
+    "Quotes that stand around a key, and around and inside its values"
+    n = len(values) - values.count(msgspec.UNSET)
+    if not n: return 0
+    types = {*map(type, values)}
+    if msgspec.Raw in types:
+        raw = _raw(values)
+        return 2*n + (raw.count(b'"') - raw.count(b'\\"') if b'"' in raw else 0)
+    texts = sum(type(o) is str for o in values) if str in types else 0
+    return 2*(n + texts + sum(len(o) for o in values if type(o) is list) if list in types else n + texts)
 
 # %% ../../nbs/data/04_reading.ipynb #c625ff2b
 def _sound_rows(
     block:bytes,  # Whole lines
     rows:list,    # What a typed decoder made of them
-    keys:dict     # Key → attribute of a row
+    needed:tuple, # Keys that each row has
+    columns:dict, # Any other key → its value in each row, or UNSET
+    extra:list    # Unknown keys among those
 )->bool:          # True only if no line has anything wrong with it but unknown keys
     "Is this block sound at second glance?"
-    if not rows or not _one_a_line(block, len(rows)) or re.search(rb'\\u00[2-7]', block): return False
-    try: block.decode()
-    except UnicodeDecodeError: return False
+    escaped = _escaped(block)
+    if not _one_a_line(block, len(rows)) or b'u' in escaped and re.search(rb'\\u00[2-7]', block): return False
+    if not all(_sound_raw(columns[k]) for k in extra): return False
     texts = texts_of(rows)
-    if not all(texts) or any(map(str.isspace, texts)) or not _quotes(block, rows, keys): return False
-    if re.search(rb'\\[ubf]', block): return not _hides('\n'.join(texts).encode())
-    return block.isascii() or not _hides(block)
+    if not all(texts) or any(map(str.isspace, texts)) or not _quotes(block, escaped, needed, columns, len(rows)): return False
+    if any(o in escaped for o in b'ubf'): return not _hides('\n'.join(texts).encode())
+    return block.isascii() or not _hides_unescaped(block)
+
+def _escaped(block:bytes)->bytes: # What follows each backslash
+    if b'\\' not in block: return b''
+    import numpy as np
+    a = np.frombuffer(block, np.uint8)
+    return a[np.flatnonzero(a == ord('\\')) + 1].tobytes()
+
+def _sound_raw(
+    values:tuple # Of one key, a row each
+)->bool:         # False where an unknown key's values may hold what no reader takes: other bytes than UTF-8, or too large a number
+    "Could the values of an unknown key be read?"
+    raw = _raw(values)
+    try: raw.decode()
+    except UnicodeDecodeError: return False
+    return not _suspects_immense(raw) or not re.search(rb'\d{300}|[eE]\+?\d{3}', raw)
+
+def _suspects_immense(raw:bytes)->bool:
+    "May there be 300 digits in a row, or an exponent of three? A pattern would take its time to say no"
+    import numpy as np
+    a = np.frombuffer(raw + b' ', np.uint8)
+    wide = np.diff(np.flatnonzero(a == ord(' ')), prepend=-1).max() > 300 # no space among so many
+    after = a[np.flatnonzero(a | 32 == ord('e')) + 1]
+    return bool(wide or ((after == ord('+')) | (after - ord('0') < 10)).any())
 
 def _one_a_line(block:bytes, n:int)->bool:
     "Are there `n` lines, each with an object of its own?"
     import numpy as np
-    if block[:1] != b'{' or np.count_nonzero(np.frombuffer(block, np.uint8) == 10) != n: return False
-    return _times(block, b'}\n') == n and _times(block, b'\n{') == n-1
+    a = np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(a == ord('\n'))
+    if len(ends) != n or not n or a[0] != ord('{'): return False
+    return bool((a[ends - 1] == ord('}')).all() and (a[ends[:-1] + 1] == ord('{')).all())
 
 # %% ../../nbs/data/04_reading.ipynb #d0bc8cc3
 @dataclass
@@ -130,6 +179,7 @@ class Scan:
     "One pass over a JSONL file, plain or gzipped"
     path:Path           # What to read
     kind:type=Row       # `Row`, `Doc` or `Decision`
+    rules:dict=field(default_factory=lambda: row_rules) # Rule → (level, what is wrong), for all flaws that may be noted
     lines:int=0         # How many have been read
     good:int=0          # How many of them are rows
     read:int=0          # Bytes of the file read, as stored
@@ -145,8 +195,16 @@ class Scan:
 
     def failed(self)->list: # (line, what is wrong), in the order of the file
         "The first flaws that make a line useless; empty when every line can be used"
-        bad = [o for (rule,_),s in self.flaws.items() if row_rules[rule][0] == 'fail' for o in s.first]
+        bad = [o for (rule,_),s in self.flaws.items() if self.rules[rule][0] == 'fail' for o in s.first]
         return sorted(bad, key=lambda o: o[0])
+
+    def refuse(self):
+        "Raise `LabError`, with file and line, for the first flaw that stops a run"
+        if bad := self.failed(): raise LabError(f"{self.place(bad[0][0])}: {bad[0][1]}")
+
+    def place(self, line:int)->str: # `line` is 0 for what is wrong with the file as a whole
+        "Where a flaw is, as messages name it"
+        return f'{short_path(self.path)}:{line}' if line else short_path(self.path)
 
 # %% ../../nbs/data/04_reading.ipynb #ae5a6afe
 longest_line = 1 << 24 # Bytes of a line that are read
@@ -198,6 +256,8 @@ def _typed(
     return msgspec.json.Decoder(made).decode_lines, {v: k for k,v in names.items()}
 
 # %% ../../nbs/data/04_reading.ipynb #52bf4339
+_needed = {Row: ('query', 'passage', 'label'), Doc: ('_id', 'text'), Decision: ('query', 'passage', 'decision')}
+
 def _quick_rows(
     scan:Scan,    # Whose unknown keys to count
     block:bytes,  # Whole lines
@@ -208,9 +268,11 @@ def _quick_rows(
     try: rows = decode(block)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError): return None
     if _plain_rows(block, rows): return rows
-    if not _sound_rows(block, rows, keys): return None
+    needed = _needed[scan.kind]
+    columns = {k: tuple(map(attrgetter(v), rows)) for k,v in keys.items() if k not in needed}
+    if not _sound_rows(block, rows, needed, columns, scan.extra): return None
     for k in scan.extra:
-        values = list(map(attrgetter(keys[k]), rows))
+        values = columns[k]
         if n := len(values) - values.count(msgspec.UNSET):
             at = next(i for i,o in enumerate(values, scan.lines + 1) if o is not msgspec.UNSET)
             scan.flaw(at, 'unknown', k, unknown_key(k, scan.kind), n)
@@ -289,7 +351,7 @@ def numbered_rows(
     for block in scan_blocks(scan):
         if scan.failed(): break
         yield from zip(block.lines, decode(block.text))
-    if bad := scan.failed(): raise LabError(f"{short_path(scan.path)}:{bad[0][0]}: {bad[0][1]}")
+    scan.refuse()
     if not scan.good and kind is not Decision: raise LabError(f"{short_path(scan.path)}: empty; it needs at least one row")
 
 # %% ../../nbs/data/04_reading.ipynb #2d23b946

@@ -27,13 +27,15 @@ import msgspec
 # %% ../../nbs/data/00_rows.ipynb #0ef7cf8f
 _Absent = msgspec.UnsetType | None
 _Text = Annotated[str, msgspec.Meta(min_length=1)]
+_Whole = Annotated[int, msgspec.Meta(ge=-2**63, le=2**63 - 1)]
+_Real = Annotated[float, msgspec.Meta(ge=-3.4e38, le=3.4e38)] # what 32 bits hold
 
 class Row(msgspec.Struct, gc=False):
     "One line of train, dev or gold"
     query:_Text               # What is asked
     passage:_Text             # What answers it, or does not
     label:Literal[0, 1]       # 1 relevant, 0 not
-    score:int|float|_Absent = msgspec.UNSET    # Graded relevance
+    score:_Whole|_Real|_Absent = msgspec.UNSET    # Graded relevance
     negatives:list[str]|_Absent = msgspec.UNSET # Passages known to be wrong
     group:str|int|_Absent = msgspec.UNSET      # What must not be split: a document, a thread, a customer
     tags:list[str]|_Absent = msgspec.UNSET     # For slices
@@ -109,6 +111,8 @@ def _type_flaws(
             bad = [o for o in v if not isinstance(o, str)]
             if bad: yield 'type', k, f"`{k}` holds {_type_names[type(bad[0])]}; write a list of text"
             elif not all(o.strip() for o in v): yield 'empty', k, f"`{k}` holds an empty text"
+        elif k == 'score' and not (-2**63 <= v < 2**63 if isinstance(v, int) else abs(v) <= 3.4e38):
+            yield 'type', k, f"`score` is {clip_value(v, 20)}, more than a 32-bit number holds; write smaller scores"
 
 # %% ../../nbs/data/00_rows.ipynb #afbef42a
 def _text_flaws(
@@ -169,6 +173,7 @@ def _decode_line(
     try: return msgspec.json.decode(line), ''
     except RecursionError: return None, "nested too deeply; write flat objects"
     except msgspec.DecodeError as e: why = str(e).removeprefix('JSON is malformed: ')
+    if 'out of range' in why: return None, "a number too large for any reader; write it in quotes, as text"
     with suppress(ValueError, RecursionError):
         json.loads(line)
         what = 'NaN or Infinity' if re.search(rb'NaN|Infinity', line) else 'half a surrogate pair'

@@ -5,10 +5,10 @@
 # %% auto #0
 __all__ = ['beir_splits', 'data_files', 'document_text', 'read_corpus', 'scan_qrels', 'read_qrels', 'Task', 'retrieval_task',
            'text_hash', 'task_hashes', 'is_beir', 'judged_row', 'read_beir', 'present_files', 'read_decisions',
-           'require_splits', 'check_data']
+           'require_splits']
 
 # %% ../../nbs/data/05_task.ipynb #09783fd5
-import hashlib
+import gzip, hashlib, re, zlib
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 from ..lab import LabError, short_path
 from .rows import Decision, Doc
-from .reading import numbered_rows, read_rows
+from .reading import numbered_rows
 from .files import find_data_file, open_data
 
 # %% ../../nbs/data/05_task.ipynb #9c132a16
@@ -39,22 +39,50 @@ def read_corpus(
     return docs
 
 # %% ../../nbs/data/05_task.ipynb #bdd46dc0
+def _whole_grade(
+    text:str  # As written: 1, or 1.0 as some tools write it
+)->int:       # Raises `ValueError` for what is not a grade that trec_eval takes
+    "The grade of a judgement"
+    grade = float(text)
+    if not abs(grade) <= 1000: raise ValueError("a grade beyond -1,000 to 1,000, which trec_eval does not take")
+    if grade != int(grade): raise ValueError("a fractional grade; grade relevance in whole numbers, 0, 1, 2 …")
+    return int(grade)
+
+def _judgement(
+    i:int,      # Number of a line
+    line:bytes, # The line
+    first:dict  # (query id, document id) → (line, grade), of the lines before
+)->tuple|None:  # (line, query id, document id, grade); None for the header. Raises `ValueError` saying what is wrong
+    "A line of qrels"
+    cells = line.decode().split('\t')
+    if len(cells) == 3 and i == 1 and not re.fullmatch(r'\s*[-+]?[\d.]+\s*', cells[2]): return None
+    if len(cells) != 3: raise ValueError('')
+    try: float(cells[2])
+    except ValueError: raise ValueError('') from None
+    if i == 1: raise ValueError("a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it")
+    (q, d), grade = cells[:2], _whole_grade(cells[2])
+    at, before = first.setdefault((q, d), (i, grade))
+    if before != grade:
+        raise ValueError(f"{d!r} is judged {grade} for {q!r}, and {before} in line {at}; keep one of the two")
+    return i, q, d, grade
+
 def scan_qrels(
     path:str|Path  # qrels.tsv: query-id, corpus-id, score, with a header line
 )->tuple:          # ([(line, query id, document id, grade)], [(line, what is wrong)])
     "Judgements in BEIR's layout, and every line that is not one"
-    path, judged, bad = Path(path), [], []
+    path, judged, bad, first = Path(path), [], [], {}
     if not path.is_file(): raise LabError(f"{short_path(path)}: no such file; it holds query-id, corpus-id and score, separated by tabs")
-    for i,line in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            q,d,grade = line.decode().split('\t')
-            if i > 1: judged.append((i, q, d, int(grade)))
-            elif grade.strip('-').isdigit():
-                bad.append((i, "a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it"))
-        except ValueError:
+    try:
+        with open_data(path) as f: lines = f.read().splitlines()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as e: return [], [(1, f"the gzip file is damaged ({e}); copy it again")]
+    for i,line in enumerate(lines, 1):
+        if not line.strip(): continue
+        try: judged.append(_judgement(i, line, first))
+        except ValueError as e:
             text = ascii(line.decode(errors='replace'))[:80]
-            bad.append((i, f"{text} is not query-id, corpus-id and a whole-number score, separated by tabs"))
-    return judged, bad
+            why = '' if isinstance(e, UnicodeDecodeError) else str(e)
+            bad.append((i, why or f"{text} is not query-id, corpus-id and a whole-number score, separated by tabs"))
+    return [o for o in judged if o], bad
 
 # %% ../../nbs/data/05_task.ipynb #1f25a1a2
 def read_qrels(
@@ -85,7 +113,7 @@ def _grade(
     row:dict  # A row of gold or dev
 )->int:       # Its relevance: `score` where there is one, else `label`
     "How relevant the row's passage is to its query"
-    g = row.get('score', row['label'])
+    g = row['label'] if row.get('score') is None else row['score']
     if isinstance(g, bool) or not isinstance(g, (int, float)) or g != int(g):
         raise LabError(f"gold: `score` {g!r} of {row['query'][:40]!r} is not a whole number; grade relevance 0, 1, 2 …")
     return int(g)
@@ -103,12 +131,18 @@ def _matched(
         if lost: raise LabError(f"qrels.tsv judges the document {lost[0]!r} for {q!r}, but corpus.jsonl has no such `_id`")
     return qrels
 
-def _document(r, corpus, by_text):
-    d = (str(r['passage_id']) if 'passage_id' in r else None) or by_text.get(r['passage'])
-    if d is None or d not in corpus:
-        passage, query = r['passage'][:60], r['query'][:60]
-        raise LabError(f"corpus.jsonl lacks the passage {passage!r} of the query {query!r}: add it, or remove corpus.jsonl")
-    return d
+def _document(
+    r:dict,       # A row
+    corpus:dict,  # Document id → text
+    by_text:dict  # Text → document id
+)->str:           # Raises `LabError` where the corpus has no such document
+    "The document of the corpus that a row is about"
+    given, passage = r.get('passage_id'), r['passage'][:60]
+    d = by_text.get(r['passage']) if given is None else str(given)
+    if d in corpus: return d
+    if given is not None: raise LabError(f"corpus.jsonl has no `_id` {d!r}, which is the `passage_id` of {passage!r}")
+    raise LabError(f"corpus.jsonl lacks the passage {passage!r} of the query {r['query'][:60]!r}: "
+        "add it, or move corpus.jsonl away and run `emb corpus`")
 
 # %% ../../nbs/data/05_task.ipynb #961c9bf4
 def retrieval_task(
@@ -118,13 +152,13 @@ def retrieval_task(
 )->Task:                   # Raises `LabError` where a judged passage is not in the corpus, or two queries have one id
     "What a split asks of a retrieval system"
     rows = list(rows)
-    given = {str(r['query_id']) for r in rows if 'query_id' in r}
+    given = {str(r['query_id']) for r in rows if r.get('query_id') is not None}
     free = (o for i in count() if (o := f'q{i}') not in given)
     by_text = {t: d for d,t in reversed((corpus or {}).items())}
     new = {} if corpus is None else None
     queries, judged, qid, tags = {}, {}, {}, {}
     for r in rows:
-        q = str(r['query_id']) if 'query_id' in r else qid.get(r['query']) or qid.setdefault(r['query'], next(free))
+        q = qid.get(r['query']) or qid.setdefault(r['query'], next(free)) if r.get('query_id') is None else str(r['query_id'])
         d = _document(r, corpus, by_text) if corpus else new.setdefault(r['passage'], f'd{len(new)}')
         first = queries.setdefault(q, r['query'])
         if first != r['query']:
@@ -221,18 +255,3 @@ def require_splits(
         raise LabError(f"{short_path(data)} has gold.jsonl and no train.jsonl: models can be judged on it, and this run trains one; "
             "add train.jsonl and dev.jsonl, or start from data with a train split")
     for o in ('train', 'dev', 'gold'): open_data(find_data_file(data/f'{o}.jsonl')).close()
-
-def check_data(
-    data:Path  # A lab's data folder
-):             # Raises `LabError` at the first thing that cannot be used
-    "Refuse data that a run could not be trained and judged on, before anything starts"
-    require_splits(data)
-    rows, there = {o: read_rows(data/f'{o}.jsonl') for o in ('train', 'dev', 'gold')}, present_files(data)
-    read = read_corpus, read_qrels, read_rows, read_decisions
-    docs, judged, guard, _ = (f(there[o]) if o in there else None for o,f in zip(data_files[3:], read))
-    tasks = dict(dev=retrieval_task(rows['dev']), gold=retrieval_task(rows['gold'], docs, judged))
-    if guard: tasks['guard'] = retrieval_task(guard)
-    for k,task in tasks.items():
-        if any(task.relevant.values()): continue
-        raise LabError(f"{short_path(data/k)}.jsonl: no query has a relevant passage, so nothing can be measured on "
-            f"it; add rows with label 1")

@@ -25,16 +25,18 @@ def _judge_guard(task, hits, run):
 
 def judge(
     task:Task,               # What was searched for, in texts as people wrote them
-    hits:dict,               # System, 'tuned' and 'base' among them → query id → (document id, score), best first
-    run:Run,                 # Its `eval/` receives the files
+    hits:dict,               # System, 'tuned' and 'base' among them → query id → (document id, score), best first;
+                             # None where it had no words to search by
+    run:Run,                 # Its `eval/` receives `gold_metrics.json`, `per_query.jsonl` and `slices.json`
     split:str='gold',        # Or 'guard', whose scores are written to `guard_metrics.json` and `guard_per_query.jsonl`
     pairs:dict|None=None,    # System → measure → value, of how well similarity separates labelled pairs
     guard:Scores|None=None   # What the same systems score on the guard
 )->Scores:                   # Of gold with slices, and the ceiling as a system ('oracle')
-    "Score what systems found; for gold writes `gold_metrics.json`, `per_query.jsonl` and `slices.json`, and how many documents were searched into the manifest"
+    "Score what systems found; for gold writes the three files and records how many documents were searched"
     if split == 'guard': return _judge_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
     scores = score_rankings(task, hits)
+    if scores.missing: run.warn(scores.no_words)
     lines = list(query_lines(task, scores, hits))
     write_rows(run.path/RunFiles.per_query, lines)
     scores.slices = slice_scores(lines, {text_hash(t): t for t in task.corpus.values()})

@@ -144,7 +144,8 @@ def reproduce(
 def _readme(lab, name, run, data):
     commit = f" (commit {run['git']['commit']})" if run.get('git') else ''
     local = '@ file:' in _toolkit_of(run)
-    where = '`embed-lab` came from a folder or file here: copy it, and name its new place in requirements.txt.\n\n' if local else ''
+    copied = '`embed-lab` came from a folder or file here: copy it, and name its new place in requirements.txt.\n\n'
+    where = copied if local else ''
     def line(name, file): return f"    data/{name}  {count(file['lines'], 'row')}  {file['sha256']}"
     files = '\n'.join(line(*o) for o in run['inputs']['data'].items())
     return f"""# {name}

@@ -47,6 +47,7 @@ class Scores:
     task:dict=field(default_factory=dict)     # As `task_hashes` gives them
     guard:'Scores|None'=None                  # The same of the guard, where there is one
     slices:'object|None'=None                 # As `embed_lab.evaluation.slices.slice_scores` gives them
+    missing:tuple=()                          # Systems that had no words to search by, and so have no scores
 
     @cached_property
     def means(self)->dict: # System → measure → `Interval`
@@ -81,14 +82,15 @@ def ceiling(
 # %% ../../nbs/evaluation/00_scores.ipynb #93d14359
 def score_rankings(
     task:Task, # What was searched for
-    hits:dict  # System, 'tuned' and 'base' among them → query id → (document id, score), best first
+    hits:dict  # System, 'tuned' and 'base' among them → query id → (document id, score), best first; None for no words to search by
 )->Scores:
     "Scores of rankings"
-    found = {s: {q: [d for d,_ in ds] for q,ds in h.items()} for s,h in hits.items()}
+    found = {s: {q: [d for d,_ in ds] for q,ds in h.items()} for s,h in hits.items() if h is not None}
     systems = {s: per_query(task.qrels, h) for s,h in found.items()}
     def unknown(s, q): return sum(d not in task.qrels[q] for d in found[s].get(q, ())[:10])
     unjudged = {s: {q: unknown(s, q) for q in qs} for s,qs in systems.items()}
-    return Scores(systems, len(task.corpus), len(task.qrels), unjudged=unjudged, task=task_hashes(task))
+    missing = tuple(s for s in hits if s not in found)
+    return Scores(systems, len(task.corpus), len(task.qrels), unjudged=unjudged, task=task_hashes(task), missing=missing)
 
 # %% ../../nbs/evaluation/00_scores.ipynb #24a9c81e
 def query_lines(
@@ -97,7 +99,7 @@ def query_lines(
     hits:dict      # As for `score_rankings`
 )->Iterator[dict]: # {'query_id', 'query', 'tags' where there are some, and for each system {'scores', 'hits'}}
     "The lines of `eval/per_query.jsonl`"
-    texts = {d: text_hash(task.corpus[d]) for h in hits.values() for ds in h.values() for d,_ in ds[:10]}
+    texts = {d: text_hash(task.corpus[d]) for s in scores.systems for ds in hits[s].values() for d,_ in ds[:10]}
     def top(q, h): return [dict(id=d, score=s, grade=task.qrels[q].get(d), text=texts[d]) for d,s in h.get(q, ())[:10]]
     for q in scores.systems['tuned']:
         tags = dict(tags=task.tags[q]) if q in task.tags else {}
@@ -122,7 +124,14 @@ def warnings(self:Scores)->list: # Of text, empty where there is nothing to add
     if more and more.low > 0:
         res.append(f"the top ten of tuned holds {more:+.1f} more unjudged documents per query than that of base; "
             'each counts as wrong, so the score of tuned is a lower bound')
-    return res
+    return res + [self.no_words]*bool(self.missing)
+
+@patch(as_prop=True)
+def no_words(self:Scores)->str: # Empty where every system has scores
+    "Which systems could not search at all, and why"
+    if not self.missing: return ''
+    names = ' and '.join(system_names.get(s, s) for s in self.missing)
+    return f'{names} cannot be scored: no query or no passage has a word to search by, only symbols or stop words'
 
 def _guard_warning(guard):
     gain, (base, tuned) = guard.gain, [guard.means[s]['ndcg@10'].mean for s in ('base', 'tuned')]
@@ -149,15 +158,15 @@ def to_dict(self:Scores)->dict:
     "Everything but the individual queries, for `eval/gold_metrics.json`"
     systems = {s: {m: interval_dict(i) for m,i in o.items()} for s,o in self.means.items()}
     return dict(queries=self.gain.n, unscored_queries=self.n_judged - self.gain.n, documents=self.n_docs,
-        interval='95 % bootstrap over queries', systems=systems, gain={'ndcg@10': interval_dict(self.gain)},
-        pairs=self.pairs, unjudged={s: interval_dict(i) for s,i in self.blind.items()},
-        task=self.task, measures=metrics_version())
+        interval='95 % bootstrap over queries', systems=systems, gain={'ndcg@10': interval_dict(self.gain)}, pairs=self.pairs,
+        unjudged={s: interval_dict(i) for s,i in self.blind.items()}, task=self.task, measures=metrics_version(),
+        **(dict(missing=list(self.missing)) if self.missing else {}))
 
 @patch
 def headline(self:Scores)->dict:
-    "nDCG@10 of each system and the gain"
-    res = {s: interval_dict(o['ndcg@10']) for s,o in self.means.items() if s != 'oracle'}
-    return res | dict(gain=interval_dict(self.gain))
+    "nDCG@10 of each system, or 'no words', and the gain"
+    shown = {s: interval_dict(o['ndcg@10']) for s,o in self.means.items() if s != 'oracle'}
+    return shown | dict.fromkeys(self.missing, 'no words') | dict(gain=interval_dict(self.gain))
 
 # %% ../../nbs/evaluation/00_scores.ipynb #501fdffa
 def html_rows(
@@ -175,7 +184,8 @@ def _repr_html_(self:Scores)->str:
     blind = self.blind
     def row(s, means): return [cell(means[m]) for m in measure_names] + ([f'{blind[s].mean:.1f}'] if blind else [])
     head = [*measure_names.values()] + (['unjudged of 10'] if blind else [])
-    table = html_rows(head, {s: row(s, o) for s,o in self.means.items()})
+    none = dict.fromkeys(self.missing, ['no words'] + ['']*(len(head) - 1))
+    table = html_rows(head, {s: row(s, o) for s,o in self.means.items()} | none)
     queries, documents = count(self.gain.n, 'query', 'queries'), count(self.n_docs, 'document')
     note = tag('p', f'Means over {queries} against {documents}, with 95 % intervals. '
         'None of them includes the noise between seeds.')

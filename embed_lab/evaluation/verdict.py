@@ -133,7 +133,7 @@ def _needed(
     effect:float,  # To be found with 80 % power
     size:tuple,    # (our seeds, their seeds, queries) at hand
     level:float    # Of confidence
-)->tuple:          # (seeds a side, queries), either with the other as it is; None beyond 1,000 seeds or 1,000,000 queries
+)->tuple:          # (seeds a side, queries), each with the other as it is; None beyond 1,000 and 1,000,000
     "How many seeds, or how many queries, would find the effect"
     a, b, n = size
     def first(sizes, seen):

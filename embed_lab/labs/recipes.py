@@ -80,7 +80,8 @@ def _checked_metadata(notebook):
         where = f"{notebook.name}: `embed_lab.recipe` in its metadata"
         if k not in _recipe_keys: raise LabError(f"{where} has no key `{k}`; {did_you_mean(k, list(_recipe_keys))}")
         texts = not isinstance(v, list) or all(isinstance(o, str) for o in v)
-        if not isinstance(v, _recipe_keys[k]) or not texts: raise LabError(f"{where}: `{k}` must be {_type_words[_recipe_keys[k]]}")
+        if not isinstance(v, _recipe_keys[k]) or not texts:
+            raise LabError(f"{where}: `{k}` must be {_type_words[_recipe_keys[k]]}")
     return given
 
 # %% ../../nbs/labs/00_recipes.ipynb #003f9b03
@@ -130,9 +131,11 @@ def inventory_module(
     names = [v.removeprefix('inventory.') for k,v in found if k == 'default_exp']
     if len(names) != 1: raise LabError(f"{notebook.name} has {len(names)} `default_exp`; an inventory notebook has one")
     odd = [f'{k} {v}' for k,v in found if k != 'default_exp' and v]
-    if odd: raise LabError(f"{notebook.name} exports to a second place ({odd[0]}); it may export only to its `default_exp`")
+    if odd:
+        raise LabError(f"{notebook.name} exports to a second place ({odd[0]}); it may export only to its `default_exp`")
     if not re.fullmatch('[a-zA-Z][a-zA-Z0-9_]*', names[0]) or keyword.iskeyword(names[0]):
-        raise LabError(f"{notebook.name} exports to `{names[0]}`, which is not a plain module name; use letters, digits and `_`")
+        raise LabError(f"{notebook.name} exports to `{names[0]}`, which is not a plain module name; "
+            "use letters, digits and `_`")
     return names[0]
 
 # %% ../../nbs/labs/00_recipes.ipynb #c60e5983
@@ -143,7 +146,8 @@ def _refuse_file_name(
     name, stem = one_line(notebook.name), notebook.stem
     if not re.fullmatch(r'[a-zA-Z0-9][a-zA-Z0-9_-]*\.ipynb', notebook.name):
         raise LabError(f"`{name}` is not a plain file name; use letters, digits, `_` and `-`")
-    if stem.lower() in reserved_names: raise LabError(f"`{stem}` is a folder of results that is not a run; rename the notebook")
+    if stem.lower() in reserved_names:
+        raise LabError(f"`{stem}` is a folder of results that is not a run; rename the notebook")
     if not notebook.is_file(): raise LabError(f"{name}: no such notebook in the package; add it or correct the recipe")
 
 # %% ../../nbs/labs/00_recipes.ipynb #3340daf3
@@ -169,7 +173,8 @@ def _checked_recipe(
         raise LabError(f"`{one_line(name)}` cannot be a recipe's name; use lower-case letters, digits and `-`")
     _check_notebooks(recipe)
     for o in recipe.needs:
-        if o not in data_kinds: raise LabError(f"`{one_line(o)}` is not a kind of data; {did_you_mean(str(o), list(data_kinds))}")
+        if o not in data_kinds:
+            raise LabError(f"`{one_line(o)}` is not a kind of data; {did_you_mean(str(o), list(data_kinds))}")
     if recipe.hardware not in ('', 'cpu', 'gpu'):
         raise LabError(f"hardware is `{one_line(recipe.hardware)}`; write cpu or gpu, or leave it out")
     return recipe
@@ -224,7 +229,8 @@ def _admitted(
 def find_recipes()->tuple: # (name → `Recipe`, list of `LeftOut`)
     "What the group `embed_lab.recipes` holds in this environment"
     from importlib.metadata import entry_points
-    points = sorted(entry_points(group='embed_lab.recipes'), key=lambda o: (o.dist.name != 'embed-lab', o.dist.name, o.name))
+    points = sorted(entry_points(group='embed_lab.recipes'),
+        key=lambda o: (o.dist.name != 'embed-lab', o.dist.name, o.name))
     res, out = _admitted(r for o in points for r in _brought(o, o.dist.name))
     if not any(o.package == 'embed-lab' for o in res.values()):
         raise LabError("embed_lab is not installed completely: its recipes are not registered; install it again")
@@ -256,4 +262,5 @@ def as_lab_notebook(
 )->str:                   # The same notebook, at home in the lab
     "A package's notebook as the lab's own"
     theirs = rf'(?:embed_lab|{re.escape(home)}(?:\.\w+)*?)\.inventory\b'
-    return re.sub(rf'(?:(?<=\\n)|(?<![\w.])){theirs}', inventory, text).replace('default_exp inventory.', 'default_exp ')
+    text = re.sub(rf'(?:(?<=\\n)|(?<![\w.])){theirs}', inventory, text)
+    return text.replace('default_exp inventory.', 'default_exp ')

@@ -49,7 +49,8 @@ def _part(features, rows, right):
     torch, mask = need('torch'), features['attention_mask']
     width = int(mask[rows].sum(1).max())
     cut = slice(width) if right else slice(mask.shape[1] - width, None)
-    return {k: v[rows][:,cut] if isinstance(v, torch.Tensor) and v.shape[:2] == mask.shape else v for k,v in features.items()}
+    return {k: v[rows][:,cut] if isinstance(v, torch.Tensor) and v.shape[:2] == mask.shape else v
+        for k,v in features.items()}
 
 def _padded(tokens, width, right):
     gap = width - tokens.shape[1]

@@ -152,7 +152,8 @@ class CorpusTexts:
         seen = {}
         for i,o in numbered_rows(self.file, Doc):
             if (line := seen.setdefault(o['_id'], i)) == i: continue
-            raise LabError(f"{short_path(self.file)}:{i}: `_id` {o['_id']!r} is already on line {line}; ids must differ")
+            raise LabError(f"{short_path(self.file)}:{i}: `_id` {o['_id']!r} is already on line "
+                f"{line}; ids must differ")
         return list(seen)
 
 # %% ../../nbs/models/08_corpus.ipynb #c0f81d05
@@ -179,7 +180,8 @@ def encode_corpus(
     facts = dict(key=fingerprint(model, kind), **source, rows=len(ids), dimension=dim)
     if (out/'encoded.json').is_file():
         if _facts_of(out) == facts: return CorpusVectors(out, len(ids), dim, True)
-        raise LabError(f"{short_path(out)} holds vectors of another model or file; name another folder with --out, or delete this one")
+        raise LabError(f"{short_path(out)} holds vectors of another model or file; name another folder with --out, "
+            "or delete this one")
     if out.exists() and not out.is_dir(): raise LabError(f"{short_path(out)} is a file; name a folder for the vectors")
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out/'ids.jsonl', jsonl_bytes(ids))

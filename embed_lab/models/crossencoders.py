@@ -50,11 +50,12 @@ def load_cross_encoder(
         raise LabError(f"{short_path(path)} holds static embeddings, which cannot read two texts together; "
             "name a transformer, such as all-MiniLM-L6-v2, or a trained cross-encoder")
     if model_kind(path) == 'cross-encoder' and len(own.get('id2label') or 'x') > 1:
-        raise LabError(f"{short_path(path)} distinguishes {len(own['id2label'])} classes and gives no single score to sort by; "
-            "name a cross-encoder with one label")
+        raise LabError(f"{short_path(path)} distinguishes {len(own['id2label'])} classes and gives no single "
+            "score to sort by; name a cross-encoder with one label")
     need('transformers').logging.disable_progress_bar()
     if hardware().device == 'cpu': keep_memory()
-    with torch.random.fork_rng(), need('sentence_transformers.util').disable_logging(logging.WARNING): # about the new head
+    # about the new head
+    with torch.random.fork_rng(), need('sentence_transformers.util').disable_logging(logging.WARNING):
         torch.manual_seed(seed)
         model = st.CrossEncoder(str(path), device=hardware().device, num_labels=1, trust_remote_code=False, local_files_only=True,
             model_kwargs=dict(use_safetensors=True, dtype='float32'), config_kwargs=config or None).float()

@@ -192,7 +192,8 @@ def _named(names):
     "The one family that these ids and paths are of"
     parts = [[o for o in re.split(r'[/\\]', str(n)) if o] or [''] for n in names]
     last = [next((o.split('--')[-1] for o in p if o.startswith('models--')), p[-1]) for p in parts]
-    found = {f for o in last for n in (o, o.partition('_')[2]) for f in families if re.fullmatch(f.models, n, re.IGNORECASE)}
+    found = {f for o in last for n in (o, o.partition('_')[2]) for f in families
+        if re.fullmatch(f.models, n, re.IGNORECASE)}
     return found.pop() if len(found) == 1 else None
 
 def _said(path, name, default):
@@ -243,7 +244,8 @@ def saved_pooling(
     "How a model makes one vector of many"
     modules = _said(path, 'modules.json', None)
     if modules is None:
-        return 'lasttoken' if str(_said(path, 'config.json', {}).get('architectures')).endswith("ForCausalLM']") else 'mean'
+        kinds = str(_said(path, 'config.json', {}).get('architectures'))
+        return 'lasttoken' if kinds.endswith("ForCausalLM']") else 'mean'
     if any(o['type'].endswith('StaticEmbedding') for o in modules): return 'none'
     said = next((_said(path, f"{o['path']}/config.json", {}) for o in modules if o['type'].endswith('Pooling')), None)
     if said is None: return None

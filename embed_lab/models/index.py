@@ -114,7 +114,8 @@ def tuned_width(
 )->int:                    # Documents a walk should consider
     "The width, a power of two times k, at which walks find enough"
     wide = true.shape[1] + spare_candidates
-    while wide < len(docs[0]) and recall_at_k(walk_index(index, queries, docs, true.shape[1], wide)[1], true) < least: wide *= 2
+    while wide < len(docs[0]) and recall_at_k(walk_index(index, queries, docs, true.shape[1], wide)[1], true) < least:
+        wide *= 2
     return wide
 
 # %% ../../nbs/models/07_index.ipynb #a0c1d347
@@ -174,12 +175,13 @@ def nearest_passages(
     least:float=.95,             # Recall that an index has to reach, between 0 and 1
     seed:int=42,                 # Of the queries on which recall is measured
     show:Callable|None=None      # Called with (what, done, in all)
-)->Hits:                         # Raises `LabError` where vectors do not fit or are not finite, and for 'approximate' without faiss
-    "The documents with the highest inner products, and how they were searched"
+)->Hits:                         # Raises `LabError` where vectors do not fit or are not finite
+    "The documents with the highest inner products, and how they were searched; 'approximate' needs faiss, or `LabError`"
     from importlib.util import find_spec
     if index not in ('auto', 'exact', 'approximate'):
         raise LabError(f"index is {index!r}; write 'auto', 'exact' or 'approximate'")
-    device, more = check_vectors(queries, docs, k).type, index_gain(len(queries), len(docs), need('torch').get_num_threads())
+    device = check_vectors(queries, docs, k).type
+    more = index_gain(len(queries), len(docs), need('torch').get_num_threads())
     worth = index == 'auto' and device == 'cpu' and more >= 2
     if index == 'approximate' or worth and find_spec('faiss'):
         return approximate_top_k(queries, docs, k, least, seed, show)

@@ -208,7 +208,8 @@ def check_vectors(
     for name,o in dict(queries=queries, docs=docs).items():
         if o.ndim != 2: raise LabError(f"{name} has the shape {tuple(o.shape)}; give one row a vector")
     if queries.shape[1] != docs.shape[1]:
-        raise LabError(f"queries have {queries.shape[1]} dimensions and docs {docs.shape[1]}; encode both with the same model")
+        raise LabError(f"queries have {queries.shape[1]} dimensions and docs {docs.shape[1]}; "
+            "encode both with the same model")
     device = next((o.device for o in (docs, queries) if torch.is_tensor(o)), torch.device('cpu'))
     return torch.device('cpu') if device.type == 'mps' else device
 
@@ -260,7 +261,8 @@ def ideal_ranking(
     hits:dict[str,list[str]]|None=None   # Query id → document ids that may be ranked; all judged ones when None
 )->dict[str,list[str]]:                  # Query id → document ids, best grade first, for queries with a relevant document
     "The ideal ranking of every query"
-    best = {q: sorted(ds, key=lambda d: (-grades[d], d)) for q,grades in qrels.items() if (ds := relevant_documents(q, grades))}
+    best = {q: sorted(ds, key=lambda d: (-grades[d], d)) for q,grades in qrels.items()
+        if (ds := relevant_documents(q, grades))}
     if hits is None: return best
     found = {q: set(hits.get(q, ())) for q in best}
     return {q: [d for d in ds if d in found[q]] for q,ds in best.items()}

@@ -87,7 +87,8 @@ def device_pool(
         on_gpu = getattr(getattr(model, 'device', None), 'type', '') == 'cuda'
         devices = [f'cuda:{i}' for i in range(torch.cuda.device_count())] if on_gpu else []
     if len(devices) < 2: return (yield partial(encode, model))
-    given, told = deepcopy(model).cpu(), asdict(overrides) | dict(threads=max(1, torch.get_num_threads() // len(devices)))
+    given = deepcopy(model).cpu()
+    told = asdict(overrides) | dict(threads=max(1, torch.get_num_threads() // len(devices)))
     pools = [ProcessPoolExecutor(1, get_context('spawn'), _settle, (given, o, told)) for o in devices]
     def make(texts, kind, batch_size):
         shares = _device_shares(texts, len(pools))
@@ -145,7 +146,8 @@ def _description(
     if isinstance(value, (list, tuple)): return f"[{', '.join(map(_description, value))}]"
     if isinstance(value, (dict, set, frozenset)):
         pairs = value.items() if isinstance(value, dict) else ((o, None) for o in value)
-        return f"{{{', '.join(sorted(f'{_description(k)}: {_description(v)}' for k,v in pairs if k not in _ignored_settings))}}}"
+        described = sorted(f'{_description(k)}: {_description(v)}' for k,v in pairs if k not in _ignored_settings)
+        return f"{{{', '.join(described)}}}"
     if hasattr(value, 'get_vocab'): return _tokenizer_text(value)
     if hasattr(value, 'to_dict'): return _description(value.to_dict()) + _description(getattr(value, 'tokenizer', None))
     kind = value if callable(value) and hasattr(value, '__qualname__') else type(value)
@@ -170,7 +172,8 @@ def _content_hash(
     key = sha256()
     for name,o in model.named_modules():
         key.update(f'{name} {_description(type(o))} {_description(_traits(o))}\n'.encode('utf-8', 'surrogatepass'))
-    for name,o in [*model.named_parameters(), *model.named_buffers()]: key.update(f'{name} {_tensor_hash(o)}\n'.encode())
+    for name,o in [*model.named_parameters(), *model.named_buffers()]:
+        key.update(f'{name} {_tensor_hash(o)}\n'.encode())
     if known is not None: known[id(model)] = key.hexdigest(), model # held, so that no other gets its id
     return key.hexdigest()
 
@@ -180,8 +183,8 @@ def _asked(model, kind):
     torch = need('torch')
     device = next((o.device.type for o in model.parameters()), 'cpu')
     with in_precision(model):
-        return (kind, device, convolves(hardware().precision, torch.cpu.get_capabilities()), torch.is_autocast_enabled(device),
-            torch.get_autocast_dtype(device), torch.get_float32_matmul_precision())
+        return (kind, device, convolves(hardware().precision, torch.cpu.get_capabilities()),
+            torch.is_autocast_enabled(device), torch.get_autocast_dtype(device), torch.get_float32_matmul_precision())
 
 def fingerprint(
     model:'SentenceTransformer', # Of any modules
@@ -215,7 +218,8 @@ def _write_shard(
     path = Path(cache)/f'{key}.{sha256(data).hexdigest()[:16]}.safetensors'
     try: write_atomic(path, data)
     except OSError as e:
-        raise LabError(f"{short_path(path)} cannot be written ({e.strerror}); free some space, or encode without `cache`") from None
+        raise LabError(f"{short_path(path)} cannot be written ({e.strerror}); free some space, "
+            "or encode without `cache`") from None
     return path
 
 # %% ../../nbs/models/04_vectors.ipynb #0b225ff0
@@ -336,7 +340,7 @@ def encode_cached(
     progress:Callable|None=None,  # Called with (distinct texts done, distinct texts)
     devices:list|None=None        # As for `device_pool`
 )->np.ndarray:                    # (texts, dimension), float32, as long as the model makes them
-    "Vectors of texts, each encoded once; raises `LabError` for what is not a list of texts, and where a vector is not finite"
+    "Vectors of texts, each encoded once; raises `LabError` unless texts are a list, and where a vector is not finite"
     texts, vecs, done = _texts(texts, kind), None, 0
     place = {t: i for i,t in enumerate(dict.fromkeys(texts))}
     for at,some in _pieces(model, list(place), kind, cache, batch_size, devices):

@@ -40,16 +40,18 @@ def _judged_text(
         "The noise between seeds is not in that interval.")
 
 # %% ../../nbs/runs/03_card.ipynb #f55a5b78
-def _scores(systems): # System → measure → `mean`, `low` and `high`
+def _scores(systems, missing=()): # System → measure → `mean`, `low` and `high`; systems that had no words to search by
     "Scores of every system, with intervals"
     names = {'ndcg@10': 'nDCG@10', 'mrr@10': 'MRR@10', 'recall@10': 'recall@10'}
     def score(o): return f"{o['mean']:.3f} [{o['low']:.3f}, {o['high']:.3f}]"
     rows = [[system_names.get(k, k), *(score(o[m]) for m in names)] for k,o in systems.items()]
+    rows += [[system_names.get(k, k), 'no words', '', ''] for k in missing]
     return _table(['system', *names.values()], rows)
 
 # %% ../../nbs/runs/03_card.ipynb #9b83558c
 _held_by = dict(open='for passages it has never seen, as long as they are of the kind that gold was searched in',
-    fixed='for the passages it was trained on alone: the corpus was declared fixed, and nothing was measured on new ones')
+    fixed='for the passages it was trained on alone: the corpus was declared fixed, '
+        'and nothing was measured on new ones')
 
 def _good(metrics, guard, corpus, leaks):
     "What a model is good for, as far as it was measured"
@@ -63,7 +65,7 @@ def _good(metrics, guard, corpus, leaks):
 
 {_judged_text(guard, 'the guard set, questions of another kind,') if guard else ''}
 {allowed}
-{_scores(metrics['systems'])}
+{_scores(metrics['systems'], metrics.get('missing', ()))}
 
 Means over gold's queries with 95 % intervals."""
 

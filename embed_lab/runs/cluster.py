@@ -41,10 +41,12 @@ def _lab_parts(
     folders = {Path(lab.path/v) for v in values if (lab.path/v).is_dir()}
     for o in folders | {lab.data, lab.inventory, lab.nbs}:
         if o.resolve().is_relative_to(lab.path.resolve()): continue
-        raise LabError(f'{short_path(o)} is outside the lab, so other machines do not have it; move it into the lab, or run without --ray')
+        raise LabError(f'{short_path(o)} is outside the lab, so other machines do not have it; move it into the lab, '
+            'or run without --ray')
     models = [o for o in folders if any((o/k).is_file() for k in ('modules.json', 'config.json'))]
     found = {lab.path/'settings.ini', lab.path/'pyproject.toml', *lab.nbs.glob('*.ipynb'), *lab.inventory.rglob('*.py')}
-    found |= {*present_files(lab.data).values(), *(p.notebook for p in plans), *(f for o in models for f in o.rglob('*'))}
+    found |= {*present_files(lab.data).values(), *(p.notebook for p in plans),
+        *(f for o in models for f in o.rglob('*'))}
     return sorted(o for o in found if o.is_file())
 
 # %% ../../nbs/runs/10_cluster.ipynb #e7679376
@@ -184,7 +186,8 @@ def _refuse(address, seconds): # Where no cluster can be
     if address == 'auto': return
     host, _, port = address.rpartition(':')
     if not (host and port.isdigit()):
-        raise LabError(f'{one_line(address)} is not an address of a cluster; write host:port, as `ray start --head` gives it, or auto')
+        raise LabError(f'{one_line(address)} is not an address of a cluster; write host:port, '
+            'as `ray start --head` gives it, or auto')
     try: socket.create_connection((host, int(port)), seconds).close()
     except OSError as e:
         raise LabError(f'no Ray cluster answers at {one_line(address)} ({e.strerror or e}); '

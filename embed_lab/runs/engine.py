@@ -51,7 +51,8 @@ class WarmProvisioner(LocalProvisioner):
 
     def _forked(self, argv, kw):
         env, cwd = dict(kw.get('env') or os.environ), str(kw.get('cwd') or os.getcwd())
-        with open(os.devnull) as nothing: return forked_process('kernel', argv, env, cwd, [nothing.fileno(), 1, 2], imports_at(cwd))
+        with open(os.devnull) as nothing:
+            return forked_process('kernel', argv, env, cwd, [nothing.fileno(), 1, 2], imports_at(cwd))
 
 # %% ../../nbs/runs/06_engine.ipynb #f8fca511
 class WarmManager(SocketManager):

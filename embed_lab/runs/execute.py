@@ -20,10 +20,11 @@ import msgspec
 from ..lab import Lab, LabError, Variables, export_inventory, require_package, short_path
 from ..notebooks import did_you_mean, read_overrides
 from .manifest import differences, environment_facts, run_inputs, machine_facts, scrub_secrets
-from .results import RunFiles, lock_run, timestamp, read_run, run_name, seconds_since, set_aside, record_killed
+from .results import RunFiles, lock_run, read_run, record_killed, run_name, seconds_since, set_aside
+from .results import timestamp
 from ..data.files import write_atomic, write_json
 from .record import refuse_other_run, resolve_values
-from ..data.task import check_data
+from ..data.folder import check_data
 from .warm import without_addresses
 
 # %% ../../nbs/runs/07_execute.ipynb #d2c1f332
@@ -34,7 +35,8 @@ def find_experiment(
     "The notebook of an experiment"
     stem = Path(name).name.removesuffix('.ipynb')
     known = sorted(o.stem for o in lab.experiments.glob('*.ipynb'))
-    if stem not in known: raise LabError(f"no experiment `{stem}` in {short_path(lab.experiments)}/; {did_you_mean(stem, known)}")
+    if stem not in known:
+        raise LabError(f"no experiment `{stem}` in {short_path(lab.experiments)}/; {did_you_mean(stem, known)}")
     return lab.experiments/f'{stem}.ipynb'
 
 # %% ../../nbs/runs/07_execute.ipynb #c98a6061
@@ -57,7 +59,8 @@ class Plan:
     @property
     def changed(self)->list: # As `differences` gives it
         "What is not as it was when the run in the folder began"
-        return differences(read_run(self.path), dict(inputs=self.inputs, environment=environment_facts(), hardware=machine_facts()))
+        return differences(read_run(self.path),
+            dict(inputs=self.inputs, environment=environment_facts(), hardware=machine_facts()))
 
 # %% ../../nbs/runs/07_execute.ipynb #42b87383
 def plan(
@@ -76,7 +79,8 @@ def plan(
     params = resolve_values(lab, notebook, given, given)
     facts = run_inputs(lab, notebook, params, find_model(params['model'], lab.path))
     facts = msgspec.json.decode(msgspec.json.encode(facts)) # as the manifest will give them back
-    return Plan(lab, notebook, given, facts, path or lab.results/run_name(notebook.stem, scrub_secrets(given)), exported)
+    path = path or lab.results/run_name(notebook.stem, scrub_secrets(given))
+    return Plan(lab, notebook, given, facts, path, exported)
 
 # %% ../../nbs/runs/07_execute.ipynb #befc0230
 @contextmanager
@@ -137,7 +141,8 @@ def _not_the_dead(record): # For `logging`
 def _quiet():
     "Keep wrong and stale messages from the terminal"
     import logging
-    logging.getLogger('papermill').setLevel(logging.CRITICAL) # wrong about unknown parameters; the manifest has the rest
+    # wrong about unknown parameters; the manifest has the rest
+    logging.getLogger('papermill').setLevel(logging.CRITICAL)
     logging.getLogger('asyncio').addFilter(_not_the_dead)
 
 # %% ../../nbs/runs/07_execute.ipynb #5b042a58
@@ -158,7 +163,8 @@ def _papermill(plan, told, warm):
                 start_timeout=300, # seconds, on a machine that does much else at the same time
                 **kernels, **quiet)
     except pm.PapermillExecutionError as e: return 'failed', f'{e.ename}: {e.evalue}'
-    except DeadKernelError: return 'killed', 'the kernel died; the usual cause is memory: lower batch_size or max_length'
+    except DeadKernelError:
+        return 'killed', 'the kernel died; the usual cause is memory: lower batch_size or max_length'
     except KeyboardInterrupt: return 'interrupted', 'stopped by Ctrl-C'
     return 'completed', ''
 
@@ -168,7 +174,8 @@ def _refused(plan, run, error):
     if run is None: (plan.path/plan.notebook.name).unlink(missing_ok=True)
     if not any(plan.path.iterdir()): plan.path.rmdir()
     if error: return LabError(error.removeprefix('LabError: '))
-    return LabError(f"{short_path(plan.notebook)}: never called `start(globals())`; call it in the first cell after the parameters")
+    return LabError(f"{short_path(plan.notebook)}: never called `start(globals())`; "
+        "call it in the first cell after the parameters")
 
 def _ending(run, status, error):
     "What stopped a kernel, for the manifest; nothing where the kernel has recorded it itself"
@@ -184,7 +191,8 @@ def _conclude(plan, old, status, error):
     "What the manifest says after papermill has returned"
     run = read_run(plan.path, held=True)
     if run is None or run == old: raise _refused(plan, run, error)
-    if status == 'completed' and not run.get('outcome'): status, error = 'failed', 'the notebook ended before run.finish()'
+    if status == 'completed' and not run.get('outcome'):
+        status, error = 'failed', 'the notebook ended before run.finish()'
     if status == 'completed': run.pop('error', None) # its kernel has ended, so `read_run` took it for killed
     new = run | _ending(run, status, error)
     if status == 'failed': new['error'] += _full(plan.path, new['error'])
@@ -232,7 +240,8 @@ def _judged(plan, run):
     "Note how far the estimate was off, where one was made and the run came to its end in one go"
     said = _kept_estimate(plan.lab, plan.inputs)
     if said and run['status'] == 'completed' and not run.get('attempts'):
-        run['estimate'] = _estimate_error(said, run['used'] | dict(seconds=seconds_since(run['start']) - seconds_since(run['end'])))
+        run['estimate'] = _estimate_error(said,
+            run['used'] | dict(seconds=seconds_since(run['start']) - seconds_since(run['end'])))
         write_json(plan.path/RunFiles.manifest, scrub_secrets(run))
     return run
 
@@ -243,7 +252,7 @@ def execute(
     show:Callable|None=None, # Called with (stage, done, total) as it advances
     repeats:dict|None=None,  # The manifest of the run that this one reproduces
     warm:bool=False          # Fork its kernel where that is possible; pays from the second run of a process on
-)->dict:                     # The manifest; raises `LabError` when the notebook refused to start, or another process writes this run
+)->dict:                     # The manifest; raises `LabError` when the notebook refused to start, or the run is being written
     "Run a plan into its folder, unless that very run is there already"
     with lock_run(plan.path):
         if plan.done and not anew: return read_run(plan.path)

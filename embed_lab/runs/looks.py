@@ -44,7 +44,8 @@ def log_look(
 ):
     "Write down that gold was looked at"
     if path.parent != lab.results or not (path/RunFiles.gold_metrics).exists(): return
-    line = msgspec.json.encode(dict(time=timestamp(), gold=gold_hash(inputs), run=path.name, recipe=recipe_hash(inputs))) + b'\n'
+    look = dict(time=timestamp(), gold=gold_hash(inputs), run=path.name, recipe=recipe_hash(inputs))
+    line = msgspec.json.encode(look) + b'\n'
     fd = os.open(lab.results/'gold_log.jsonl', os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
     try: os.write(fd, line)
     finally: os.close(fd)

@@ -51,7 +51,8 @@ def _models(lab, params):
     "Hashes of the models that parameters name, such as a teacher, but for the one that is tuned"
     from embed_lab.models.base import weights_hash
     def holds_model(o): return any(os.path.isfile(lab.path/o/f) for f in ('modules.json', 'config.json'))
-    return {k: weights_hash(lab.path/o) for k,o in params.items() if k != 'model' and isinstance(o, str) and holds_model(o)}
+    return {k: weights_hash(lab.path/o) for k,o in params.items() if k != 'model' and isinstance(o, str)
+        and holds_model(o)}
 
 # %% ../../nbs/runs/00_manifest.ipynb #5601b238
 def run_inputs(
@@ -64,8 +65,8 @@ def run_inputs(
     from embed_lab.models.base import weights_hash
     code = {short_path(o): file_hash(o) for o in sorted(lab.inventory.glob('*.py')) if not o.name.startswith('_')}
     models = _models(lab, params)
-    facts = dict(notebook=code_hash(notebook), parameters=scrub_secrets(params), inventory=code, data=data_facts(lab.data),
-        corpus=lab.corpus, base_model=base and weights_hash(base))
+    facts = dict(notebook=code_hash(notebook), parameters=scrub_secrets(params), inventory=code,
+        data=data_facts(lab.data), corpus=lab.corpus, base_model=base and weights_hash(base))
     return facts | (dict(models=models) if models else {})
 
 # %% ../../nbs/runs/00_manifest.ipynb #b6631ce4
@@ -111,7 +112,8 @@ def _edited(lab):
     diff = _git(lab, 'diff', '--no-ext-diff', '--no-textconv', '--binary', 'HEAD', '--', '.', *outside).stdout
     new = _git(lab, 'ls-files', '--others', '--exclude-standard', '-z', '--', '.', *outside).stdout
     names = new.decode(errors='replace').split('\0')
-    return scrub_secrets(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape'), sorted(filter(None, names))
+    scrubbed = scrub_secrets(diff.decode(errors='surrogateescape')).encode(errors='surrogateescape')
+    return scrubbed, sorted(filter(None, names))
 
 # %% ../../nbs/runs/00_manifest.ipynb #fd82be3d
 def git_facts(
@@ -154,7 +156,8 @@ def _data_changes(i, j):
 def _code_changes(old, new):
     "In notebook, inventory and toolkit, and in every parameter but the seed"
     def sources(o):
-        return {'the notebook': o['inputs']['notebook'], **o['inputs']['inventory'], 'the toolkit': o['environment']['toolkit']}
+        return {'the notebook': o['inputs']['notebook'], **o['inputs']['inventory'],
+            'the toolkit': o['environment']['toolkit']}
     def params(o): return o['inputs']['parameters'] | dict(seed=0)
     given = _changed(params(old), params(new), lambda *o: f'parameter {_was(*o)}')
     return [*_changed(sources(old), sources(new), _moved), *given]
@@ -189,12 +192,14 @@ class DataFile(msgspec.Struct):
 class Inputs(msgspec.Struct, omit_defaults=True):
     "What decides the outcome; runs with equal inputs are the same run"
     notebook: _described_type(str, 'sha256 over the code cells, without the one that holds the parameters')
-    parameters: _described_type(dict[str, Any], 'Every parameter, the seed among them: defaults, settings and overrides together')
+    parameters: _described_type(dict[str, Any],
+        'Every parameter, the seed among them: defaults, settings and overrides together')
     inventory: _described_type(dict[str, str], 'Module → sha256')
     data: _described_type(dict[str, DataFile], 'File name → content and size')
     corpus: Literal['open', 'fixed']
     base_model: _described_type(str | None, 'sha256 over the weights')
-    models: _described_type(dict[str, str], 'Parameter that names a folder with another model → sha256 over its weights') = {}
+    models: _described_type(dict[str, str],
+        'Parameter that names a folder with another model → sha256 over its weights') = {}
 
 # %% ../../nbs/runs/00_manifest.ipynb #34b6739f
 class Process(msgspec.Struct):
@@ -291,7 +296,8 @@ class Manifest(Begun, omit_defaults=True):
     warnings: _described_type(list[str], 'What may have done harm') = []
     stages: _described_type(dict[str, Any], 'What the stages of a recipe say of themselves, by name') = {}
     progress: Progress | None = None
-    kernel: _described_type(Literal['started', 'forked'], 'Forked from a process with the imports done, or started as usual') = 'started'
+    kernel: _described_type(Literal['started', 'forked'],
+        'Forked from a process with the imports done, or started as usual') = 'started'
     resumed: _described_type(str | None, 'The checkpoint that training resumed from') = None
     torn: _described_type(list[str], 'Checkpoints that were damaged and set aside, and how') = []
     attempts: _described_type(list[Attempt], 'Earlier starts of this run') = []

@@ -19,10 +19,11 @@ from ..lab import Lab, LabError, count, export_inventory, made_with, open_lab, r
 from ..style import html_table
 from .looks import log_look
 from .manifest import differences, environment_facts, git_facts, run_inputs, machine_facts, scrub_secrets
-from ..notebooks import convert, read_overrides, read_notebook, read_parameters, check_overrides, override_parameters
+from ..notebooks import check_overrides, convert, override_parameters, read_notebook, read_overrides
+from ..notebooks import read_parameters
 from .results import RunFiles, lock_run, timestamp, process_facts, read_run, set_aside
 from ..data.files import file_hash, write_atomic, write_json
-from ..data.task import check_data
+from ..data.folder import check_data
 from fastcore.basics import patch
 
 # %% ../../nbs/runs/04_record.ipynb #07f49962
@@ -98,8 +99,8 @@ def rehearsal(
     "A run for trying things out: recorded, but in no lab"
     home = Path(tempfile.mkdtemp()).resolve()
     (home/'settings.ini').write_text('[DEFAULT]\n')
-    facts = dict(schema=1, experiment='rehearsal', status='running', start=timestamp(), process=process_facts(), overrides=params,
-        inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine_facts())
+    facts = dict(schema=1, experiment='rehearsal', status='running', start=timestamp(), process=process_facts(),
+        overrides=params, inputs=dict(parameters=dict(seed=42) | params, data={}), exported=[], hardware=machine_facts())
     run = Run(read_lab(home), home/'results'/'scratch'/'rehearsal', facts, Path(base))
     run.record()
     return run
@@ -131,7 +132,8 @@ def kept(self:Run,
 )->object:         # The result, as JSON gives it back: tuples are lists
     "A stage's result, taken from before the run was cut short where there is one"
     file, key = self.path/RunFiles.stages/f'{name}.json', hashlib.sha256(msgspec.json.encode(of)).hexdigest()
-    if self.resumed and file.exists() and (old := msgspec.json.decode(file.read_bytes()))['key'] == key: return old['value']
+    if self.resumed and file.exists() and (old := msgspec.json.decode(file.read_bytes()))['key'] == key:
+        return old['value']
     value = msgspec.json.encode(make())
     write_atomic(file, b'{"key":"%s","value":%s}' % (key.encode(), value))
     return msgspec.json.decode(value)
@@ -141,7 +143,8 @@ def _code_facts(
     git:dict|None # As `git_facts` gave it
 )->str:           # In words
     "Where the code of a run can be found again"
-    if not git: return 'no git here: the hashes in run.json distinguish this code from other code, but cannot bring it back'
+    if not git:
+        return 'no git here: the hashes in run.json distinguish this code from other code, but cannot bring it back'
     edited = f', edited since: see {RunFiles.patch}' if git['dirty'] else ''
     unknown = f", {count(len(git['untracked']), 'file')} unknown to git" if git['untracked'] else ''
     return f"commit {git['commit'][:10]}{edited}{unknown}"
@@ -154,14 +157,15 @@ def leaks(self:Run)->list: # Of text
 
 @patch
 def __repr__(self:Run)->str:
-    return '; '.join([f"{short_path(self.path)}: {self.manifest['status']}", *(f'leaks allowed: {o}' for o in self.leaks)])
+    return '; '.join([f"{short_path(self.path)}: {self.manifest['status']}",
+        *(f'leaks allowed: {o}' for o in self.leaks)])
 
 @patch
 def _repr_html_(self:Run)->str:
     m,i = self.manifest, self.manifest['inputs']
     data = ', '.join(f"{k} {v['lines']:,}" for k,v in i['data'].items())
-    facts = dict(run=short_path(self.path), status=m['status'], **i['parameters'], data=data, code=_code_facts(m.get('git')),
-        started=m['start'], exported=', '.join(m['exported']))
+    facts = dict(run=short_path(self.path), status=m['status'], **i['parameters'], data=data,
+        code=_code_facts(m.get('git')), started=m['start'], exported=', '.join(m['exported']))
     if self.leaks: facts['leaks allowed'] = '; '.join(self.leaks)
     return html_table([[k, str(v)] for k,v in facts.items() if v != ''], None)
 
@@ -202,7 +206,8 @@ def finish(self:Run, **headline):
     write_card(self.path, self.manifest)
     status = 'running' if variables().run else 'completed'
     used = dict(memory=peak_memory(), disk=folder_bytes(self.path))
-    self.record(status=status, end=timestamp(), headline=headline, progress=None, outcome=_outcome_hashes(self.path), used=used)
+    self.record(status=status, end=timestamp(), headline=headline, progress=None,
+        outcome=_outcome_hashes(self.path), used=used)
     return self
 
 # %% ../../nbs/runs/04_record.ipynb #49c9dbb1
@@ -328,8 +333,9 @@ def _attempts(path, facts):
 def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
-    facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(), overrides=overrides,
-        inputs=run_inputs(lab, notebook, params, base), environment=environment_facts(), lab=made_with(lab.path), hardware=machine_facts(),
+    facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(),
+        overrides=overrides, inputs=run_inputs(lab, notebook, params, base), environment=environment_facts(),
+        lab=made_with(lab.path), hardware=machine_facts(),
         git=git, lineage=lineage, exported=[short_path(o) for o in exported],
         reproduces=told.reproduces or None, kernel=told.kernel or 'started')
     return facts, diff
@@ -357,7 +363,7 @@ def start(
     name, path, given = _find_run_folder(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
     nb = lab.experiments/f'{name}.ipynb'
     changed = read_overrides(nb, given or {})
-    check_data(lab.data)
+    doubts = check_data(lab.data)
     params = resolve_values(lab, nb, names, changed)
     read = {k: v for k,v in params.items() if names.get(k) is not None}
     names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text
@@ -370,4 +376,5 @@ def start(
     if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
     if narrow := narrow_search(lab.data): run.warn(narrow)
     _watch(run)
+    for o in doubts: run.warn(o)
     return run

@@ -207,7 +207,8 @@ def record_killed(
     for o in (*path.glob(f'.{RunFiles.manifest}.*'), *path.glob('.*.ipynb.*')): o.unlink() # writes that were cut short
     for o in path.glob('*.ipynb'):
         try: marked = _marked(o)
-        except LabError: o.rename(o.with_name(f'{o.name}.torn')) # a plain papermill does not write it whole or not at all
+        except LabError:
+            o.rename(o.with_name(f'{o.name}.torn')) # a plain papermill does not write it whole or not at all
         else: marked or mark_killed(o, run)
     return run
 

@@ -32,7 +32,8 @@ def _range_ends(
     if not any(found): return None
     if len(found) > 1:
         span = one_line(next(o[0] for o in found if o))
-        raise LabError(f"`{name}={one_line(','.join(values))}` mixes a range with values; write one of the two, such as -g {name}={span}")
+        raise LabError(f"`{name}={one_line(','.join(values))}` mixes a range with values; write one of the two, "
+            f"such as -g {name}={span}")
     each = found[0].groups()
     low, high = map(int if all(re.fullmatch(r'[+-]?[\d_]+', o) for o in each) else float, each)
     if low >= high: raise LabError(f"`{name}={one_line(values[0])}` is not a range; write the smaller end first")
@@ -104,7 +105,9 @@ def _search_space(
     "What a study may try, once a run could start at every end of it"
     if not axes: raise LabError("a study needs something to vary; name it, such as -g lr=1e-5..1e-3")
     both = axes.keys() & given
-    if both: raise LabError(f"`{one_line(min(both))}` is given to all points and varied by the study; leave out one of the two")
+    if both:
+        raise LabError(f"`{one_line(min(both))}` is given to all points and varied by the study; "
+            "leave out one of the two")
     space = {k: search_axis(k, v) for k,v in axes.items()}
     known = {k: list(getattr(v, 'choices', ())) or [v.low, v.high] for k,v in space.items()}
     first = given | {k: v[0] for k,v in known.items()}

@@ -40,10 +40,12 @@ def parse_grid(
         found = [v.strip() for v in re.findall(_value, values)]
         whole = re.fullmatch(f'{_value}(,{_value})*', values)
         if not (eq and name.isidentifier() and all(found) and whole):
-            raise LabError(f"`{one_line(o)}` is not an axis of a grid; write a name and its values, such as -g lr=1e-4,1e-5")
+            raise LabError(f"`{one_line(o)}` is not an axis of a grid; write a name and its values, "
+                "such as -g lr=1e-4,1e-5")
         if name in res:
             both = one_line(','.join(res[name] + found))
-            raise LabError(f"`{name}` is named twice; give all of its values at once, such as -g {one_line(name)}={both}")
+            raise LabError(f"`{name}` is named twice; give all of its values at once, "
+                f"such as -g {one_line(name)}={both}")
         res[name] = found
     return res
 
@@ -60,7 +62,8 @@ def read_points(
             except ValueError: o = None
             if not isinstance(o, dict):
                 example = '{"lr": 1e-4, "epochs": 2}'
-                raise LabError(f'{short_path(file)}:{i}: not an object with parameters; write one a line, such as {example}')
+                raise LabError(f'{short_path(file)}:{i}: not an object with parameters; '
+                    f'write one a line, such as {example}')
             res.append(o)
     if not res: raise LabError(f'{short_path(file)}: no points in it; write an object with parameters a line')
     return res
@@ -88,7 +91,9 @@ def grid_points(
     if seeds and 'seed' in grid: raise LabError('--seeds and -g seed= say the same; give one of them')
     for o in some:
         both = o.keys() & axes
-        if both: raise LabError(f"`{one_line(min(both))}` is in both the list of points and the grid; leave it in one of them")
+        if both:
+            raise LabError(f"`{one_line(min(both))}` is in both the list of points and the grid; "
+                "leave it in one of them")
     return [o | dict(zip(axes, v)) for o in some or [{}] for v in product(*axes.values())]
 
 # %% ../../nbs/runs/08_sweep.ipynb #ed9729c4
@@ -100,7 +105,8 @@ def add_shared(
     for o in each:
         both = o.keys() & given
         if both:
-            raise LabError(f"`{one_line(min(both))}` is given to all points and differs between them; leave out one of the two")
+            raise LabError(f"`{one_line(min(both))}` is given to all points and differs between them; "
+                "leave out one of the two")
     return [given | o for o in each]
 
 # %% ../../nbs/runs/08_sweep.ipynb #1b03e51d
@@ -138,9 +144,11 @@ def plan_points(
             point = one_line(', '.join(f'{k}={v}' for k,v in o.items()))
             raise LabError(f"{e} (in the point {point})" if o else str(e)) from None
         old = res.setdefault(p.path, Point(p, 'up to date' if p.done else 'waiting'))
-        if jobs > 0 and not p.done and can_fork(): warm_server(os.environ | _point_threads(min(jobs, len(some))), _modules(lab))
+        if jobs > 0 and not p.done and can_fork():
+            warm_server(os.environ | _point_threads(min(jobs, len(some))), _modules(lab))
         if old.plan.given != p.given:
-            raise LabError(f"two points would both write to {short_path(p.path)}, {one_line(old.plan.given)} and {one_line(p.given)}; "
+            raise LabError(f"two points would both write to {short_path(p.path)}, "
+                f"{one_line(old.plan.given)} and {one_line(p.given)}; "
                 "run one of them with `emb run`, and rename its folder")
     return list(res.values())
 
@@ -156,7 +164,8 @@ def point_main():
     told = variables()
     try:
         p = plan(read_lab(Path(lab)), name, given)
-        other = bool(told.elsewhere and read_run(p.path) and p.changed) # begun on another kind of machine: not to be resumed
+        # begun on another kind of machine: not to be resumed
+        other = bool(told.elsewhere and read_run(p.path) and p.changed)
         run = execute(p, anew=other, warm=bool(told.warm))
     except (LabError, OSError) as e: print(one_line(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
@@ -173,7 +182,8 @@ def _begin_point(
     if can_fork():
         try: return _forked(words, env, _modules(point.plan.lab))
         except LabError as e: print(f'emb: {e}; starting one', file=sys.stderr)
-    return subprocess.Popen([sys.executable, '-c', 'from embed_lab.runs.sweep import point_main; point_main()', words], env=env,
+    command = [sys.executable, '-c', 'from embed_lab.runs.sweep import point_main; point_main()', words]
+    return subprocess.Popen(command, env=env,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 def _forked(words, env, modules):
@@ -317,7 +327,8 @@ def sweep_rows(
 )->list:      # Dicts of text with the same keys
     "A sweep as a table"
     def state(o):
-        if o.status != 'running': return o.status + (f': {one_line(o.error).removeprefix("LabError: ")}' if o.error else '')
+        if o.status != 'running':
+            return o.status + (f': {one_line(o.error).removeprefix("LabError: ")}' if o.error else '')
         at = (read_run(o.plan.path) or {}).get('progress') or {}
         return f"{at['stage']} {at['done']:,} of {at['total']:,}" if at else 'starting'
     def dev(o): return '' if o.status == 'waiting' or (d := dev_score(o.plan.path)) is None else f'{d:.3f}'

@@ -62,8 +62,8 @@ def without_addresses()->Iterator:
 
 # %% ../../nbs/runs/05_warm.ipynb #e409482b
 _always = 'papermill', 'nbclient', 'ipykernel.kernelapp', 'ipykernel.zmqshell', 'torch' # Of every kernel
-_forkable = {'embed_lab', 'bm25s', 'datasets', 'fastcore', 'msgspec', 'numpy', 'plotly', 'pyarrow', 'sentence_transformers',
-    'sklearn', 'torch', 'transformers'} # These packages may be imported before a fork
+_forkable = {'embed_lab', 'bm25s', 'datasets', 'fastcore', 'msgspec', 'numpy', 'plotly', 'pyarrow',
+    'sentence_transformers', 'sklearn', 'torch', 'transformers'} # These packages may be imported before a fork
 
 def _imported(source): # Modules that Python code names in imports of its own level
     for o in ast.parse(source).body:
@@ -271,8 +271,8 @@ class Server:
         self.path, self.errors = f'{self.folder.name}/socket', Path(self.folder.name)/'errors'
         with self.errors.open('wb') as err:
             command = [sys.executable, '-c', 'from embed_lab.runs.warm import serve; serve()', self.path, *modules]
-            self.process = subprocess.Popen(command, env=_own_environment(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=err,
-                start_new_session=True)
+            self.process = subprocess.Popen(command, env=_own_environment(env), stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, stderr=err, start_new_session=True)
         self.lock, self.is_ready = threading.Lock(), False
         atexit.register(self.close)
 
@@ -282,7 +282,8 @@ def ready(self:Server)->str: # Its address; raises `LabError` where it did not c
     with self.lock:
         if not self.is_ready and self.process.stdout.readline() != b'ready\n':
             said = self.errors.read_text(errors='replace').strip().splitlines()
-            raise LabError(f"kernels cannot be forked: {said[-1] if said else 'the process that should fork them has ended'}")
+            raise LabError("kernels cannot be forked: "
+                f"{said[-1] if said else 'the process that should fork them has ended'}")
         self.is_ready = True
         return self.path
 
@@ -339,4 +340,5 @@ def forked_process(
         conn.connect(path)
         socket.send_fds(conn, [json.dumps(request).encode() + b'\n'], fds)
         return Forked(conn)
-    except OSError as e: raise LabError(f'kernels cannot be forked: the process that should do it has ended ({e})') from e
+    except OSError as e:
+        raise LabError(f'kernels cannot be forked: the process that should do it has ended ({e})') from e

@@ -124,7 +124,8 @@ def add_decision(
     bad = [why for rule,_,why in line_flaws(line[:-1], Decision)[1] if row_rules[rule][0] == 'fail']
     if bad: raise LabError(f"{short_path(path)}: {bad[0]}")
     if find_data_file(path) != path:
-        raise LabError(f"{short_path(find_data_file(path))} is compressed; unpack it with `gunzip` before deciding more")
+        raise LabError(f"{short_path(find_data_file(path))} is compressed; "
+            "unpack it with `gunzip` before deciding more")
     with _locked(path):
         old = path.read_bytes() if path.exists() else b''
         write_atomic(path, old + (b'\n' if old and not old.endswith(b'\n') else b'') + line)
@@ -148,7 +149,8 @@ def _refuse_contradicted(
         if o['label'] == 1 and said in ('drop', 'keep'):
             raise LabError(f"{place} has it with label 1; take that row out of train.jsonl, or decide `relabel`")
         if o['label'] != 1 and said == 'relabel' and 'score' in o:
-            raise LabError(f"{place} grades it by `score`; write the score there, and take the line out of decisions.jsonl")
+            raise LabError(f"{place} grades it by `score`; write the score there, "
+                "and take the line out of decisions.jsonl")
 
 # %% ../../nbs/training/04_audit.ipynb #024fe908
 def _decided_row(
@@ -167,8 +169,8 @@ def _decided_row(
 # %% ../../nbs/training/04_audit.ipynb #c8c82ca0
 def _taught(row, query, passage): # The row that a relabelled pair becomes, made from one of its query
     if 'score' in row:
-        raise LabError(f"data/decisions.jsonl: relabel of {passage[:60]!r} for {query[:60]!r}, but train.jsonl grades that query "
-            "by `score`; write the row there with its score")
+        raise LabError(f"data/decisions.jsonl: relabel of {passage[:60]!r} for {query[:60]!r}, "
+            "but train.jsonl grades that query by `score`; write the row there with its score")
     return {o: row[o] for o in ('query', 'query_id', 'group', 'tags') if o in row} | dict(passage=passage, label=1)
 
 # %% ../../nbs/training/04_audit.ipynb #00cfe17b
@@ -219,10 +221,12 @@ def _suspect_cells(
 )->list:    # `Markup`
     "A suspect's row of the table, without the decision"
     why = tag('ul', *(tag('li', t) for t in o['why']), style='margin:0;padding-left:1.2em')
-    return [*(_folded_text(o[k]) for k in ('query', 'positive', 'passage')), _scores_cell(o), tag('span', o['kind']) + why]
+    return [*(_folded_text(o[k]) for k in ('query', 'positive', 'passage')), _scores_cell(o),
+        tag('span', o['kind']) + why]
 
 _shown_rows = 20 # Of a table
-_heads = {'query': 15, 'its answer': 22, 'suspect': 29, 'scores': 10, 'why': 15, 'decision': 9} # Column → share of the width
+# Column → share of the width
+_heads = {'query': 15, 'its answer': 22, 'suspect': 29, 'scores': 10, 'why': 15, 'decision': 9}
 
 # %% ../../nbs/training/04_audit.ipynb #tr04tab1
 def _audit_table(
@@ -259,7 +263,8 @@ class Audit:
         return tag('p', repr(self)) + (_audit_table(rows) if rows else Markup()) + more
 
 # %% ../../nbs/training/04_audit.ipynb #f8ec30e9
-_words_for = dict(keep='wrong, as was thought', drop='neither right nor wrong: leave it out', relabel='right: teach it as an answer')
+_words_for = dict(keep='wrong, as was thought', drop='neither right nor wrong: leave it out',
+    relabel='right: teach it as an answer')
 
 def _buttons(
     path:Path,   # decisions.jsonl

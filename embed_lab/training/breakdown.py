@@ -26,10 +26,12 @@ def step_trouble(
         if not isfinite(o): return f'{what} is {o}'
     if len(losses) < 2*window: return ''
     early, late = fmean(losses[:window]), losses[-window:]
-    if min(late) > 3*early > 0: return f'for {window} steps the loss has been above three times its early mean, {early:.3g}'
+    if min(late) > 3*early > 0:
+        return f'for {window} steps the loss has been above three times its early mean, {early:.3g}'
     still = max(norms[-window:]) < median(norms[:3])/100 and median(late) > median(losses[:3])/3
     if not still: return ''
-    return f'for {window} steps the gradient has been below a hundredth of its first values, and the loss is no better for it'
+    return (f'for {window} steps the gradient has been below a hundredth of its first values, '
+        'and the loss is no better for it')
 
 # %% ../../nbs/training/06_breakdown.ipynb #4ad31e88
 def has_broken_weights(
@@ -77,7 +79,8 @@ class DivergenceGuard:
     def stop(self, trainer, what:str, step:int):
         "Raise with what is wrong, where, why and what is left"
         args, last = trainer.args, need('transformers.trainer_utils').get_last_checkpoint(trainer.args.output_dir)
-        how = f"{type(trainer.loss).__name__}, learning rate {self.lrs[-1]:.3g}, {'bf16' if args.bf16 else 'fp32'} on {args.device.type}"
+        precision = 'bf16' if args.bf16 else 'fp32'
+        how = f"{type(trainer.loss).__name__}, learning rate {self.lrs[-1]:.3g}, {precision} on {args.device.type}"
         left = f'the last checkpoint is {short_path(last)}' if last else 'there is no checkpoint yet'
         raise LabError(f"training stopped at step {step:,} of {trainer.state.max_steps:,}: {what} ({how}); "
             f"likely causes, likeliest first: {', '.join(_breakdown_causes(trainer, self))}; {left}")

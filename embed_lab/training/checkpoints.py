@@ -74,8 +74,10 @@ def resume_point(
     _set_aside(run, torn)
     last = whole[-1] if whole else None
     old = _sealed(last)['key'] if last else key
-    changed = sorted(f'{k} was {old.get(k)}, now {key.get(k)}' for k in old.keys() | key.keys() if old.get(k) != key.get(k))
-    if changed: raise LabError(f"{short_path(last)} cannot be resumed: {changed[0]}; start again with `emb run --restart`")
+    changed = sorted(f'{k} was {old.get(k)}, now {key.get(k)}' for k in old.keys() | key.keys()
+        if old.get(k) != key.get(k))
+    if changed:
+        raise LabError(f"{short_path(last)} cannot be resumed: {changed[0]}; start again with `emb run --restart`")
     notes = [*run.manifest.get('torn', []), *(f'{o.name} {why[o]}' for o in torn)]
     run.record(resumed=last and last.name, torn=notes)
     return last

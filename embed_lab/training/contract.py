@@ -147,7 +147,8 @@ def contract(
     loss:str  # A name
 )->Contract:  # Raises `LabError` with the nearest name
     "The contract of one loss"
-    if loss not in contracts: raise LabError(f"there is no loss `{one_line(loss)}`; {did_you_mean(str(loss), list(contracts))}")
+    if loss not in contracts:
+        raise LabError(f"there is no loss `{one_line(loss)}`; {did_you_mean(str(loss), list(contracts))}")
     return contracts[loss]
 
 # %% ../../nbs/training/00_contract.ipynb #8059362b
@@ -161,7 +162,8 @@ def build(self:Contract,
     unknown = next((o for o in options if o not in takes), None)
     if unknown: raise LabError(f"{self.name} loss has no option `{unknown}`; {did_you_mean(unknown, takes)}")
     try: return self.loss_class(model, **options)
-    except (TypeError, ValueError) as e: raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
+    except (TypeError, ValueError) as e:
+        raise LabError(f'{self.name} loss does not fit this model or these options: {e}') from None
 
 # %% ../../nbs/training/00_contract.ipynb #b19e910a
 label_columns = 'label', 'labels', 'score', 'scores' # Columns that the library takes for labels; the first that exists
@@ -265,7 +267,8 @@ def _leftover(d:_Data)->Iterator:
         remedy = f"take it out, as with `remove_columns('{one_line(k)}')`"
         if k in ('negative', 'negatives') and c.most != 0:
             remedy = f"write its texts into `{c.prefix}1`, `{c.prefix}2` and so on"
-        yield d.finding(k, f"does not read the column `{one_line(k)}` that {{rows}} {{have}}", remedy, _leftover_harm(d, k))
+        yield d.finding(k, f"does not read the column `{one_line(k)}` that {{rows}} {{have}}", remedy,
+            _leftover_harm(d, k))
 
 # %% ../../nbs/training/00_contract.ipynb #8deef978
 def _label_columns(d:_Data)->Iterator:
@@ -357,11 +360,12 @@ def _not_text(d:_Data, k:str)->Misfit:
 # %% ../../nbs/training/00_contract.ipynb #a5474d2d
 def _constant_texts(d:_Data)->Iterator:
     c, harm = d.contract, 'silent: there is little to distinguish'
-    if c.others: harm = 'silent: its own answers are learnt as wrong; without duplicates in a batch, batches of one have loss 0'
+    if c.others:
+        harm = 'silent: its own answers are learnt as wrong; without duplicates in a batch, batches of one have loss 0'
     for k in c.texts:
         if d.n < 2 or k not in d.texts or not d.columns[k].text or len(d.columns[k].distinct) > 1: continue
-        yield d.finding(k, f"needs texts that differ, but `{k}` is the same in {{rows}}", 'see which column belongs there',
-            harm, fails=c.others or c.label == 'class' and len(c.texts) == 1)
+        yield d.finding(k, f"needs texts that differ, but `{k}` is the same in {{rows}}",
+            'see which column belongs there', harm, fails=c.others or c.label == 'class' and len(c.texts) == 1)
     if c.name == 'contrastive-tension' and len(d.texts) > 1: yield from _tension(d)
 
 def _tension(d:_Data)->Iterator:
@@ -416,11 +420,13 @@ def _binary(d:_Data)->Iterator:
         if col.distinct <= {-1, 1}: remedy = 'write 0 for -1'
         harm = 'warns: the label weighs the pair, 5 five times, 0.3 both ways'
         if c.name.startswith('online'): harm = 'warns: such rows are ignored'
-        yield d.finding(k, f"needs labels 0 and 1, but `{k}` is {_value(col.values[bad[0]])} in {{rows}}", remedy, harm, bad)
+        yield d.finding(k, f"needs labels 0 and 1, but `{k}` is {_value(col.values[bad[0]])} in {{rows}}",
+            remedy, harm, bad)
     elif len(col.distinct) == 1: yield _one_label(d, bool(col.values[0]))
 
 def _one_label(d:_Data, right:bool)->Misfit:
-    remedy = 'use recipe `in-batch`, which learns from positives alone' if right else 'add relevant pairs; no loss learns without them'
+    alone = 'use recipe `in-batch`, which learns from positives alone'
+    remedy = alone if right else 'add relevant pairs; no loss learns without them'
     return d.finding(d.label, f"needs labels 0 and 1, but {{rows}} {{have}} {d.label} {int(right)}",
         remedy, f"silent: every text is {'pulled to one point' if right else 'pushed from every other'}")
 
@@ -522,8 +528,8 @@ def _teacher_numbers(d:_Data, words:np.ndarray)->Iterator:
     bad = np.flatnonzero(lost.any(1) | np.isneginf(words).all(1)).tolist()
     if bad:
         value = _value(d.columns[k].values[bad[0]])
-        yield d.finding(k, f"needs finite numbers from the teacher, but `{k}` is {value} in {{rows}}", 'leave these rows out',
-            'raises: scores may not be NaN' if masked else 'silent: the loss turns NaN', bad)
+        yield d.finding(k, f"needs finite numbers from the teacher, but `{k}` is {value} in {{rows}}",
+            'leave these rows out', 'raises: scores may not be NaN' if masked else 'silent: the loss turns NaN', bad)
         return
     if masked: same = words.min(1) == words.max(1)
     else: same = (words == (words[0] if kind == 'vector' else words.flat[0])).all(1)

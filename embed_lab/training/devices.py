@@ -69,7 +69,8 @@ class SharedBatches:
 
     def __call__(self, dataset, batch_size, generator=None, **options)->_EqualParts:
         whole = batch_size*self.n
-        if self.sampler: return _EqualParts(self.sampler(dataset, batch_size=whole, generator=generator, **options), self.n)
+        if self.sampler:
+            return _EqualParts(self.sampler(dataset, batch_size=whole, generator=generator, **options), self.n)
         rows = need('torch.utils.data').RandomSampler(dataset, generator=generator)
         return _EqualParts(rows, self.n, whole)
 
@@ -80,8 +81,8 @@ def refuse_unshareable(
 ):                              # Raises `LabError` for one that would learn something else
     "Refuse a loss that several devices cannot compute together"
     if hasattr(loss, 'gather_across_devices') or contract and contract.by_row: return
-    raise LabError(f"{type(loss).__name__} compares the rows of a batch with one another and cannot see those on other devices; "
-        "leave out `devices`, or use a loss that can, such as in-batch")
+    raise LabError(f"{type(loss).__name__} compares the rows of a batch with one another and cannot see those "
+        "on other devices; leave out `devices`, or use a loss that can, such as in-batch")
 
 # %% ../../nbs/training/07_devices.ipynb #74ec458c
 def check_devices(
@@ -95,7 +96,8 @@ def check_devices(
     if n > there:
         cores = ' (a core counts as one)' if device == 'cpu' else ''
         verb = 'is' if there == 1 else 'are'
-        raise LabError(f"{count(n, 'device')} are asked for, but there {verb} {there}{cores}; ask for no more than that")
+        raise LabError(f"{count(n, 'device')} are asked for, but there {verb} {there}{cores}; "
+            "ask for no more than that")
     rest = batch_size % n
     if rest:
         fits = ' or '.join(str(o) for o in (batch_size - rest, batch_size - rest + n) if o)
@@ -206,7 +208,8 @@ class _Pickler(pickle.Pickler):
     def reducer_override(self, o):
         if not isinstance(o, FunctionType) or not o.__qualname__.endswith('.<lambda>'): return NotImplemented
         owner = getattr(sys.modules.get(o.__module__), o.__qualname__.partition('.')[0], None)
-        name = next((k for k,v in vars(owner).items() if getattr(v, '__func__', v) is o), None) if isinstance(owner, type) else None
+        held = vars(owner).items() if isinstance(owner, type) else ()
+        name = next((k for k,v in held if getattr(v, '__func__', v) is o), None)
         return (getattr, (owner, name)) if name else NotImplemented
 
 def _pickled(work):

@@ -147,6 +147,7 @@ def probe(
     write_json(run.path/RunFiles.estimate, dict(seconds=seconds, steps=took['total'], timed=len(each),
         memory=peak_memory(), free_memory=_free_memory(),
         disk=min(evals, 2) * checkpoint + sum(o.stat().st_size for o in run.checkpoints.rglob('*.safetensors')), checkpoint=checkpoint,
+        warnings=run.manifest.get('warnings', []),
         batch_size=batch_size, largest_batch=_largest_batch(peaks, _free_memory(), len(rows)) if len(peaks) > 1 else None))
     raise Probed('the estimate is made')
 
@@ -171,7 +172,8 @@ def stage_table(
 )->list:          # Dicts of text
     "Where the time goes, as a table"
     how = {'training': f"{estimate['steps']:,} steps; {estimate['timed']} were timed", 'before training': 'measured'}
-    return [{'stage': k, 'about': duration_text(v), 'from': how.get(k, 'a sample')} for k,v in estimate['seconds'].items()]
+    return [{'stage': k, 'about': duration_text(v), 'from': how.get(k, 'a sample')}
+        for k,v in estimate['seconds'].items()]
 
 # %% ../../nbs/training/08_estimate.ipynb #31a483c3
 def estimate_troubles(
@@ -181,7 +183,8 @@ def estimate_troubles(
     "Why the run would not end well"
     res, largest = [], estimate['largest_batch']
     if estimate['memory'] > .9*estimate['free_memory']:
-        res.append(f"memory: the steps and readings that were tried took {size_text(estimate['memory'])}, and there are "
+        res.append("memory: the steps and readings that were tried took "
+            f"{size_text(estimate['memory'])}, and there are "
             f"{size_text(estimate['free_memory'])}; lower batch_size" + (f" to {largest} or less" if largest else '') + ', or max_length')
     if estimate['disk'] + estimate['checkpoint'] > free_disk:
         res.append(f"disk: the run needs {size_text(estimate['disk'] + estimate['checkpoint'])}, and "

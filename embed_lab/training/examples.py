@@ -33,13 +33,14 @@ def positive_rows(
     for q,p in chain(((o['query'], o['passage']) for o in rows), never): right[q].add(p)
     n, rng = int(median(len({*(o.get('negatives') or ())}) for o in rows)), np.random.default_rng(seed)
     wrong = zip(*(_filled(o, n, right, rows, rng) for o in rows))
-    return {k: [o[k] for o in rows] for k in ('query', 'passage')} | {f'negative_{i}': list(o) for i,o in enumerate(wrong, 1)}
+    right_pairs = {k: [o[k] for o in rows] for k in ('query', 'passage')}
+    return right_pairs | {f'negative_{i}': list(o) for i,o in enumerate(wrong, 1)}
 
 # %% ../../nbs/training/01_examples.ipynb #d05651db
 def judged_rows(
     rows:list,        # Dicts with query, passage, label, and perhaps negatives and score
     graded:bool=False # Whether `score` counts
-)->dict:              # Columns query, passage, and label (0 or 1) or score (the label where a row has none): lists of one length
+)->dict:              # Columns query, passage, and label (0 or 1) or score, which is the label where a row has none
     "Every judged pair, relevant or not; a negative that is judged nowhere else has label or score 0"
     def said(o): return float(o['label'] if o.get('score') is None else o['score']) if graded else o['label']
     pairs = [(o['query'], o['passage'], said(o)) for o in rows]

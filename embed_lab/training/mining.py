@@ -83,12 +83,14 @@ def _refuse_settings(
     if n < 1: raise LabError(f"`n` is {n}; ask for at least 1 negative a query, or use recipe `in-batch`")
     if skip < 0: raise LabError(f"`skip` is {skip}; write how many of the first ranks are left out, or 0")
     if margin is not None and not 0 <= margin < 2:
-        raise LabError(f"`margin` is {margin}; write how far a negative's cosine must lie below the right one's, such as 0.1, or None")
+        raise LabError(f"`margin` is {margin}; write how far a negative's cosine must lie below the right one's, "
+            "such as 0.1, or None")
     if relative_margin is not None and not .5 <= relative_margin <= 1:
-        raise LabError(f"`relative_margin` is {relative_margin}; write what share of the right passage's score a negative may have, "
-            "such as 0.95 (sentence-transformers writes 0.05 for it), or None")
+        raise LabError(f"`relative_margin` is {relative_margin}; write what share of the right passage's score a "
+            "negative may have, such as 0.95 (sentence-transformers writes 0.05 for it), or None")
     if depth < skip + n:
-        raise LabError(f"`skip` is {skip} and `n` is {n}, together more than the {depth} ranks that are read; lower `skip` or `n`")
+        raise LabError(f"`skip` is {skip} and `n` is {n}, together more than the {depth} ranks that are read; "
+            "lower `skip` or `n`")
     if pick not in ('top', 'random'): raise LabError(f"`pick` is {pick!r}; write 'top' or 'random'")
 
 # %% ../../nbs/training/03_mining.ipynb #e04b7731
@@ -153,13 +155,16 @@ class Mined:
 
     def counts(self)->dict:
         searched = {} if self.recall is None else dict(recall=round(self.recall, 4))
-        return dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none, **self.removed) | searched
+        found = dict(queries=self.queries, mined=len(self.candidates), short=self.short, none=self.none)
+        return found | self.removed | searched
 
     def __repr__(self)->str:
         gone = ', '.join(f'{v:,} {_filter_reasons[k]}' for k,v in self.removed.items() if v)
         found = f"{count(len(self.candidates), 'hard negative')} for {count(self.queries, 'query', 'queries')}"
         few = f"{self.short:,} {'has' if self.short == 1 else 'have'} fewer than asked for, {self.none:,} none"
-        index = '' if self.recall is None else f" An index was searched, and found {self.recall:.1%} of the nearest passages."
+        index = ''
+        if self.recall is not None:
+            index = f" An index was searched, and found {self.recall:.1%} of the nearest passages."
         return f"{found}; {few}. Of {self.ranked:,} ranked, left out: {gone or 'none'}.{index}"
 
 # %% ../../nbs/training/03_mining.ipynb #ac6f6505
@@ -167,7 +172,8 @@ class Mined:
 def _repr_html_(self:Mined)->str:
     def short(t): return text_html(t if len(t) < 160 else t[:160] + ' …')
     near = sorted(self.candidates, key=lambda o: o['positive_score'] - o['score'])[:4]
-    rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), f"{o['score']:.2f} / {o['positive_score']:.2f}"] for o in near]
+    def both(o): return f"{o['score']:.2f} / {o['positive_score']:.2f}"
+    rows = [[*(short(o[k]) for k in ('query', 'positive', 'passage')), both(o)] for o in near]
     table = html_table([['query', 'right', 'mined as wrong', 'scores'], *rows], None, [20, 32, 38, 10])
     return tag('p', repr(self)) + (table if rows else Markup())
 
@@ -195,11 +201,12 @@ def mine_hard_negatives(
     seed:int=0,        # Of the random ones
     never:Iterable=()  # Pairs of query and passage that must not be mined
 )->Mined:              # Raises `LabError` for settings that make no sense, and where no row is relevant
-    "Wrong passages that rank high, after Xiong et al. (2021); the relative margin after Moreira et al. (2024, NV-Retriever)"
+    "Wrong passages that rank high, after Xiong et al. (2021); the relative margin after Moreira et al. (2024)"
     _refuse_settings(n, skip, margin, relative_margin, depth, pick)
     p, rng = mining_pool(rows, never), np.random.default_rng(seed)
     if not p.queries:
-        raise LabError("data/train.jsonl: no row has label 1, so there is nothing to compare a negative with; add relevant pairs")
+        raise LabError("data/train.jsonl: no row has label 1, so there is nothing to compare a negative with; "
+            "add relevant pairs")
     rank = _rank_pool(p, encode, depth)
     masks, ranks = _filtered(p, rank, skip, _rank_limit(rank.least, margin, relative_margin))
     some = _picked(masks, n, rng if pick == 'random' else None)

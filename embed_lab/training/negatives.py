@@ -25,7 +25,8 @@ def apply_decisions(
     decisions = decisions_in_force(lines)
     rows, counts = decided_rows(rows, decisions)
     done = ', '.join(f'{counts[k]:,} {k}' for k in ('drop', 'relabel', 'keep'))
-    note = f"decisions: {done} in train; {counts['mining']:,} for mining alone, {counts['nothing']:,} match no query of train"
+    others = f"{counts['mining']:,} for mining alone, {counts['nothing']:,} match no query of train"
+    note = f'decisions: {done} in train; {others}'
     return rows, decisions, (note,)
 
 # %% ../../nbs/training/12_negatives.ipynb #88933c4e
@@ -35,7 +36,7 @@ def open_suspects(
     decisions:dict,            # (query, passage) → what was decided
     judge:Callable|None=None,  # List of (query, passage) → a score each, higher is better
     met:bool=False             # Whether the candidates are what queries meet in a batch; only answers to other rows count then
-)->list:                       # Dicts with `why`, the likeliest first; raises `LabError` unless the judge gives a number for each pair
+)->list:                       # Dicts with `why`, the likeliest first; raises `LabError` for a judge's wrong shape or NaN
     "Wrong passages that look like answers, without those that were looked at and kept"
     def form(o): return normalised(o['query']), normalised(o['passage'])
     if met: candidates = in_batch_candidates(candidates, rows)
@@ -63,7 +64,8 @@ def with_negatives(
     def wrong(o):
         query, texts = normalised(o['query']), {}
         known_wrong, known_right = judged[query]
-        for t in (*(o.get('negatives') or ()), *known_wrong.values(), *chosen.get(query, ())): texts.setdefault(normalised(t), t)
+        for t in (*(o.get('negatives') or ()), *known_wrong.values(), *chosen.get(query, ())):
+            texts.setdefault(normalised(t), t)
         return [t for form,t in texts.items() if form not in known_right][:n]
     filled = [o | dict(negatives=wrong(o)) if o['label'] == 1 else o for o in rows]
     return filled, sum(map(len, chosen.values()))

@@ -23,6 +23,7 @@ from inspect import signature
 from pathlib import Path
 import msgspec
 from ..lab import LabError, require_package
+from ..data.profile import has_vocabulary, unknown_text, unknown_tokens
 from ..models.base import in_precision, hardware, overrides
 from ..models.chunks import in_chunks, cache_tokens
 from ..models.crossencoders import pair_scores
@@ -33,7 +34,8 @@ from ..runs.trackers import followers
 from .batches import NoClashBatches
 from .breakdown import DivergenceGuard
 from .checkpoints import resume_point, seal_checkpoint
-from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns, refuse_misfit
+from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns
+from .contract import refuse_misfit
 from .dev import DevEvaluator, DevReranking
 from .devices import SharedBatches, SilentRun, barrier, check_devices
 from .devices import device_group, is_main_process, refuse_unshareable, world_size
@@ -64,7 +66,8 @@ def _fitted(rows, loss, batch_size, run): # → (rows in the loss's columns, row
     "Hold rows to a loss's contract; raises `LabError` where they do not fit"
     found = contract_of(loss)
     if found is None:
-        run.warn(f"{type(_inner(loss)).__name__} has no contract, so its rows are not checked; describe it with `register(Contract(…))`")
+        run.warn(f"{type(_inner(loss)).__name__} has no contract, so its rows are not checked; "
+            "describe it with `register(Contract(…))`")
         return rows, batch_size
     for o in refuse_misfit(check_contract(rows, found.name, batch_size), 'data/train.jsonl'): run.warn(str(o))
     return rows.select_columns(ordered_columns(rows, found.name)), fitting_batch(rows, found.name, batch_size)
@@ -82,13 +85,15 @@ def _machine(args, n):
     facts = dict(use_cpu=hw.device == 'cpu', dataloader_pin_memory=hw.device == 'cuda', dataloader_drop_last=n > 1)
     facts['data_seed'] = args.data_seed or args.seed
     if not (args.bf16 or args.fp16): facts['bf16'] = hw.precision == 'bf16'
-    return facts | dict(logging_nan_inf_filter=False, disable_tqdm=True, per_device_train_batch_size=args.per_device_train_batch_size//n)
+    return facts | dict(logging_nan_inf_filter=False, disable_tqdm=True,
+        per_device_train_batch_size=args.per_device_train_batch_size//n)
 
 def _on_this_machine(args):
     "Arguments completed for the devices that take part"
     n = world_size()
     made = replace(args, **_machine(args, n))
-    made.dataloader_drop_last = False # the library insists on it for several devices; here they take equal parts of a short batch
+    # the library insists on it for several devices; here they take equal parts of a short batch
+    made.dataloader_drop_last = False
     return made
 
 # %% ../../nbs/training/11_trainer.ipynb #de937740
@@ -109,7 +114,8 @@ class _Progress(TrainerCallback):
     "Tells the run how far training is, and seals its checkpoints"
     def __init__(self, run, key): self.run, self.key, self.note = run, key, ''
     def on_train_begin(self, args, state, control, **kw):
-        if state.best_model_checkpoint: state.best_model_checkpoint = str(self.run.checkpoints/Path(state.best_model_checkpoint).name)
+        if state.best_model_checkpoint:
+            state.best_model_checkpoint = str(self.run.checkpoints/Path(state.best_model_checkpoint).name)
     def on_log(self, args, state, control, logs=None, **kw):
         if 'loss' in (logs or {}): self.note = f"loss {float(logs['loss']):.3f}"
     def on_step_end(self, args, state, control, **kw):
@@ -136,11 +142,12 @@ def _preprocess(model, *args, **kw): return model.preprocess(*args, **kw) # what
 # %% ../../nbs/training/11_trainer.ipynb #9202e195
 class _LabTraining:
     "What the lab adds to a trainer of sentence-transformers"
-    _given = _remade = None # Of a subclass with an `__init__` of its own: what that was given, and what to build instead
+    # Of a subclass with an `__init__` of its own: what that was given, and what to build instead
+    _given = _remade = None
 
     def __init__(self, *args,
-        run:Run|None=None, # Receives checkpoints, progress and the record; without one, this is the library's trainer that stops in time
-        splits=None,       # Has `task('dev')` to look at, and `task('gold')` for the estimate, such as the inventory's `Splits`
+        run:Run|None=None, # Receives checkpoints, progress and the record; without one, only divergence is watched
+        splits=None,       # Has `task('dev')` to look at and `task('gold')` to estimate, such as the inventory's `Splits`
         looks:int=3,       # At dev, evenly spaced; the best checkpoint by them is kept
         **kw               # And all that the library's trainer takes
     ):                     # Raises `LabError` where rows do not fit the loss, or devices cannot share it
@@ -154,7 +161,7 @@ class _LabTraining:
         super().__init_subclass__(**kw)
         if '__init__' in vars(cls): cls.__init__ = _remembering(cls.__init__)
 
-    def _settle(self, run, splits, looks, apart): # `apart`: pairs (query, passage) that may be right, and so are never learnt as wrong
+    def _settle(self, run, splits, looks, apart): # `apart`: pairs (query, passage) that are never learnt as wrong
         self.run, self.splits, self.looks, self.apart, self.untrained = run, splits, looks, apart, None
 
     def _complete(self, asked):
@@ -162,7 +169,8 @@ class _LabTraining:
         run, loss, rows = self.run, asked.get('loss'), asked.get('train_dataset')
         args = asked.get('args') or self.training_args_class(str(run.checkpoints), seed=run.seed)
         asked['evaluator'] = look = asked.get('evaluator') or (self.splits and self.make_evaluator())
-        if hasattr(look, 'metric') and args.eval_strategy == 'no': args = replace(args, **_schedule(self.looks, look.metric))
+        if hasattr(look, 'metric') and args.eval_strategy == 'no':
+            args = replace(args, **_schedule(self.looks, look.metric))
         if isinstance(loss, type): asked['loss'] = loss = loss(asked['model'])
         if isinstance(rows, Dataset) and isinstance(loss, torch.nn.Module):
             asked['train_dataset'], size = self.fit_rows(rows, loss, args.per_device_train_batch_size)
@@ -177,7 +185,8 @@ class _LabTraining:
         self._asked, self.watch, made = asked, DivergenceGuard(), dict(asked)
         if made.get('args'): made['args'] = _on_this_machine(self._batches(made['args'], made.get('loss')))
         if made.get('model') is not None: made['model'].model_card_data.set_widget_examples = without_examples
-        if world_size() > 1 and hasattr(_inner(made['loss']), 'gather_across_devices'): _inner(made['loss']).gather_across_devices = True
+        if world_size() > 1 and hasattr(_inner(made['loss']), 'gather_across_devices'):
+            _inner(made['loss']).gather_across_devices = True
         super().__init__(**made)
         self.remove_callback(PrinterCallback)
         self._first_callbacks = [*self.callback_handler.callbacks]
@@ -246,7 +255,8 @@ def where(self:_LabTraining)->str:
 @patch
 def _machine_facts(self:_LabTraining):
     hw, n = hardware(), overrides.devices or 1
-    return dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | (dict(devices=n) if n > 1 else {})
+    several = dict(devices=n) if n > 1 else {}
+    return dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | several
 
 @patch
 def _key(self:_LabTraining):
@@ -255,7 +265,8 @@ def _key(self:_LabTraining):
     content = sha256(msgspec.json.encode(rows.to_dict())).hexdigest() if isinstance(rows, Dataset) else None
     facts = _plain_arguments(self._asked['args']) | self._machine_facts() | _loss_facts(self._asked['loss'])
     return facts | dict(rows=content, looks=self.looks,
-        max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None), apart=sorted(map(list, self.apart)))
+        max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None),
+        apart=sorted(map(list, self.apart)))
 
 # %% ../../nbs/training/11_trainer.ipynb #d4954e28
 def _device_part(kind, given, asked, run, looks, apart, key, last):
@@ -313,8 +324,10 @@ def train(self:_LabTraining,
     if self.run is None:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint, **kw)
     run, hw, n = self.run, hardware(), overrides.devices or 1
-    run.record(loss=type(_inner(self.loss)).__name__, hardware=run.manifest['hardware'] | self._machine_facts() | dict(reason=hw.reason))
+    run.record(loss=type(_inner(self.loss)).__name__,
+        hardware=run.manifest['hardware'] | self._machine_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
+    self._refuse_unreadable()
     if is_probing() and n == 1: self._estimate()
     self._first_look()
     rebase_adapters(run)
@@ -331,6 +344,22 @@ def _first_look(self:_LabTraining):
         with _at_speed(self.model), torch.random.fork_rng(): return look.untrained(self.model)
     dev = self.splits.task('dev') if self.splits else None
     self.untrained = self.run.kept('untrained', measure, of=[dev.queries, dev.corpus, dev.qrels] if dev else [])
+
+# %% ../../nbs/training/11_trainer.ipynb #43686254
+@patch
+def _refuse_unreadable(self:_LabTraining):
+    "Warn of tokens that the model does not know; raises `LabError` where it knows next to none"
+    rows, texts = self._asked.get('train_dataset'), {}
+    if isinstance(rows, Dataset):
+        few = rows.select(range(0, len(rows), len(rows)//300 + 1))
+        texts['train'] = [v for o in few for v in o.values() if isinstance(v, str)]
+    for k in ('dev', 'gold') if self.splits else ():
+        task = self.splits.task(k)
+        texts[k] = [*task.queries.values(), *task.corpus.values()]
+    shares = unknown_tokens(getattr(self.model, 'tokenizer', None), texts)
+    level, says = unknown_text(shares, has_vocabulary(self.run.base))
+    if level == 'fail': raise LabError(says)
+    if level: self.run.warn(says)
 
 # %% ../../nbs/training/11_trainer.ipynb #84538118
 @patch(as_prop=True)
@@ -349,7 +378,8 @@ def _estimate(self:_LabTraining):
         return self._again(train_dataset=rows, args=args, callbacks=[])
     asked = self._asked
     with _at_speed(self.model):
-        probe(self.run, make, asked['train_dataset'], asked['args'].per_device_train_batch_size, self.looks, self.readings())
+        probe(self.run, make, asked['train_dataset'], asked['args'].per_device_train_batch_size, self.looks,
+            self.readings())
 
 # %% ../../nbs/training/11_trainer.ipynb #48bc4ca3
 class LabTrainer(_LabTraining, SentenceTransformerTrainer):
@@ -365,7 +395,8 @@ class LabTrainer(_LabTraining, SentenceTransformerTrainer):
     def make_evaluator(self)->DevEvaluator: return DevEvaluator(self.splits.task('dev'), self.run.eval)
 
     def evaluate(self, *args, **kw)->dict:
-        with in_precision(self.model): return super().evaluate(*args, **kw) # other devices encode a share for the evaluator
+        with in_precision(self.model):
+            return super().evaluate(*args, **kw) # other devices encode a share for the evaluator
 
     def readings(self)->list: # `ModelReading`s
         "What is encoded besides the training rows"
@@ -379,8 +410,9 @@ def _base_reading(splits, run, model):
     "What the base model has to encode of gold"
     base, task = base_model(run, getattr(model, 'max_seq_length', None), any(splits.prompts)), splits.task('gold')
     cache = run.lab.results/'cache'
-    missing = uncached_texts(base, task.queries.values(), 'query', cache) + uncached_texts(base, task.corpus.values(), 'document', cache)
-    return ModelReading('gold with the base model', missing, lambda some: encode(base, some, 'document'))
+    queries = uncached_texts(base, task.queries.values(), 'query', cache)
+    docs = uncached_texts(base, task.corpus.values(), 'document', cache)
+    return ModelReading('gold with the base model', queries + docs, lambda some: encode(base, some, 'document'))
 
 # %% ../../nbs/training/11_trainer.ipynb #e16f3d35
 class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
@@ -391,7 +423,8 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
         retriever=None,      # The first stage, an encoder; for the estimate
         **kw                 # As `LabTrainer` takes it
     ):                       # Raises `LabError` for several devices
-        if (overrides.devices or 1) > 1: raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
+        if (overrides.devices or 1) > 1:
+            raise LabError('a cross-encoder is trained on one device here; leave out `devices`')
         self.hits, self.top, self.retriever = hits, top, retriever
         super().__init__(*args, **kw)
 
@@ -399,16 +432,20 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
 
     def _key(self): return super()._key() | dict(top=self.top, hits=sha256(msgspec.json.encode(self.hits)).hexdigest())
 
-    def make_evaluator(self)->DevReranking: return DevReranking(self.splits.task('dev'), self.hits, self.run.seed, min(self.top, 20))
+    def make_evaluator(self)->DevReranking:
+        return DevReranking(self.splits.task('dev'), self.hits, self.run.seed, min(self.top, 20))
 
     def readings(self)->list: # `ModelReading`s
         "What is read besides the training pairs"
         def read(pairs): return pair_scores(self.model, pairs)
         gold, look, top = self.splits.task('gold'), self.evaluator, self.top
         queries, docs = [gold.queries[q] for q,ds in gold.relevant.items() if ds], [*gold.corpus.values()]
-        def any_pairs(i, q): return [(q, docs[(i*top + j) % len(docs)]) for j in range(min(top, len(docs)))] # the search is yet to come
+        def any_pairs(i, q):
+            return [(q, docs[(i*top + j) % len(docs)]) for j in range(min(top, len(docs)))] # the search is yet to come
         pairs = [o for i,q in enumerate(queries) for o in any_pairs(i, q)]
         dev = [(look.task.queries[q], look.task.corpus[d]) for q,ds in look.hits.items() for d,_ in ds[:look.top]]
-        first = ModelReading('gold with the first stage', queries + docs, lambda o: encode(self.retriever, o, 'document'))
+        first = ModelReading('gold with the first stage', queries + docs,
+            lambda o: encode(self.retriever, o, 'document'))
         base = _base_reading(self.splits, self.run, self.retriever)
-        return [ModelReading('looks at dev', dev, read, self.looks), first, base, ModelReading('re-ordering gold', pairs, read)]
+        return [ModelReading('looks at dev', dev, read, self.looks), first, base,
+            ModelReading('re-ordering gold', pairs, read)]

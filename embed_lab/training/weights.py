@@ -38,13 +38,14 @@ def base_model(
     run:Run,               # Names the base model, and the prompts where it has parameters for them
     max_length:int|None,   # Tokens of a text that are read; None: the model's own limit
     prompted:bool=False    # Whether the texts already have prompts, from `add_prompts`
-)->'SentenceTransformer':  # In float32 on this machine's device; raises `LabError` for weights with NaN, or prompts given twice
+)->'SentenceTransformer':  # In float32 on this machine's device; raises `LabError` for NaN in it, or prompts given twice
     "A run's base model, ready to be trained, used as its family is meant to be"
     found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
-    model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout, attention_dropout=dropout)
+    model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout,
+        attention_dropout=dropout)
     if bad := has_broken_weights(model):
-        raise LabError(f"{short_path(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; copy the model again, "
-            "or name one that was saved before its training broke down")
+        raise LabError(f"{short_path(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; "
+            "copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
     return apply_prompts(model, found)
 
@@ -61,14 +62,16 @@ class NamedModel:
         max_length:int|None=None # Tokens of a text that an encoder reads; None: its own limit
     ): # A `CrossEncoder` for a cross-encoder, else a `SentenceTransformer`
         "Load it from safetensors alone"
-        return load_cross_encoder(self.path) if self.kind == 'cross-encoder' else load_model(self.path, max_seq_length=max_length)
+        if self.kind == 'cross-encoder': return load_cross_encoder(self.path)
+        return load_model(self.path, max_seq_length=max_length)
 
     def start_reranker(self,
         max_length:int, # Tokens of query and passage together that are read
         seed:int        # Of a new head, where this is not a cross-encoder yet
     ): # A `CrossEncoder`; raises `LabError` for a model that cannot read two texts together
         "A cross-encoder to train, with dropout on attention weights off as for `base_model`"
-        return load_cross_encoder(self.path, None, max_length, seed, attention_probs_dropout_prob=0., attention_dropout=0.)
+        return load_cross_encoder(self.path, None, max_length, seed, attention_probs_dropout_prob=0.,
+            attention_dropout=0.)
 
 def named_model(
     run:Run,       # Whose lab a relative folder is looked for in
