@@ -263,6 +263,20 @@ def test_numbers_add_up_and_what_is_taken_can_be_read(records, as_table):
         taken = sum(len(o.rows) for o in scan_blocks(scan))
         assert not scan.failed() and res.lines()[1].startswith(f'{len(rows):,} row') and f': {taken:,} taken' in res.lines()[1]
 
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(records=st.lists(st.fixed_dictionaries(dict(query=st.text(min_size=1, max_size=4), passage=st.sampled_from(['b', ' ', '', '\u200b', None, 7, 'c\nd']) | st.text(max_size=3),
+    label=st.sampled_from([0, 1, '1', 'true', 2, None, 1.0]), other=cells)), min_size=1, max_size=3))
+def test_the_quick_way_gives_what_the_careful_one_gives(records):
+    from embed_lab.data.columns import row_maker
+    from embed_lab.data.formats import RecordBlock
+    whole = dict(query='a', passage='b', label=1, other='c')
+    columns, ledger = find_columns([whole]), importing._Ledger()
+    block = RecordBlock(range(len(records)), {k: [o[k] for o in records] for k in whole})
+    part = importing._Part('x', None, 'x', 'JSON', None, 'row')
+    careful = importing._careful_lines(part, block, row_maker(columns), ledger)
+    quick = importing._quick_lines(columns, block)
+    assert quick is None or (quick == careful and not ledger.left)
+
 def test_numbers_that_do_not_add_up_are_an_internal_error(tmp_path, monkeypatch):
     write_rows(tmp_path/'test.jsonl', pairs())
     monkeypatch.setattr(importing._Taker, 'lines', lambda self, lines: self.ledger.taken.update(gold=len(lines) - 1))

@@ -149,7 +149,7 @@ def _hint(
     fixed = [(k, o) for k,v in given.items() if k not in pair for o in v]
     return import_command(source, [*pair.items(), *fixed])
 
-# %% ../../nbs/data/03_columns.ipynb #7dd525d9
+# %% ../../nbs/data/03_columns.ipynb #58a567d2
 def _refuse_pair(
     found:dict,    # Role → candidates
     given:dict,    # Role → columns, by hand
@@ -165,7 +165,8 @@ def _refuse_pair(
         if len(found.get(role, [])) > 1: raise LabError(f"{place}: {several} could each be the {role}; {type_this}")
     missing = [o for o in ('query', 'passage') if not found.get(o)]
     if missing and len(_text_columns(sample)) < 2:
-        raise LabError(f"{place}: a row needs a query and a passage, and fewer than two columns hold text (there are {_listed(names)})")
+        raise LabError(f"{place}: a row needs a query and a passage, and fewer than two columns hold text "
+            f"(there are {_listed(names)})")
     if missing:
         which = ' or the '.join(missing)
         raise LabError(f"{place}: no column is known as the {which} (there are {_listed(names)}); {type_this}")

@@ -196,7 +196,7 @@ def _parts_of(
         parts += some
     return parts, copied
 
-# %% ../../nbs/data/19_importing.ipynb #9e6de902
+# %% ../../nbs/data/19_importing.ipynb #4f143a9f
 def _refuse_mixture(
     parts:list,   # `_Part`s
     copied:list   # Files to copy as they are
@@ -210,7 +210,8 @@ def _refuse_mixture(
     twice = next((o for o in names if names.count(o) > 1), None)
     if twice: raise LabError(f"two sources have a {twice}; import them into different folders")
     if {o.split for o in parts} == {'dev'}:
-        raise LabError(f"{said[0].name}: rows for dev alone, and a lab is judged by gold; put test into the name if they are that")
+        raise LabError(f"{said[0].name}: rows for dev alone, and a lab is judged by gold; "
+            "put test into the name if they are that")
 
 # %% ../../nbs/data/19_importing.ipynb #44628415
 _sample_size = 200 # Records
@@ -232,7 +233,7 @@ def _columns_of(
         raise LabError(f"{part.place(at)}: {why}; none of the first {n} can be read")
     return [find_columns(some, mapping, part.name, part.source) for part,some in zip(parts, good)]
 
-# %% ../../nbs/data/19_importing.ipynb #9a10acde
+# %% ../../nbs/data/19_importing.ipynb #ecfbbc16
 @dataclass
 class _Ledger:
     "What became of every row"
@@ -258,8 +259,8 @@ class _Ledger:
         what = f'{rows} in {count(self.records, "record")}' if self.records != self.read else rows
         res = [f'{what} read: {taken:,} taken, {self.merged:,} merged with an equal row, {left:,} left out']
         if self.fractions:
-            res.append(f"{count(self.fractions, 'row')} with a `score` that is not whole: train can learn from it, but dev and gold are "
-                "judged by whole grades; round it there, or rename the column to keep it unread")
+            res.append(f"{count(self.fractions, 'row')} with a `score` that is not whole: train can learn from it, but "
+                "dev and gold are judged by whole grades; round it there, or rename the column to keep it unread")
         return res + [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
             for n,why,places in self.left.values()]
 
