@@ -119,13 +119,15 @@ def _without_constant(rows:list)->list:
 
 # %% ../../nbs/data/09_report.ipynb #c133993e
 _levels = 'fail', 'warn', 'note'
-_by_harm = ('missing', 'empty', 'no corpus', 'leak: pair', 'leak: query', 'leak: group', 'leak: passage', 'conflict',
-    'nothing relevant', '', 'false negative', 'leak: passage retyped', 'leak: near pair', 'leak: near passage', 'leak: near query',
-    'duplicate', 'near duplicate', 'schema: invisible', 'schema: ending', 'schema: blank', 'schema: unknown', 'many alike')
+_by_harm = (('missing', 'empty'), ('no corpus', 'unknown tokens'), ('leak: pair', 'leak: query', 'leak: group', 'leak: passage'),
+    ('conflict',), ('nothing relevant',), ('',), ('false negative', 'leak: passage retyped', 'leak: near pair', 'leak: near passage'),
+    ('leak: near query', 'duplicate', 'near duplicate'), ('schema: invisible', 'schema: ending', 'schema: blank'), ('schema: unknown',),
+    ('many alike',))
+_harm_ranks = {rule: rank for rank,rules in enumerate(_by_harm) for rule in rules}
 
 def _harm(o:Finding)->tuple:
     "Sorts the most harmful first"
-    return _levels.index(o.level), _by_harm.index(o.rule if o.rule in _by_harm else ''), -o.count
+    return _levels.index(o.level), _harm_ranks.get(o.rule, _harm_ranks['']), -o.count
 
 @patch
 def kinds(self:Report)->list: # `Kind`s, the most harmful first
