@@ -213,11 +213,12 @@ def fine_lines(
     def none(*some): return not rules & {*some}
     leaks = [o['leak'] for o in report.leaks]
     kinds = [k for k in dict.fromkeys(leaks) if none(f'leak: {k}')]
-    what = 'nothing of one split is in another, or nearly so' if none(*(f'leak: {k}' for k in leaks)) else f"no leak by {', '.join(kinds)}"
+    whole = none(*(f'leak: {k}' for k in leaks))
+    what = 'nothing leaks between the splits' if whole else f"no leak of these kinds: {', '.join(kinds)}"
     scored = {o['split'] for o in report.splits} & {'dev', 'gold'}
     found = [('every line can be used', not wrong - {'conflict', 'missing'}), (what, kinds),
         ('no two rows contradict each other', none('conflict', 'false negative')),
-        ('no row is there twice, or nearly so', none('duplicate', 'near duplicate')),
+        ('no row is repeated, or nearly repeated', none('duplicate', 'near duplicate')),
         (f"every query of {' and '.join(sorted(scored))} has a relevant passage", scored and not any('nothing relevant' in o for o in rules))]
     return [says for says,so in found if so]
 
