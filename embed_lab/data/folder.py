@@ -32,7 +32,7 @@ from .task import present_files, read_decisions, require_splits, scan_qrels
 
 # %% ../../nbs/data/06_folder.ipynb #01bb168f
 folder_rules = {
-    'empty':               ('fail', 'nothing in them'),
+    'empty':               ('fail', 'an empty text'),
     'nothing to learn':    ('fail', 'nothing to learn from'),
     'nothing to measure':  ('fail', 'nothing that can be measured'),
     'score':               ('fail', 'a `score` that is not a grade'),
