@@ -8,7 +8,8 @@ from embed_lab.data.files import file_hash, jsonl_bytes
 from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.check import leaks_between
 from embed_lab.data.reading import read_rows
-from embed_lab.data.task import check_data, read_beir, read_corpus, read_qrels, retrieval_task
+from embed_lab.data.folder import check_data
+from embed_lab.data.task import read_beir, read_corpus, read_qrels, retrieval_task
 from embed_lab.lab import LabError
 
 shared = Path(__file__).resolve().parent.parent.parent/'shared'/'data'
