@@ -2618,6 +2618,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                       'embed_lab/training/weights.py'),
                                             'embed_lab.training.weights._conventions': ( 'training/weights.html#_conventions',
                                                                                          'embed_lab/training/weights.py'),
+                                            'embed_lab.training.weights._note_machine': ( 'training/weights.html#_note_machine',
+                                                                                          'embed_lab/training/weights.py'),
                                             'embed_lab.training.weights.base_model': ( 'training/weights.html#base_model',
                                                                                        'embed_lab/training/weights.py'),
                                             'embed_lab.training.weights.named_model': ( 'training/weights.html#named_model',

@@ -566,6 +566,8 @@ def _encoder_folder(name):
     if status != 'completed':
         raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; "
             "finish it with `emb run`, or name another")
+    if not (path/RunFiles.final).is_dir():
+        raise LabError(f"{path.name} left no model, as it trained none; name the folder of its base model, or another run")
     return find_model(path/RunFiles.final), True
 
 def _refuse_other_kinds(path):

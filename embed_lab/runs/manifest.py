@@ -97,7 +97,7 @@ def environment_facts()->dict: # {'python', 'platform', 'packages', 'toolkit'}
         packages={p: v for p,v in versions.items() if v}, toolkit=_toolkit())
 
 def machine_facts()->dict: # {'machine', 'cpu', 'cpus'}
-    "The hardware, as far as it can be told without torch; training adds device, precision and threads"
+    "The hardware, as far as it can be told without torch; loading the base model adds device, precision and threads"
     import platform
     try: names = re.findall(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
     except OSError: names = []
