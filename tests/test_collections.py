@@ -206,7 +206,7 @@ def test_check_and_init_take_beir_with_any_split(tmp_path, there):
     res = check_folder(tmp_path/'c')
     assert [o['split'] for o in res.splits] == there and res.clean and sum(o.rule == 'missing' for o in res.findings) == 3 - len(there)
     made = init_lab(tmp_path/'lab', data=tmp_path/'c')
-    assert (sorted(o.stem for o in made.lab.experiments.iterdir()) == ["exp_09_untuned"]) == ("train" not in there) and made.said and check_folder(tmp_path/"lab").clean
+    assert (sorted(o.stem for o in made.lab.experiments.iterdir()) == ['exp_09_untuned']) == ('train' not in there) and made.said and check_folder(tmp_path/'lab').clean
     assert {o.stem for o in (tmp_path/'lab'/'data').glob('*.jsonl')} == {'corpus', 'gold'} | ({'train', 'dev'} if 'train' in there else set())
 
 # what is no collection, and what is a broken one

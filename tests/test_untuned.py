@@ -48,7 +48,7 @@ def test_a_lab_of_gold_alone_begins_with_what_can_run_there(judging):
     assert not again.created and [o.stem for o in judging.experiments.iterdir()] == [exp]
     assert [o.recipe.name for o in choose_recipes(judging.data).fits if o.fits] == ['untuned']
     note, = [o for o in check_folder(judging.path).findings if o.rule == 'missing']
-    assert note.level == 'note' and 'this data judges models and trains none' in note.text and check_folder(judging.path).clean
+    assert note.level == 'note' and 'this data judges models and trains none' in note.says and check_folder(judging.path).clean
 
 def test_the_base_model_is_scored_beside_bm25_and_the_run_says_so(judging):
     run, path = read_run(judging.results/exp), judging.results/exp
@@ -88,7 +88,7 @@ def test_gold_with_one_of_the_others_is_still_incomplete(judging, tmp_path):
         shutil.copy(folder/'gold.jsonl', folder/f'{o}.jsonl')
         lacking, = {'train', 'dev'} - {o}
         finding, = [x for x in check_folder(folder).findings if x.rule == 'missing']
-        assert finding.level == 'fail' and f'no {lacking}.jsonl' in finding.text
+        assert finding.level == 'fail' and f'no {lacking}.jsonl' in finding.says
         with pytest.raises(LabError, match=f'{lacking}.jsonl: no such file'): require_splits(folder)
         assert check_data(folder, train=False) == []
 
