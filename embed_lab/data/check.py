@@ -173,6 +173,8 @@ def _lab_sources(path:Path)->tuple:
     needed = 'a run needs train, dev and gold (`emb split` makes them from one file)'
     lacking = [k for k in ('train', 'dev', 'gold') if k not in sources]
     found = [Finding('missing', level, 1, f'no {k}.jsonl in {short_path(path)}; {needed}') for k in lacking]
+    if lacking == ['train', 'dev']:
+        found = [Finding('missing', 'note', 1, f'no train.jsonl and no dev.jsonl in {short_path(path)}; this data judges models and trains none')]
     return sources, found, folder.docs and folder.docs.texts, folder
 
 # %% ../../nbs/data/12_check.ipynb #e5fb0439

@@ -28,7 +28,7 @@ from ..lab import LabError, count
 from .files import find_data_file
 from .reading import Scan, scan_blocks
 from .rows import Decision, Doc, Row, row_rules
-from .task import present_files, read_decisions, require_splits, scan_qrels
+from .task import present_files, read_decisions, require_splits, scan_qrels, training_files
 
 # %% ../../nbs/data/06_folder.ipynb #01bb168f
 folder_rules = {
@@ -293,8 +293,12 @@ def note_qrels(
 # %% ../../nbs/data/06_folder.ipynb #a842f78d
 class DataFolder:
     "A lab's data on its way through one reading"
-    def __init__(self, data:Path):
+    def __init__(self,
+        data:Path,      # Train, dev and gold, or some of them
+        train:bool=True # Whether train, dev and the decisions about train are read
+    ):
         self.path, self.files, self.scans = Path(data), present_files(Path(data)), {}
+        if not train: self.files = {k: o for k,o in self.files.items() if k not in training_files}
         self.docs, self.qrels, self.judgements = None, None, ([], [])
         if 'corpus.jsonl' in self.files: self.docs, self.scans['corpus.jsonl'] = read_docs(self.files['corpus.jsonl'])
         if 'qrels.tsv' in self.files: self._read_qrels(self.files['qrels.tsv'])
@@ -342,12 +346,13 @@ def warnings(self:DataFolder)->list: # One line each
     return [f'{scan.place(seen.first[0][0])}: {seen.first[0][1]}{more(seen)}' for scan,seen in found]
 
 def check_data(
-    data:Path  # A lab's data folder
-)->list:       # Warnings, one line each; raises `LabError`, with file and line, for the first flaw that stops a run
+    data:Path,        # A lab's data folder
+    train:bool=True   # Whether the run trains; one that does not reads neither train nor dev
+)->list:              # Warnings, one line each; raises `LabError`, with file and line, for the first flaw that stops a run
     "Refuse data that a run could not be trained and judged on, before anything starts"
-    require_splits(Path(data))
-    folder = DataFolder(data)
-    for split in ('train', 'dev', 'gold'):
+    require_splits(Path(data), train)
+    folder = DataFolder(data, train)
+    for split in ('train', 'dev', 'gold') if train else ('gold',):
         for _ in folder.blocks(split): pass
     folder.finish()
     folder.read_rest()
@@ -384,11 +389,12 @@ def _split_rows(folder:DataFolder, split:str)->list: # Dicts
     return as_columns(rows)
 
 def read_folder(
-    data:Path  # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
-)->dict:       # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
+    data:Path,        # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
+    train:bool=True   # Whether a model is to be trained; otherwise gold is enough, and train and dev are not read
+)->dict:              # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
     "Everything in a data folder: rows, id → text, query id → {document id: grade}; raises `LabError` with file and line"
-    require_splits(Path(data))
-    folder = DataFolder(data)
+    require_splits(Path(data), train)
+    folder = DataFolder(data, train)
     rows = {o: _split_rows(folder, o) for o in folder.judges}
     folder.finish()
     folder.refuse()
