@@ -78,7 +78,8 @@ def _tell_left_out():
 def init(
     path:Annotated[Path, typer.Argument(help='Folder of the lab; created if missing.')] = Path('.'),
     recipe:Annotated[Optional[list[str]], typer.Option(
-        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.', autocompletion=_recipes)] = None,
+        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.',
+        autocompletion=_recipes)] = None,
     data:Annotated[Optional[Path], typer.Option(
         help='Your own data: whatever `emb import` takes, such as a CSV file or a folder. Without it, the lab gets a sample.')] = None):
     "Make a lab. Files that already exist are kept."
@@ -165,7 +166,7 @@ def check(
     model:Annotated[Optional[str], typer.Option(
         help='Count tokens as this base model does: a folder or a hub id.')] = None,
     corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
-        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; a lab says so in settings.ini.")] = None,
+        help="For data outside a lab: whether tomorrow's passages are new (open) or the same as today's (fixed).")] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report

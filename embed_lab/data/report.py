@@ -216,10 +216,11 @@ def fine_lines(
     whole = none(*(f'leak: {k}' for k in leaks))
     what = 'nothing leaks between the splits' if whole else f"no leak of these kinds: {', '.join(kinds)}"
     scored = {o['split'] for o in report.splits} & {'dev', 'gold'}
+    answered = scored and not any('nothing relevant' in o for o in rules)
     found = [('every line can be used', not wrong - {'conflict', 'missing'}), (what, kinds),
         ('no two rows contradict each other', none('conflict', 'false negative')),
         ('no row is repeated, or nearly repeated', none('duplicate', 'near duplicate')),
-        (f"every query of {' and '.join(sorted(scored))} has a relevant passage", scored and not any('nothing relevant' in o for o in rules))]
+        (f"every query of {' and '.join(sorted(scored))} has a relevant passage", answered)]
     return [says for says,so in found if so]
 
 # %% ../../nbs/data/09_report.ipynb #8e05676d
@@ -412,7 +413,8 @@ def kind_html(
     "An entry, with its examples folded away"
     head = tag('p', _mark(kind.level), tag('b', kind.rule, cls='rule'), _coded(kind.says))
     some = kind.examples()
-    folded = tag('details', tag('summary', count(len(some), 'example')), *(_example_html(e, report, width) for e in some)) if some else Markup()
+    if not some: return tag('div', head, html_table(kind.where), cls='finding')
+    folded = tag('details', tag('summary', count(len(some), 'example')), *(_example_html(e, report, width) for e in some))
     return tag('div', head, html_table(kind.where), folded, cls='finding')
 
 def entries_html(
