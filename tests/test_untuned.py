@@ -9,6 +9,8 @@ from embed_lab.data.reading import read_rows
 from embed_lab.data.task import require_splits
 from embed_lab.evaluation.browse import pair_hits
 from embed_lab.evaluation.compare import compare
+from embed_lab.inventory.datasets import load_splits
+from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
 from embed_lab.lab import LabError, read_lab
 from embed_lab.labs.choose import choose_recipes
 from embed_lab.labs.recipes import find_recipe
@@ -110,3 +112,8 @@ def test_it_is_compared_with_what_was_trained_and_train_does_not_matter_to_it(wh
     assert before[0].keys() == after[0].keys()
     (tmp_path/'dev.jsonl').rename(lab.data/'dev.jsonl')
     assert plan(lab, exp, {}).done
+
+def test_a_teams_preprocess_leaves_what_is_empty(judging):
+    splits = load_splits(judging.data, train=False)
+    for step in (drop_duplicates, lambda o: drop_leaks(o, 'open'), drop_conflicts, balance_labels): assert step(splits).sets.keys() == {'gold'}
+    assert all(o.startswith('query: ') for o in add_prompts(splits).gold['query']) and repr(splits).startswith('Splits: gold ')

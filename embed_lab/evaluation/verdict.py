@@ -194,7 +194,7 @@ def verdict(
     theirs:np.ndarray,      # (seeds, queries), of the one it is compared with, on the same queries in the same order
     level:float=.95,        # Of confidence
     noise:Noise|None=None,  # Seed noise measured on other recipes with this gold set, to be pooled with what these show
-    fixed:bool|tuple=False  # Theirs is deterministic, as an untuned model or BM25 is: one row, and no seed noise; a tuple says it of both
+    fixed:bool|tuple=False  # Theirs is deterministic, as an untuned model or BM25 is: one row, no seed noise; or (ours, theirs)
 )->Verdict:                 # Raises `ValueError` for scores that cannot be compared
     "Win, tie or loss over queries and seeds (Clark 1973, Satterthwaite 1946; Welch where seeds differ in number)"
     runs, (ours, theirs) = (len(ours), len(theirs)), map(distinct_runs, (ours, theirs))

@@ -91,7 +91,7 @@ def evaluate_guard(
 # %% ../../nbs/inventory/03_evaluate.ipynb #5cd8bf9e
 def conclude(
     task:Task,               # Gold, in texts as people wrote them
-    hits:dict,               # System → as `search`; 'tuned' where something was trained, 'base', and whatever else is to be compared with them
+    hits:dict,               # System → as `search`; 'tuned' where there is one, 'base', and whatever else is to be compared with them
     run:Run,                 # Receives `eval/`
     pairs:dict,              # System → as `pair_metrics`
     guard:Scores|None=None   # As `evaluate_guard`

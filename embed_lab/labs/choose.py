@@ -351,7 +351,8 @@ def _facts_text(
     f:Facts # Of some data
 )->list:    # Lines
     "The facts in words"
-    here = [f"{count(f.corpus, 'passage')} to search", f"{count(f.cores, 'core')}, {({True: 'a GPU', False: 'no GPU'}).get(f.gpu, 'GPU unknown')}"]
+    gpu = {True: 'a GPU', False: 'no GPU'}.get(f.gpu, 'GPU unknown')
+    here = [f"{count(f.corpus, 'passage')} to search", f"{count(f.cores, 'core')}, {gpu}"]
     if not f.rows: return [f"{count(f.judged, 'query', 'queries')} of gold with a relevant passage, and no train split", *here]
     queries, passages = count(f.queries, 'different query', 'different queries'), count(f.passages, 'passage')
     negatives = 'no `negatives`'
