@@ -1,5 +1,5 @@
 "What an import promises of anyone's files: the same rows out of every layout, none lost or invented, all files or none, and one line for what cannot be read"
-import csv, gzip, io, json, os, time
+import csv, gzip, io, json, os, shlex, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import pytest
@@ -131,9 +131,62 @@ def test_what_stands_beside_a_labs_own_splits_is_copied(tmp_path):
     assert hashes(tmp_path/'data').keys() == hashes(own).keys() and all(hashes(tmp_path/'data')[o] == hashes(own)[o] for o in ('corpus.jsonl', 'qrels.tsv'))
     assert read_rows(tmp_path/'data'/'gold.jsonl') == named[50:]
 
-def test_scores_that_gold_cannot_be_judged_by_are_named(tmp_path):
-    write_rows(tmp_path/'test.jsonl', [dict(sentence1=f'a{i}', sentence2=f'b{i}', score=i/2) for i in range(4)])
-    assert '2 rows with a `score` that is not whole' in import_data([tmp_path/'test.jsonl'], tmp_path/'data').lines()[2]
+def alike(n=300): return [dict(sentence1=o['query'], sentence2=o['passage'], score=i/n) for i,o in enumerate(pairs(n))]
+
+def checks(folder):
+    "What `emb check` says of an import, which it must not refuse"
+    res = CliRunner().invoke(app, ['check', str(folder)])
+    assert res.exit_code == 0 and 'Sound' in res.stdout, res.output
+    return res.stdout
+
+@pytest.mark.parametrize('name', ['sts.tsv', 'test.jsonl'])
+def test_fractional_scores_ask_for_a_threshold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(table(alike(), '\t') if name.endswith('tsv') else lines(alike()))
+    line = f"emb import {name} --map 'label=score>=0.5'"
+    res = CliRunner().invoke(app, ['import', name])
+    assert res.exit_code == 2 and res.stderr.count('\n') == 1 and res.stderr.endswith(f'say from which number on a passage is relevant, such as 0.5: {line}\n') and not Path('data').exists()
+    res = CliRunner().invoke(app, [*shlex.split(line)[1:]])
+    assert res.exit_code == 0 and "label 1 where `score` is at least 0.5, score from `score` (in train; dev and gold are judged by `label`)" in res.stdout and 'is kept as `similarity` in' in res.stdout
+    got = {o.stem: read_rows(o) for o in Path('data').iterdir() if o.stem in split_names}
+    score = {o['sentence1']: o['score'] for o in alike()}
+    assert all(o['label'] == (score[o['query']] >= .5) and o['score' if k == 'train' else 'similarity'] == score[o['query']] for k,v in got.items() for o in v)
+    assert sum(map(len, got.values())) == 300 and not any('score' in o for k in ('dev', 'gold') for o in got.get(k, ()))
+    if 'train' in got: assert f"{100*sum(o['label'] for o in got['train'])/len(got['train']):.1f}% of them relevant" in res.stdout
+    checks('data')
+
+def test_fractions_after_the_sample_are_refused_too(tmp_path):
+    rows = [o | dict(score=i % 2) for i,o in enumerate(alike(700))]
+    rows[650]['score'] = .25
+    write_rows(tmp_path/'sts.jsonl', rows)
+    with pytest.raises(LabError, match=r"sts.jsonl:651: `score` holds 0.25.*--map 'label=score>=0.5'"): import_data([tmp_path/'sts.jsonl'], tmp_path/'data')
+
+def test_fractional_scores_beside_a_label(tmp_path):
+    rows = [o | dict(label=i % 2, similarity='as it was') for i,o in enumerate(alike())]
+    write_rows(tmp_path/'sts.jsonl', rows)
+    res = import_data([tmp_path/'sts.jsonl'], tmp_path/'data')
+    assert any(o.startswith('`score` is kept as `similarity_2` in dev and gold') for o in res.lines())
+    assert 'score' in read_rows(tmp_path/'data'/'train.jsonl')[0] and {*read_rows(tmp_path/'data'/'gold.jsonl')[0]} == {'query', 'passage', 'label', 'similarity', 'similarity_2'}
+    checks(tmp_path/'data')
+
+def test_whole_grades_of_gold_survive_fractions_in_train(tmp_path):
+    rows = [dict(query=o['sentence1'], passage=o['sentence2'], label=1, score=o['score']) for o in alike()]
+    write_rows(tmp_path/'train.jsonl', rows[:40])
+    for k,v in dict(dev=rows[40:50], gold=rows[50:]).items(): write_rows(tmp_path/f'{k}.jsonl', [o | dict(score=2) for o in v])
+    import_data([tmp_path/f'{o}.jsonl' for o in split_names], tmp_path/'data')
+    assert [{o['score'] for o in read_rows(tmp_path/'data'/f'{k}.jsonl')} for k in ('dev', 'gold')] == [{2}, {2}]
+
+def test_a_threshold_for_whole_grades(tmp_path):
+    write_rows(tmp_path/'test.jsonl', [o | dict(score=i % 5) for i,o in enumerate(alike())])
+    import_data([tmp_path/'test.jsonl'], tmp_path/'data', mapping=['label=score>=3'])
+    assert {(o['similarity'], o['label']) for o in read_rows(tmp_path/'data'/'gold.jsonl')} == {(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)}
+
+@pytest.mark.parametrize('words,message', [(f'label={o}', 'write a column, >= and a number') for o in ('score>0.5', 'score>=', 'score>=nan', 'score>=inf', 'score>=x', '>=1', 'score<=2')] +
+    [('label=skore>=0.5', 'did you mean `score`'), ('label=score', "--map 'label=score>=0.5'"), ('label=score>=9', 'no row of gold has label 1')])
+def test_a_threshold_that_says_nothing(words, message, tmp_path):
+    write_rows(tmp_path/'test.jsonl', alike())
+    with pytest.raises(LabError) as e: import_data([tmp_path/'test.jsonl'], tmp_path/'data', mapping=[words])
+    assert message in str(e.value) and '\n' not in str(e.value) and not (tmp_path/'data').exists()
 
 # what columns become
 
@@ -148,7 +201,7 @@ base = dict(query='a', passage='b', label=1)
 @pytest.mark.parametrize('record,row', [
     (dict(anchor='a', positive='b', negative='c'), base | dict(negatives=['c'])), (dict(anchor='a', positive='b', negative='c', negative_2='d', negative_10=None), base | dict(negatives=['c', 'd'])),
     (dict(query='a', positive='b', negative_1='c', negative_2=''), base | dict(negatives=['c'])), (dict(sentence1='a', sentence2='b', score=3.0), base | dict(score=3)),
-    (dict(sentence1='a', sentence2='b', score=.25), base | dict(score=.25)), (dict(sentence1='a', sentence2='b', score=0), base | dict(label=0, score=0)), (dict(query='a', passage='b', similarity='0.5'), base | dict(score=.5)),
+    (dict(sentence1='a', sentence2='b', score=0), base | dict(label=0, score=0)), (dict(query='a', passage='b', similarity='5.0'), base | dict(score=5)), (dict(query='a', passage='b', label=1, similarity='0.5'), base | dict(similarity=.5)),
     (dict(query='a', pos=['b'], neg=['c', 'd'], pos_scores=[.9], neg_scores=[.2, .1], prompt='p', type='t'), base | dict(negatives=['c', 'd'], prompt='p', type='t', teacher_scores=[.9, .2, .1])),
     (dict(query='a', pos=['b'], neg=['c', 'd'], pos_scores=[.9], neg_scores=[.2]), base | dict(negatives=['c', 'd'], pos_scores=[.9], neg_scores=[.2])),
     (dict(query='a', passage='b', tags='x', group=3.0, note=None), base | dict(group=3, tags=['x'])), (dict(query='a', title='t', text='b'), base | dict(title='t')), (dict(query='a', passage='b', context='c'), base | dict(context='c'))])
@@ -174,7 +227,7 @@ def test_a_mapping_by_hand(tmp_path):
     (dict(question='a', context='b', answer='c'), '`context` and `answer` could each be the passage; say which: emb import x --map query=question --map passage=context'),
     (dict(query='a', question='b', answer='c'), '`query` and `question` could each be the query'), (dict(instruction='a', input='b', output='c'), '`instruction` and `input` could each be the query'),
     ({'my col': 'a', 'b': 'longer'}, "say which: emb import x --map query='my col' --map passage=b"), (dict(a='a', passage='longer'), 'no column is known as the query (there are `a`, `passage`); say which: emb import x --map query=a --map passage=passage'),
-    (dict(query='a', n=1), 'fewer than two columns hold text'), (dict(query='a', passage='b', label=.5), '`label` holds 0.5, and a label is 0 or 1; if these are grades: emb import x --map score=label'),
+    (dict(query='a', n=1), 'fewer than two columns hold text'), (dict(query='a', passage='b', label=2), '`label` holds 2, and a label is 0 or 1; if these are grades: emb import x --map score=label'), (dict(query='a', passage='b', label=.5), "such as 0.5: emb import x --map 'label=label>=0.5'"),
     (dict(query='a', passage='b', label=['x']), 'this is a category: emb import x --map tags=label')])
 def test_what_is_ambiguous_is_refused_with_what_to_type(record, message):
     with pytest.raises(LabError) as e: find_columns([record], place='x.csv', source='x')
@@ -273,7 +326,7 @@ def test_the_quick_way_gives_what_the_careful_one_gives(records):
     columns, ledger = find_columns([whole]), importing._Ledger()
     block = RecordBlock(range(len(records)), {k: [o[k] for o in records] for k in whole})
     part = importing._Part('x', None, 'x', 'JSON', None, 'row')
-    careful = importing._careful_lines(part, block, row_maker(columns), ledger)
+    careful = importing._careful_lines(part, columns, block, row_maker(columns), ledger)
     quick = importing._quick_lines(columns, block)
     assert quick is None or (quick == careful and not ledger.left)
 
