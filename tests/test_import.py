@@ -53,7 +53,7 @@ def wanted(tmp_path_factory):
 text_layouts = {
     'rows.csv': table, 'no_suffix': table, 'bom.csv': lambda o: table(o, encoding='utf-8-sig'), 'excel.csv': lambda o: table(o, ';', 'utf-16'),
     'rows.tsv': lambda o: table(o, '\t'), 'all_quoted.tsv': lambda o: table(o, '\t', quoting=csv.QUOTE_ALL), 'crlf.csv': lambda o: table(o, lineterminator='\r\n'), 'bar.txt': lambda o: table(o, '|'),
-    'rows.ndjson': lines, 'unicode.jsonl': lambda o: lines(o, ensure_ascii=False), 'utf16.jsonl': lambda o: lines(o).decode().encode('utf-16'),
+    'blank_first.csv': lambda o: b'\n' + table(o), 'rows.ndjson': lines, 'unicode.jsonl': lambda o: lines(o, ensure_ascii=False), 'utf16.jsonl': lambda o: lines(o).decode().encode('utf-16'),
     'array.json': lambda o: json.dumps(o).encode(), 'pretty.json': lambda o: json.dumps(o, indent=2, ensure_ascii=False).encode(), 'objects.json': lambda o: lines(o, indent=1),
     'around.json': lambda o: json.dumps(dict(version=[1, 2], info=dict(a=dict(b='{')), data=o, more='}')).encode(), 'rows.csv.gz': lambda o: gzip.compress(table(o)), 'zipped.json': lambda o: gzip.compress(json.dumps(o, indent=1).encode()),
     'no_label.csv': lambda o: table(without(o, 'label')), 'label_words.csv': lambda o: table([r | dict(label='True') for r in o]), 'label_float.json': lambda o: json.dumps([r | dict(label=1.0) for r in o]).encode(),
@@ -236,6 +236,53 @@ def test_what_is_ambiguous_is_refused_with_what_to_type(record, message):
 def test_a_weak_name_steps_back_and_odd_names_are_escaped():
     found = find_columns([{'question': 'a', 'title': 'b', 'prompt': 'p', 'response': 'c', '<script>\x1b[31m\n': 'd'}])
     assert str(found) == 'query from `question`, passage from `response`, label 1; kept, but not read: `title`, `prompt`, `<script>\\x1b[31m`'
+
+# a first line that is not a header
+
+rows_alone = {'questions': [[o['query'].strip('\n'), o['passage']] for o in pairs(8)[:4]], 'with_labels': [['how do I reset my router', 'hold the button', '1'], ['how do I pair a headset', 'open settings', '0']],
+    'with_ids': [['q1', 'reset my router now', 'd7', 'hold it'], ['q2', 'pair', 'd9', 'open it']], 'categories': [['router', 'how do I reset it?', 'hold the button'], ['router', 'and now?', 'wait'], ['headset', 'how?', 'open settings']],
+    'chinese': [['如何重置路由器？', '按住按钮十秒钟，然后等待指示灯变绿'], ['如何配对耳机？', '打开设置']], 'long': [['reset router', 'x'*60], ['pair headset', 'y'*30]]}
+
+@pytest.mark.parametrize('name', rows_alone)
+@pytest.mark.parametrize('delimiter', [',', '\t', ';'])
+def test_a_table_without_a_header_is_refused(name, delimiter, tmp_path):
+    out = io.StringIO(newline='')
+    csv.writer(out, delimiter=delimiter).writerows(rows_alone[name])
+    (tmp_path/'faq.csv').write_text(out.getvalue())
+    res = CliRunner().invoke(app, ['import', str(tmp_path/'faq.csv'), '--to', str(tmp_path/'data')])
+    example = {',': 'query,passage', '\t': 'query<tab>passage', ';': 'query;passage'}[delimiter]
+    assert res.exit_code == 2 and res.stderr.count('\n') == 1 and 'the first line must name the columns' in res.stderr and res.stderr.endswith(f'such as {example}\n'), res.stderr
+    res = CliRunner().invoke(app, ['check', str(tmp_path/'faq.csv')])
+    assert res.exit_code == 2 and 'the first line must name the columns' in res.stderr
+    (tmp_path/'faq.csv').write_text(delimiter.join(['query', 'passage', 'a', 'b'][:len(rows_alone[name][0])]) + '\n' + out.getvalue())
+    try: import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    except LabError as e: assert 'first line' not in str(e) # so few rows cannot be split
+
+@pytest.mark.parametrize('names', [['Frage', 'Antwort'], ['Häufige Frage', 'Antwort'], ['0', '1'], ['Timestamp', 'What is your question?', 'What would you answer?'], ['col_1', 'col_2'], ['reset', 'hold']])
+def test_names_that_are_unknown_are_still_names(names, tmp_path):
+    rows = [dict(zip(names, ['1 May', o['query'], o['passage']][-len(names):])) for o in pairs()]
+    (tmp_path/'faq.csv').write_bytes(table(rows))
+    with pytest.raises(LabError, match='--map query='): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+
+def test_odd_names_can_be_mapped(tmp_path, wanted):
+    (tmp_path/'faq.csv').write_bytes(table(renamed(without(pairs(), 'label'), query='What do you want to know?', passage='And what is the answer to it?')))
+    with pytest.raises(LabError, match='the first line must name'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    import_data([tmp_path/'faq.csv'], tmp_path/'data', mapping=['query=What do you want to know?', 'passage=And what is the answer to it?'])
+    assert hashes(tmp_path/'data') == wanted
+
+def test_a_first_row_that_repeats_a_value(tmp_path):
+    (tmp_path/'faq.csv').write_text('how do I reset it,1,1\nhow do I pair it,1,0\n')
+    with pytest.raises(LabError, match='two columns are called `1`.*put a line of names above it'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('delimiter', [';', ',', '\t'])
+def test_excels_separator_line_is_not_a_row(encoding, delimiter, tmp_path, wanted):
+    content = f'sep={delimiter}\r\n' + table(pairs(), delimiter).decode()
+    (tmp_path/'faq.csv').write_bytes(content.encode(encoding))
+    import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    assert hashes(tmp_path/'data') == wanted
+    (tmp_path/'faq.csv').write_bytes((content + delimiter*2 + '1\r\n').encode(encoding))
+    assert f'faq.csv:{len((content.splitlines())) + 1}' in import_data([tmp_path/'faq.csv'], tmp_path/'more').lines()[2]
 
 # what cannot be read
 

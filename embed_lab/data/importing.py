@@ -32,7 +32,7 @@ from ..lab import LabError, count, find_lab, one_line, read_lab, require_package
 from ..notebooks import did_you_mean
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
-    refuse_fraction, row_maker)
+    refuse_fraction, refuse_missing_header, row_maker)
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules
@@ -64,6 +64,7 @@ class _Part:
     words:str         # Its format
     read:Callable     # → `RecordBlock`s
     numbered:str      # 'line' or 'row': what numbers count
+    delimiter:str=''  # Of a table, whose columns its first line names
 
     def place(self, at:int)->str: # For messages
         return f'{self.name}:{at}' if self.numbered == 'line' else f'{self.name}, row {at}'
@@ -71,7 +72,8 @@ class _Part:
 def _file_part(path:Path, split:str|None, source:str)->_Part:
     "A file as it is"
     form = detect_format(path)
-    return _Part(short_path(path), split, source, str(form), partial(read_blocks, path, form), form.numbered)
+    return _Part(short_path(path), split, source, str(form), partial(read_blocks, path, form), form.numbered,
+        form.delimiter)
 
 # %% ../../nbs/data/19_importing.ipynb #66d3f76d
 def _described(path:Path)->dict: # An object; raises `LabError` where the file is something else
@@ -232,6 +234,8 @@ def _columns_of(
         if some: continue
         (at, (*_, why)), n = sample[0], count(len(sample), 'record')
         raise LabError(f"{part.place(at)}: {why}; none of the first {n} can be read")
+    for part,some in zip(parts, good):
+        if part.delimiter: refuse_missing_header(some, mapping, part.name, part.delimiter)
     return [find_columns(some, mapping, part.name, part.source) for part,some in zip(parts, good)]
 
 # %% ../../nbs/data/19_importing.ipynb #ecfbbc16
