@@ -37,7 +37,7 @@ def renamed(rows, **names): return [{names.get(k, k): v for k,v in o.items()} fo
 def lines(rows, **kw): return '\n'.join(json.dumps(o, **kw) for o in rows).encode()
 def without(rows, *keys): return [{k: v for k,v in o.items() if k not in keys} for o in rows]
 
-def hashes(folder): return {o.name: file_hash(o) for o in sorted(folder.iterdir())}
+def hashes(folder): return {o.name: file_hash(o) for o in sorted(folder.iterdir()) if o.is_file()}
 
 @pytest.fixture(scope='module')
 def wanted(tmp_path_factory):
@@ -294,7 +294,7 @@ bad_files = {
     'two.json': (b'{"a": [{"query": "a"}],\n "b": [{"query": "b"}]}', 'several arrays of objects'), 'deep.json': (b'['*200_000, 'the text ends in the middle'), 'book.xlsx': (b'PK\x03\x04' + bytes(100), 'an Excel workbook'),
     'damaged.csv.gz': (gzip.compress(table(pairs(500)))[:-40], 'the gzip file is damaged'), 'broken.parquet': (b'PAR1' + bytes(50), 'not readable as Parquet'), 'broken.arrow': (b'ARROW1' + bytes(50), 'not readable as Arrow'), 'stream.arrow': (b'\xff\xff\xff\xff' + bytes(50), 'not readable as Arrow'),
     'prose.txt': (b'Hello there.\nNothing to see.\n', 'text without columns'), 'nothing.csv': (b'query,passage\n,b\na,\n', 'no row can be taken; 1 row left out: `query` is empty'), 'torn.jsonl': (b'{"query": "a" "b"}\n{"query"}\n', 'torn.jsonl:1: not JSON'), 'model.pkl': (b'\x80\x04' + bytes(50), 'a pickle'),
-    'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no questions, which embed_lab cannot make yet'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
+    'one.csv': (b'query,passage\na,b\n', 'because 1 row in 1 component is too few'), 'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no questions, which embed_lab cannot make yet'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
 
 @pytest.mark.parametrize('name', bad_files)
 def test_a_file_that_cannot_be_read_is_one_line_and_leaves_nothing(name, tmp_path):
@@ -410,6 +410,21 @@ def test_a_second_import_is_refused_and_changes_nothing(tmp_path):
     before = hashes(tmp_path/'data')
     with pytest.raises(LabError, match='already exists, and an import adds to nothing; move it away, or name another folder: emb import'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
     assert hashes(tmp_path/'data') == before
+
+def test_two_imports_at_once_do_not_mix(tmp_path, monkeypatch):
+    "The other one ends while this one is about to move its files"
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    write_rows(tmp_path/'test.jsonl', pairs()[:7])
+    was, other = importing._move_all, []
+    def late(made, to, sources):
+        if not other:
+            other.append(1)
+            import_data([tmp_path/'test.jsonl'], to)
+            other.append(hashes(to))
+        return was(made, to, sources)
+    monkeypatch.setattr(importing, '_move_all', late)
+    with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    assert other[1] == hashes(tmp_path/'data') and [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl']
 
 def test_files_that_say_their_split_are_not_mixed_with_others(tmp_path):
     for o in ('train', 'more'): write_rows(tmp_path/f'{o}.jsonl', pairs())

@@ -485,14 +485,19 @@ def _descriptions(parts:list, columns:list)->list:
 # %% ../../nbs/data/19_importing.ipynb #ae3fa9c7
 def _move_all(
     made:Path,  # A folder with finished files
-    to:Path     # Where they go
-)->list:        # Their paths
+    to:Path,    # Where they go
+    sources:list # As they were named, for the message
+)->list:        # Their paths; raises `LabError` where another import into that folder was quicker
     "All files or none"
-    names = [o.name for o in sorted(made.iterdir())]
+    names, claimed = [o.name for o in sorted(made.iterdir())], []
     try:
+        for o in names:
+            (to/o).open('x').close() # fails where it exists, so two imports cannot mix
+            claimed.append(o)
         for o in names: os.replace(made/o, to/o)
-    except BaseException:
-        for o in names: (to/o).unlink(missing_ok=True)
+    except BaseException as e:
+        for o in claimed: (to/o).unlink(missing_ok=True)
+        if isinstance(e, FileExistsError): _refuse_present(to, sources)
         raise
     order = {k: i for i,k in enumerate(data_files)}
     return sorted((to/o for o in names), key=lambda o: order.get(o.name.removesuffix('.gz'), 99))
@@ -556,7 +561,7 @@ def import_data(
         with TemporaryDirectory(dir=to, prefix='.import.') as made:
             if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
             else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
-            return Imported(_move_all(Path(made), to), said)
+            return Imported(_move_all(Path(made), to, sources), said)
     except LabError as e: raise LabError(_told_of(to, sources[0], str(e))) from None
     finally:
         if fresh and not any(to.iterdir()): to.rmdir()

@@ -289,8 +289,8 @@ def _refuse_options(
             f"because {sizes[large].sum():,} of {n:,} rows are tied together "
             f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}")
     if k := next((k for k in split_names[1:] if not split.relevant[k]), ''):
-        few = f"{count(n, 'row')} in {count(split.components, 'component')}"
-        raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} are too few for {split.asked[k]:.1%}; "
+        few = f"{count(n, 'row')} in {count(split.components, 'component')} {'is' if n == 1 else 'are'}"
+        raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} too few for {split.asked[k]:.1%}; "
             "add rows with label 1, or ask for more")
 
 # %% ../../nbs/data/14_split.ipynb #9e41ad35
