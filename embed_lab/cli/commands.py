@@ -78,7 +78,8 @@ def _tell_left_out():
 def init(
     path:Annotated[Path, typer.Argument(help='Folder of the lab; created if missing.')] = Path('.'),
     recipe:Annotated[Optional[list[str]], typer.Option(
-        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.', autocompletion=_recipes)] = None,
+        help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.',
+        autocompletion=_recipes)] = None,
     data:Annotated[Optional[Path], typer.Option(
         help='Your own data: whatever `emb import` takes, such as a CSV file or a folder. Without it, the lab gets a sample.')] = None):
     "Make a lab. Files that already exist are kept."
@@ -139,7 +140,8 @@ def import_sources(
     sources:Annotated[list[str], typer.Argument(metavar='SOURCE...',
         help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO and more), or a data set of the hub as org/name.')],
     mapping:Annotated[Optional[list[str]], typer.Option('--map', metavar='KEY=COLUMN',
-        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags. Can be repeated.')] = None,
+        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags. '
+            "A label can be made of a score: 'label=score>=0.5'. Can be repeated.")] = None,
     to:Annotated[Optional[Path], typer.Option(
         help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None):
     "Import anyone's data as train, dev and gold, and say what each column was taken for and which rows were left out."
@@ -166,7 +168,8 @@ def check(
     model:Annotated[Optional[str], typer.Option(
         help='Count tokens as this base model does: a folder or a hub id.')] = None,
     corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
-        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; a lab says so in settings.ini.")] = None,
+        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; "
+            'a lab says so in settings.ini.')] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report

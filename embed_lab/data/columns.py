@@ -225,7 +225,8 @@ def _threshold(
     try: number = float(least) if sign else math.nan
     except ValueError: number = math.nan
     if not name.strip() or not math.isfinite(number):
-        raise LabError(f"--map label={one_line(column)}: write a column, >= and a number, as in --map 'label=score>=0.5'")
+        raise LabError(f"--map label={one_line(column)}: write a column, >= and a number, "
+            "as in --map 'label=score>=0.5'")
     return name.strip(), number
 
 def label_source(
@@ -317,7 +318,7 @@ def _number_id(v:object)->object: # pandas makes 12.0 of 12 where a value is mis
     return int(v) if isinstance(v, float) and v.is_integer() else v
 
 # %% ../../nbs/data/03_columns.ipynb #0fe0bd53
-def _label_of(record:dict, columns:Columns, score:object)->dict: # Empty where the record should have a label and has none
+def _label_of(record:dict, columns:Columns, score:object)->dict: # Empty where a label is missing
     "The label of a record's rows"
     if (column := columns.roles.get('label', (None,))[0]) is None:
         return dict(label=1 if score is None else int(isinstance(score, (int, float)) and score > 0))

@@ -343,7 +343,8 @@ def _header(
     names = [o.strip() for o in row]
     twice = [k for k,n in Counter(names).items() if k and n > 1]
     if not twice: return names
-    row = ', or put a line of names above it if it is a row, such as query,passage' if re.search(r'^[\d.]+$|\s', twice[0]) else ''
+    is_name = not re.search(r'^[\d.]+$|\s', twice[0])
+    row = '' if is_name else ', or put a line of names above it if it is a row, such as query,passage'
     raise LabError(f"{_place(path, 1)}: two columns are called `{one_line(twice[0])[:60]}`; rename one of them{row}")
 
 def _table_trouble(

@@ -332,7 +332,8 @@ def _careful_lines(
 
 def _count_fraction(part:_Part, columns:Columns, score:float, at:int, ledger:_Ledger):
     "Count a score that is not whole, where a label says what is relevant"
-    if 'label' not in columns.roles: refuse_fraction(columns.roles['score'][0], [score], {}, part.place(at), part.source)
+    if 'label' not in columns.roles:
+        refuse_fraction(columns.roles['score'][0], [score], {}, part.place(at), part.source)
     split = part.split or 'all'
     ledger.fractions[split] = ledger.fractions.get(split, 0) + 1
 
