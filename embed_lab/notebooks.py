@@ -10,7 +10,7 @@ does not fit is refused before a kernel starts."""
 
 # %% auto #0
 __all__ = ['override_parameters', 'read_notebook', 'code_hash', 'Parameter', 'read_parameters', 'convert', 'did_you_mean',
-           'check_overrides', 'read_overrides', 'About', 'about', 'shipped_notebooks']
+           'check_overrides', 'read_overrides', 'About', 'about', 'trains', 'shipped_notebooks']
 
 # %% ../nbs/01_notebooks.ipynb #6f7d6c32
 import ast, hashlib, io, json, math, tokenize
@@ -232,6 +232,15 @@ def about(
     cell = next((c['source'] for c in nb['cells'] if c['cell_type'] == 'markdown'), '')
     def after(mark): return next((o[len(mark):].strip() for o in cell.splitlines() if o.startswith(mark)), '')
     return About(after('# '), after('> '), after('**Needs:**'), nb['metadata'].get('embed_lab', {}).get('recipe', {}))
+
+# %% ../nbs/01_notebooks.ipynb #442545ce
+def trains(
+    path:str|Path  # An experiment notebook
+)->bool:           # False where its metadata has `"embed_lab": {"trains": false}`
+    "Does an experiment train a model, and so need train and dev besides gold?"
+    said = read_notebook(path)['metadata'].get('embed_lab', {}).get('trains', True)
+    if isinstance(said, bool): return said
+    raise LabError(f"{short_path(path)}: `trains` under `embed_lab` in its metadata is {said!r}; write true or false")
 
 # %% ../nbs/01_notebooks.ipynb #a52a891f
 def shipped_notebooks(

@@ -24,7 +24,7 @@ def home(tmp_path_factory):
     again = [row(o['query'], o['passage'], shelf=3) for o in train[:6]]
     write_rows(home/'train.jsonl', [*train, *again, row(train[8]['query'], train[8]['passage'], 0)])
     write_rows(home/'dev.jsonl', unrelated(20, 2) + train[9:13] + again[:1])
-    write_rows(home/'gold.jsonl', unrelated(20, 3) + train[13:19] + again[:2] + train[60:])
+    write_rows(home/'gold.jsonl', unrelated(20, 3) + train[13:19] + again[:2] + train[60:] + [row('quite another question', train[20]['passage'])])
     return home
 
 @pytest.fixture(scope='module')
@@ -44,6 +44,7 @@ def test_the_order_is_verdict_then_what_fails_then_what_is_fine_then_examples(re
     heads = [lines.index(o) for o in ('What fails', 'What to look at', 'What is fine', 'Examples')]
     assert lines[0].startswith('Not sound, with') and heads == sorted(heads)
     assert lines.index('  no corpus') < lines.index('  schema: unknown')
+    assert lines.index('  leak: passage') < lines.index('  leak: pair')  # one row more
 
 @pytest.mark.parametrize('width', [40, 60, 80, 100])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_broken(report, width):

@@ -196,7 +196,7 @@ def test_a_test_set_alone_makes_data_to_judge_on_and_a_run_says_what_it_lacks(tm
     as_beir(tmp_path/'c', *small(dict(gold=40)))
     _, counts, files = lab_of(tmp_path, [tmp_path/'c'])
     assert list(files) == ['corpus.jsonl', 'gold.jsonl', 'qrels.tsv'] and 'this data can judge models and train none' in counts.lines()[-1]
-    with pytest.raises(LabError, match=r'has gold\.jsonl and no train\.jsonl: .* add train\.jsonl and dev\.jsonl'): check_data(tmp_path/'lab')
+    with pytest.raises(LabError, match=r'has gold\.jsonl alone, .* add train\.jsonl and dev\.jsonl'): check_data(tmp_path/'lab')
 
 @pytest.mark.parametrize('there', [['train', 'dev', 'gold'], ['train', 'gold'], ['gold']])
 def test_check_and_init_take_beir_with_any_split(tmp_path, there):
@@ -206,7 +206,7 @@ def test_check_and_init_take_beir_with_any_split(tmp_path, there):
     res = check_folder(tmp_path/'c')
     assert [o['split'] for o in res.splits] == there and res.clean and sum(o.rule == 'missing' for o in res.findings) == 3 - len(there)
     made = init_lab(tmp_path/'lab', data=tmp_path/'c')
-    assert made.trains == ('train' in there) and made.said and check_folder(tmp_path/'lab').clean == made.trains # without train, nothing runs
+    assert (sorted(o.stem for o in made.lab.experiments.iterdir()) == ['exp_09_untuned']) == ('train' not in there) and made.said and check_folder(tmp_path/'lab').clean
     assert {o.stem for o in (tmp_path/'lab'/'data').glob('*.jsonl')} == {'corpus', 'gold'} | ({'train', 'dev'} if 'train' in there else set())
 
 # what is no collection, and what is a broken one

@@ -224,6 +224,7 @@ def test_what_stops_a_run_is_refused(home, run, kind):
 @given(kinds=st.lists(st.sampled_from([*taken, *refused]), min_size=2, max_size=4, unique=True), seed=st.integers(0, 9))
 @settings(max_examples=150, deadline=None, derandomize=True)
 def test_check_and_run_agree_on_several_oddities_at_once(tmp_path_factory, run, kinds, seed):
+    if 'no train' in kinds: kinds = [o for o in kinds if o != 'no dev'] # gold alone is clean, and taken by what trains nothing: test_untuned
     files = fresh()
     for o in sorted(kinds, key=whole_file.__contains__): (taken | refused)[o](files)
     for k,o in files.items():

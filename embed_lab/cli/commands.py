@@ -90,7 +90,6 @@ def init(
     for o in made.said: typer.echo(one_line(o))
     _tell_left_out()
     there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
-    if not made.trains: return typer.echo(f"\nNext: {there}emb check; a run trains, and needs train.jsonl and dev.jsonl besides")
     typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
     typer.echo(f"Which recipes this data can feed: {there}emb recipes --for "
         f"{quote(relpath(made.lab.data, made.lab.path))}")
@@ -168,8 +167,7 @@ def check(
     model:Annotated[Optional[str], typer.Option(
         help='Count tokens as this base model does: a folder or a hub id.')] = None,
     corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
-        help="Whether tomorrow's passages are new (open) or the same as today's (fixed), for data outside a lab; "
-            'a lab says so in settings.ini.')] = None,
+        help="For data outside a lab: whether tomorrow's passages are new (open) or the same as today's (fixed).")] = None,
     threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report
@@ -258,6 +256,7 @@ def _score_rows(
     def row(name, run):
         scores = run.get('headline') or {}
         known = dict(run=name, status=run['status']) | {title: shown(scores.get(k), k) for title,k in columns.items()}
+        if 'base' in scores and 'tuned' not in scores: known['nDCG@10'] = 'untuned'
         n = searched_documents(run)
         return known | (dict(documents=f'{n:,}' if n else '') if several else {})
     return [row(*o) for o in runs]
@@ -590,6 +589,8 @@ def _encoder_folder(name):
     if status != 'completed':
         raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; "
             "finish it with `emb run`, or name another")
+    if not (path/RunFiles.final).is_dir():
+        raise LabError(f"{path.name} left no model, as it trained none; name the folder of its base model, or another run")
     return find_model(path/RunFiles.final), True
 
 def _refuse_other_kinds(path):

@@ -171,8 +171,11 @@ def _lab_sources(path:Path)->tuple:
     sources = {k: JsonlSource(o.scan.path, o) for k,o in folder.judges.items() if k != 'guard'}
     level = 'fail' if (lab := find_lab(path)) and read_lab(lab).data == path else 'warn'
     needed = 'a run needs train, dev and gold (`emb split` makes them from one file)'
-    lacking = [k for k in ('train', 'dev', 'gold') if k not in sources]
-    found = [Finding('missing', level, 1, f'no {k}.jsonl in {short_path(path)}; {needed}') for k in lacking]
+    lacking, where = [k for k in ('train', 'dev', 'gold') if k not in sources], short_path(path)
+    found = [Finding('missing', level, 1, f'no {k}.jsonl in {where}; {needed}') for k in lacking]
+    if lacking == ['train', 'dev']:
+        alone = f'no train.jsonl and no dev.jsonl in {where}; this data judges models and trains none'
+        found = [Finding('missing', 'note', 1, alone)]
     return sources, found, folder.docs and folder.docs.texts, folder
 
 # %% ../../nbs/data/12_check.ipynb #e5fb0439

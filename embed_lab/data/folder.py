@@ -28,11 +28,11 @@ from ..lab import LabError, count
 from .files import find_data_file
 from .reading import Scan, scan_blocks
 from .rows import Decision, Doc, Row, row_rules
-from .task import present_files, read_decisions, require_splits, scan_qrels
+from .task import present_files, read_decisions, require_splits, scan_qrels, training_files
 
 # %% ../../nbs/data/06_folder.ipynb #01bb168f
 folder_rules = {
-    'empty':               ('fail', 'nothing in them'),
+    'empty':               ('fail', 'an empty text'),
     'nothing to learn':    ('fail', 'nothing to learn from'),
     'nothing to measure':  ('fail', 'nothing that can be measured'),
     'score':               ('fail', 'a `score` that is not a grade'),
@@ -92,7 +92,8 @@ def read_docs(
     for block in scan_blocks(scan):
         for i,o in zip(block.lines, block.rows):
             if o.id in docs:
-                scan.flaw(i, 'document ids', '_id', f"`_id` {o.id!r} is already that of an earlier line; give each document an id of its own")
+                why = f"`_id` {o.id!r} is already that of an earlier line; give each document an id of its own"
+                scan.flaw(i, 'document ids', '_id', why)
             title = o.title if isinstance(o.title, str) else ''
             if title: bodies.setdefault(o.text, []).append(o.id)
             docs[o.id] = '\n'.join(filter(None, (title, o.text)))
@@ -123,7 +124,8 @@ def row_document(
         d, way = str(row.passage_id), "leave `passage_id` out, and it is found by its text"
         if d not in docs.texts: return None, 'passage ids', f"corpus.jsonl has no `_id` {d[:60]!r}; add the document, or {way}"
         if not _named_wrongly(row.passage, d, docs): return d, '', ''
-        return None, 'passage ids', f"`passage_id` {d[:60]!r} is {docs.texts[d][:40]!r} in corpus.jsonl, not this passage; give its own id, or {way}"
+        named = f"`passage_id` {d[:60]!r} is {docs.texts[d][:40]!r} in corpus.jsonl, not this passage"
+        return None, 'passage ids', f"{named}; give its own id, or {way}"
     found = docs.with_text(row.passage)
     if not found:
         why = f"corpus.jsonl lacks the passage {row.passage[:60]!r}; add it, or move corpus.jsonl away and run `emb corpus`"
@@ -142,7 +144,8 @@ def grade_of(
     if not isinstance(g, (int, float)): return row.label, ''
     if g == int(g) and abs(g) <= 1000: return int(g), ''
     why = 'not a whole number' if g != int(g) else 'beyond -1,000 to 1,000'
-    return 0, f"`score` is {g}, {why}; grade relevance 0, 1, 2 … in dev, gold and guard, or leave `score` out there, so that `label` counts"
+    way = "grade relevance 0, 1, 2 … in dev, gold and guard, or leave `score` out there, so that `label` counts"
+    return 0, f"`score` is {g}, {why}; {way}"
 
 # %% ../../nbs/data/06_folder.ipynb #4eb56cb0
 _measured = 'dev', 'gold', 'guard'
@@ -205,7 +208,8 @@ def _judge(self:SplitJudge, row:Row, line:int):
 def _identify(self:SplitJudge, q:str, row:Row, line:int)->str: # The id
     first, at = self.ids.setdefault(q, (row.query, line))
     if first != row.query:
-        self.scan.flaw(line, 'query ids', 'query_id', f"`query_id` {q[:40]!r} is that of another query in line {at}; give each query an id of its own")
+        why = f"`query_id` {q[:40]!r} is that of another query in line {at}; give each query an id of its own"
+        self.scan.flaw(line, 'query ids', 'query_id', why)
     return q
 
 @patch
@@ -215,7 +219,9 @@ def _locate(self:SplitJudge, row:Row, line:int, query, grade:int)->str|None: # T
         self.scan.flaw(line, rule, 'passage_id' if rule == 'passage ids' else 'passage', why)
         return None
     if row.passage != self.docs.texts[d] and not isinstance(row.passage_id, (str, int)): self.named[line] = d
-    if len(self.docs.same(d)) > 1: self.judged[query, d] = max((line, grade), self.judged.get((query, d), (line, grade)), key=lambda o: o[1])
+    if len(self.docs.same(d)) > 1:
+        before = self.judged.get((query, d), (line, grade))
+        self.judged[query, d] = (line, grade) if grade > before[1] else before
     return d
 
 # %% ../../nbs/data/06_folder.ipynb #f4d49e4c
@@ -278,20 +284,27 @@ def note_qrels(
         scan.flaw(judged[0][0], 'qrels: no corpus', '', "documents are judged by their ids, and there is no corpus.jsonl to find them in; "
             "add it, or remove qrels.tsv", len(judged))
     for i,q,d,_ in judged:
-        if docs is not None and d not in docs: scan.flaw(i, 'qrels: no document', '', f"{d[:60]!r} is judged, and corpus.jsonl has no such `_id`; add it, or remove the line")
+        if docs is not None and d not in docs:
+            why = f"{d[:60]!r} is judged, and corpus.jsonl has no such `_id`; add it, or remove the line"
+            scan.flaw(i, 'qrels: no document', '', why)
         if queries is not None and q not in queries:
             scan.flaw(i, 'qrels: no query', '', f"{q[:60]!r} is judged, and no row of gold has that `query_id`; add it, or remove the line")
 
 # %% ../../nbs/data/06_folder.ipynb #a842f78d
 class DataFolder:
     "A lab's data on its way through one reading"
-    def __init__(self, data:Path):
+    def __init__(self,
+        data:Path,      # Train, dev and gold, or some of them
+        train:bool=True # Whether train, dev and the decisions about train are read
+    ):
         self.path, self.files, self.scans = Path(data), present_files(Path(data)), {}
+        if not train: self.files = {k: o for k,o in self.files.items() if k not in training_files}
         self.docs, self.qrels, self.judgements = None, None, ([], [])
         if 'corpus.jsonl' in self.files: self.docs, self.scans['corpus.jsonl'] = read_docs(self.files['corpus.jsonl'])
         if 'qrels.tsv' in self.files: self._read_qrels(self.files['qrels.tsv'])
         names = [o for o in ('train', *_measured) if f'{o}.jsonl' in self.files]
-        self.judges = {o: SplitJudge(folder_scan(self.files[f'{o}.jsonl']), o, *((self.docs, self.qrels) if o == 'gold' else ())) for o in names}
+        beside = dict(gold=(self.docs, self.qrels))
+        self.judges = {o: SplitJudge(folder_scan(self.files[f'{o}.jsonl']), o, *beside.get(o, ())) for o in names}
         self.scans |= {f'{k}.jsonl': o.scan for k,o in self.judges.items()}
 
     def _read_qrels(self, path:Path):
@@ -327,17 +340,19 @@ class DataFolder:
 @patch
 def warnings(self:DataFolder)->list: # One line each
     "What does not stop a run, and yet bears on its scores"
-    found = [(scan, seen) for scan in self.scans.values() for (rule,_),seen in scan.flaws.items() if folder_rules.get(rule, ('',))[0] == 'warn']
+    doubtful = {rule for rule,(level,_) in folder_rules.items() if level == 'warn'}
+    found = [(scan, seen) for scan in self.scans.values() for (rule,_),seen in scan.flaws.items() if rule in doubtful]
     def more(seen): return f' (and {seen.count-1:,} more like it)' if seen.count > 1 else ''
     return [f'{scan.place(seen.first[0][0])}: {seen.first[0][1]}{more(seen)}' for scan,seen in found]
 
 def check_data(
-    data:Path  # A lab's data folder
-)->list:       # Warnings, one line each; raises `LabError`, with file and line, for the first flaw that stops a run
+    data:Path,        # A lab's data folder
+    train:bool=True   # Whether the run trains; one that does not reads neither train nor dev
+)->list:              # Warnings, one line each; raises `LabError`, with file and line, for the first flaw that stops a run
     "Refuse data that a run could not be trained and judged on, before anything starts"
-    require_splits(Path(data))
-    folder = DataFolder(data)
-    for split in ('train', 'dev', 'gold'):
+    require_splits(Path(data), train)
+    folder = DataFolder(data, train)
+    for split in ('train', 'dev', 'gold') if train else ('gold',):
         for _ in folder.blocks(split): pass
     folder.finish()
     folder.read_rest()
@@ -374,11 +389,12 @@ def _split_rows(folder:DataFolder, split:str)->list: # Dicts
     return as_columns(rows)
 
 def read_folder(
-    data:Path  # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
-)->dict:       # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
+    data:Path,        # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
+    train:bool=True   # Whether a model is to be trained; otherwise gold is enough, and train and dev are not read
+)->dict:              # 'train', 'dev', 'gold' → rows, and 'guard', 'corpus', 'qrels', 'decisions' where there are some
     "Everything in a data folder: rows, id → text, query id → {document id: grade}; raises `LabError` with file and line"
-    require_splits(Path(data))
-    folder = DataFolder(data)
+    require_splits(Path(data), train)
+    folder = DataFolder(data, train)
     rows = {o: _split_rows(folder, o) for o in folder.judges}
     folder.finish()
     folder.refuse()

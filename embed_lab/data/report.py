@@ -119,13 +119,15 @@ def _without_constant(rows:list)->list:
 
 # %% ../../nbs/data/09_report.ipynb #c133993e
 _levels = 'fail', 'warn', 'note'
-_by_harm = ('missing', 'empty', 'no corpus', 'leak: pair', 'leak: query', 'leak: group', 'leak: passage', 'conflict',
-    'nothing relevant', '', 'false negative', 'leak: passage retyped', 'leak: near pair', 'leak: near passage', 'leak: near query',
-    'duplicate', 'near duplicate', 'schema: invisible', 'schema: ending', 'schema: blank', 'schema: unknown', 'many alike')
+_by_harm = (('missing', 'empty'), ('no corpus', 'unknown tokens'), ('leak: pair', 'leak: query', 'leak: group', 'leak: passage'),
+    ('conflict',), ('nothing relevant',), ('',), ('false negative', 'leak: passage retyped', 'leak: near pair', 'leak: near passage'),
+    ('leak: near query', 'duplicate', 'near duplicate'), ('schema: invisible', 'schema: ending', 'schema: blank'), ('schema: unknown',),
+    ('many alike',))
+_harm_ranks = {rule: rank for rank,rules in enumerate(_by_harm) for rule in rules}
 
 def _harm(o:Finding)->tuple:
     "Sorts the most harmful first"
-    return _levels.index(o.level), _by_harm.index(o.rule if o.rule in _by_harm else ''), -o.count
+    return _levels.index(o.level), _harm_ranks.get(o.rule, _harm_ranks['']), -o.count
 
 @patch
 def kinds(self:Report)->list: # `Kind`s, the most harmful first
@@ -211,12 +213,14 @@ def fine_lines(
     def none(*some): return not rules & {*some}
     leaks = [o['leak'] for o in report.leaks]
     kinds = [k for k in dict.fromkeys(leaks) if none(f'leak: {k}')]
-    what = 'nothing of one split is in another, or nearly so' if none(*(f'leak: {k}' for k in leaks)) else f"no leak by {', '.join(kinds)}"
+    whole = none(*(f'leak: {k}' for k in leaks))
+    what = 'nothing leaks between the splits' if whole else f"no leak of these kinds: {', '.join(kinds)}"
     scored = {o['split'] for o in report.splits} & {'dev', 'gold'}
+    answered = scored and not any('nothing relevant' in o for o in rules)
     found = [('every line can be used', not wrong - {'conflict', 'missing'}), (what, kinds),
         ('no two rows contradict each other', none('conflict', 'false negative')),
-        ('no row is there twice, or nearly so', none('duplicate', 'near duplicate')),
-        (f"every query of {' and '.join(sorted(scored))} has a relevant passage", scored and not any('nothing relevant' in o for o in rules))]
+        ('no row is repeated, or nearly repeated', none('duplicate', 'near duplicate')),
+        (f"every query of {' and '.join(sorted(scored))} has a relevant passage", answered)]
     return [says for says,so in found if so]
 
 # %% ../../nbs/data/09_report.ipynb #8e05676d
@@ -409,7 +413,8 @@ def kind_html(
     "An entry, with its examples folded away"
     head = tag('p', _mark(kind.level), tag('b', kind.rule, cls='rule'), _coded(kind.says))
     some = kind.examples()
-    folded = tag('details', tag('summary', count(len(some), 'example')), *(_example_html(e, report, width) for e in some)) if some else Markup()
+    if not some: return tag('div', head, html_table(kind.where), cls='finding')
+    folded = tag('details', tag('summary', count(len(some), 'example')), *(_example_html(e, report, width) for e in some))
     return tag('div', head, html_table(kind.where), folded, cls='finding')
 
 def entries_html(

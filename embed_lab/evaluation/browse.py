@@ -16,6 +16,7 @@ from pathlib import Path
 from statistics import fmean
 from textwrap import shorten
 import msgspec
+from ..data.metrics import judged_system
 from ..lab import Lab
 from ..style import palette
 from ..runs.results import RunFiles
@@ -35,11 +36,11 @@ def hit_texts(
 # %% ../../nbs/evaluation/06_browse.ipynb #3218ea4b
 def system_hits(
     run:Path,             # A run's folder
-    system:str='tuned'    # Of the systems that were scored
+    system:str=''         # Of the systems that were scored; empty for the run's own model
 )->dict:                  # Query id → {'query', 'scores', 'hits'}
     "What one system found for every query of gold"
     lines = map(msgspec.json.decode, (run/RunFiles.per_query).read_bytes().splitlines())
-    return {o['query_id']: dict(query=o['query'], tags=o.get('tags', []), **o[system]) for o in lines}
+    return {o['query_id']: dict(query=o['query'], tags=o.get('tags', []), **o[system or judged_system(o)]) for o in lines}
 
 # %% ../../nbs/evaluation/06_browse.ipynb #8ff6338c
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import glob
 from dataclasses import dataclass
 from pathlib import Path
 import msgspec, numpy as np
+from ..data.metrics import judged_system
 from ..lab import Lab, LabError, count, short_path
 from ..runs.looks import gold_files, recipe_hash
 from ..runs.manifest import environment_facts, machine_facts
@@ -196,8 +197,9 @@ class RecipeRuns:
     mark:str    # A letter, for tables
     name:str    # Experiment, and what distinguishes it here
     runs:dict   # Folder → manifest
-    scores:dict # System → measure → (runs, queries)
+    scores:dict # System → measure → (runs, queries); 'tuned' is what the recipe is judged by
     guard:dict  # The same on the guard set; empty without one
+    fixed:bool=False # Nothing was trained: 'tuned' is the base model as it is, and seeds change nothing
 
     @property
     def manifest(self)->dict: return next(iter(self.runs.values())) # Of the first run
@@ -227,6 +229,11 @@ def _recipe_names(
     return [f'{n} ({next(iter(g)).name})' if res.count(n) > 1 else n for n,g in zip(res, groups)]
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #3e3db2d2
+def _as_judged(scores):
+    "Scores of a recipe; where nothing was trained, the base model takes the place of 'tuned'"
+    if not scores or 'tuned' in scores: return scores
+    return {'tuned' if k == 'base' else k: v for k,v in scores.items()}
+
 def group_by_recipe(
     runs:dict,  # Folder → manifest
     gold:dict,  # Folder → scores, as from `all_scores`
@@ -236,6 +243,7 @@ def group_by_recipe(
     groups = {}
     for p,m in runs.items(): groups.setdefault(recipe_hash(m['inputs']), {})[p] = m
     groups = list(groups.values())
-    def stack(scores, group): return _stacked([scores[p] for p in group if scores])
+    def stack(scores, group): return _as_judged(_stacked([scores[p] for p in group if scores]))
+    def fixed(group): return all(judged_system(gold[p]) == 'base' for p in group)
     named = enumerate(zip(_recipe_names(groups), groups))
-    return [RecipeRuns(_letter(i), name, g, stack(gold, g), stack(guard, g)) for i,(name,g) in named]
+    return [RecipeRuns(_letter(i), name, g, stack(gold, g), stack(guard, g), fixed(g)) for i,(name,g) in named]

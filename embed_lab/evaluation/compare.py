@@ -32,13 +32,15 @@ def _verdicts_of(
     sides:list,           # Scores of each recipe, (seeds, queries)
     base:np.ndarray|None, # (1, queries) of the untuned base; used when there is one recipe
     lend:bool,            # Whether other recipes' seeds count towards seed noise
-    family:bool=True      # Whether pairs are asked together, and so corrected
+    family:bool=True,     # Whether pairs are asked together, and so corrected
+    fixed:list=()         # Of each recipe, whether nothing was trained
 )->list:                  # (`Verdict`, degrees of freedom lent to it), one a pair
     "Verdicts on every pair"
     if len(sides) == 1: return [(verdict(sides[0], base, fixed=True), 0)]
     pairs = [*combinations(range(len(sides)), 2)]
     lent = [seed_noise([o for k,o in enumerate(sides) if k not in pair]) if lend else None for pair in pairs]
-    def ask(level): return [verdict(sides[i], sides[j], level, noise) for (i,j),noise in zip(pairs, lent)]
+    fixed = fixed or [False]*len(sides)
+    def ask(level): return [verdict(sides[i], sides[j], level, noise, (fixed[i], fixed[j])) for (i,j),noise in zip(pairs, lent)]
     verdicts = holm_corrected(ask(.95)) if family else ask(.95)
     if family:
         measured = sum(o.word != 'unmeasured' for o in verdicts)
@@ -80,7 +82,7 @@ def _pairs_of(
         scores = [getattr(o, part) for o in recipes]
         if not all(measure in o.get('tuned', {}) for o in scores): return [(None, 0)]*len(sides)
         base = scores[0]['base'][measure][:1] if len(scores) == 1 else None
-        return _verdicts_of([o['tuned'][measure] for o in scores], base, lend, family)
+        return _verdicts_of([o['tuned'][measure] for o in scores], base, lend, family, [o.fixed for o in recipes])
     def differ(a, b): return [o for o in differences(b.manifest, a.manifest) if o[0] != 'seed'] if b else []
     verdicts = zip(sides, ask('scores', True), ask('guard', False))
     return [Pair(a.mark, b.mark if b else 'b', v, g, differ(a, b), df) for (a,b),(v,df),(g,_) in verdicts]
@@ -175,13 +177,15 @@ def _refuse_unscored(recipes, measure):
     for o in recipes:
         known = o.scores.get('tuned', {})
         if measure not in known: raise LabError(f"{o.name} has no score `{measure}`; {did_you_mean(measure, [*known])}")
+    if len(recipes) == 1 and recipes[0].fixed:
+        raise LabError(f"{recipes[0].name} is an untuned model; name another run to compare it with, such as one with another `model`")
     if len(recipes) == 1 and measure not in recipes[0].scores.get('base', {}): raise LabError(
         f"{recipes[0].name} is one recipe, and its untuned base was not scored; name another recipe to compare it with")
 
 # %% ../../nbs/evaluation/04_compare.ipynb #987487e6
 def _settled(v):
     "What would turn a tie into a verdict"
-    sides = 'seeds a side' if v.seeds[1] else 'seeds'
+    sides = 'seeds a side' if all(v.seeds) else 'seeds'
     ways = [f'{n:,} {what}' for n,what in ((v.seeds_needed, sides), (v.queries_needed, 'queries')) if n]
     if ways: return f"a tie; settling an effect of this size would take {' or '.join(ways)}"
     return "a tie, and neither more seeds alone nor more queries alone would settle an effect of this size"
@@ -224,6 +228,7 @@ def score_table(self:Comparison,
     shown_here = [m for m in dict.fromkeys([self.measure, *measure_names]) if m in self.rows[0][2]][:most]
     sides = {o.mark: o.scores['tuned'][self.measure] for o in self.recipes}
     noise = {k: seed_noise([v]) for k,v in sides.items()}
+    sides = {o.mark: sides[o.mark] for o in self.recipes if not o.fixed}
     def seeds(mark): return f'{len(distinct_runs(sides[mark]))}' if mark in sides else ''
     def spread(mark): return '' if mark not in sides else f'{noise[mark].sd:.4f}' if noise[mark] else 'unmeasured'
     def row(mark, name, means):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from collections.abc import Callable
 from pathlib import Path
 import msgspec
+from ..data.metrics import judged_system
 from ..runs.execute import execute, plan
 from ..lab import Lab, LabError, count, short_path, toolkit_requirement
 from ..runs.manifest import differences, environment_facts, run_inputs, machine_facts
@@ -37,20 +38,27 @@ def _completed(
     return run
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #a2c61ef9
+def _mean(
+    run:dict  # A manifest
+)->float|None: # None for a run without such a score
+    "nDCG@10 of a run's own model"
+    scores = run.get('headline') or {}
+    return scores.get(judged_system(scores), {}).get('mean')
+
 def _seed_scores(
     lab:Lab,  # Whose runs
     run:dict  # A manifest
 )->dict:      # Seed → nDCG@10
     "The scores of the same experiment under every seed it was run with"
     def without_seed(r): return r['inputs'] | dict(parameters=r['inputs']['parameters'] | dict(seed=None))
-    ended = [o for o in list_runs(lab).values() if o['status'] == 'completed' and 'tuned' in o.get('headline', {})]
+    ended = [o for o in list_runs(lab).values() if o['status'] == 'completed' and _mean(o) is not None]
     runs = [o for o in ended if without_seed(o) == without_seed(run)]
-    return {o['inputs']['parameters'].get('seed'): o['headline']['tuned']['mean'] for o in runs}
+    return {o['inputs']['parameters'].get('seed'): _mean(o) for o in runs}
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #4d8b48d9
 def _scores(path):
     lines = map(msgspec.json.decode, path.read_bytes().splitlines())
-    return {o['query_id']: o['tuned']['scores'] for o in lines}
+    return {o['query_id']: o[judged_system(o)]['scores'] for o in lines}
 
 def _is_noise(
     lab:Lab,   # Whose runs show the noise between seeds
@@ -59,7 +67,7 @@ def _is_noise(
 )->tuple:      # (whether the two are within it, how it was measured)
     "Is the difference in nDCG@10 no larger than noise?"
     from embed_lab.data.metrics import difference
-    a, b = (read_run(o).get('headline', {}).get('tuned', {}).get('mean') for o in (old, new))
+    a, b = (_mean(read_run(o)) for o in (old, new))
     if a is None or b is None: return False, 'no nDCG@10 to measure noise with'
     run = read_run(old)
     found = [v for k,v in _seed_scores(lab, run).items() if k != run['inputs']['parameters'].get('seed')]
@@ -113,7 +121,7 @@ def __repr__(self:Reproduction)->str: return '\n'.join(self.lines())
 
 # %% ../../nbs/evaluation/08_reproduce.ipynb #7ba61b17
 def _moved(old, new):
-    a, b = (o['headline'].get('tuned', {}).get('mean') for o in (old, new))
+    a, b = map(_mean, (old, new))
     if a is None or b is None: return 'weights or metrics differ'
     weights = 'weights differ' if old['outcome']['weights'] != new['outcome']['weights'] else 'weights are equal'
     return f'{weights}, nDCG@10 was {a:.4f} and is {b:.4f}'

@@ -13,7 +13,7 @@ __all__ = ['measure_names', 'Scores', 'ceiling', 'score_rankings', 'query_lines'
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from ..data.metrics import Interval, bootstrap, difference, metrics_version, per_query, summary, system_names
+from ..data.metrics import Interval, bootstrap, difference, judged_system, metrics_version, per_query, summary, system_names
 from ..lab import count
 from ..models.search import ideal_ranking
 from ..style import Markup, html_table, tag
@@ -27,19 +27,19 @@ measure_names = {'ndcg@10': 'nDCG@10', 'mrr@10': 'MRR@10', 'recall@10': 'recall@
 
 # %% ../../nbs/evaluation/00_scores.ipynb #9a25e420
 def _blind_spots(
-    unjudged:dict # System, 'tuned' and 'base' among them → query id → documents without a judgement among its first ten
-)->dict:          # System → `Interval`, and 'more' for tuned less base; empty where nothing was counted
+    unjudged:dict # System → query id → documents without a judgement among its first ten
+)->dict:          # System → `Interval`, and 'more' for tuned less base where there are both; empty where nothing was counted
     "Unjudged documents among the first ten, mean over queries"
     if not unjudged: return {}
     counts = {s: np.array([o[q] for q in sorted(o)]) for s,o in unjudged.items()}
-    counts |= dict(more=counts['tuned'] - counts['base'])
+    if 'tuned' in counts: counts |= dict(more=counts['tuned'] - counts['base'])
     return dict(zip(counts, bootstrap(np.array([*counts.values()]).T)))
 
 # %% ../../nbs/evaluation/00_scores.ipynb #5ddeafff
 @dataclass(repr=False)
 class Scores:
     "Every system's scores on one set, per query"
-    systems:dict     # 'tuned', 'base' and others → query id → measure → score
+    systems:dict     # 'tuned', where something was trained, 'base' and others → query id → measure → score
     n_docs:int       # Documents that were searched
     n_judged:int     # Queries with judgements; those without a relevant document are not scored
     pairs:dict=field(default_factory=dict)    # System → measure of label-0/1 pairs → value; empty without both labels
@@ -54,10 +54,16 @@ class Scores:
         "Means over queries with intervals"
         return {s: summary(qs) for s,qs in self.systems.items()}
 
+    @property
+    def own(self)->str: return judged_system(self.systems) # 'tuned' or 'base'
+
+    @property
+    def n(self)->int: return len(self.systems[self.own]) # Queries with scores
+
     @cached_property
-    def gain(self)->Interval: # nDCG@10 of tuned over base
+    def gain(self)->Interval|None: # nDCG@10 of tuned over base; None where nothing was trained
         "The paired difference between the tuned and the untuned model"
-        return difference(self.systems['tuned'], self.systems['base'])
+        return difference(self.systems['tuned'], self.systems['base']) if self.own == 'tuned' else None
 
     @cached_property
     def blind(self)->dict: # As `_blind_spots` gives them
@@ -82,7 +88,7 @@ def ceiling(
 # %% ../../nbs/evaluation/00_scores.ipynb #93d14359
 def score_rankings(
     task:Task, # What was searched for
-    hits:dict  # System, 'tuned' and 'base' among them → query id → (document id, score), best first; None for no words to search by
+    hits:dict  # System, 'base' among them → query id → (document id, score), best first; None for no words to search by
 )->Scores:
     "Scores of rankings"
     found = {s: {q: [d for d,_ in ds] for q,ds in h.items()} for s,h in hits.items() if h is not None}
@@ -101,19 +107,30 @@ def query_lines(
     "The lines of `eval/per_query.jsonl`"
     texts = {d: text_hash(task.corpus[d]) for s in scores.systems for ds in hits[s].values() for d,_ in ds[:10]}
     def top(q, h): return [dict(id=d, score=s, grade=task.qrels[q].get(d), text=texts[d]) for d,s in h.get(q, ())[:10]]
-    for q in scores.systems['tuned']:
+    for q in scores.systems[scores.own]:
         tags = dict(tags=task.tags[q]) if q in task.tags else {}
         systems = {s: dict(scores=qs[q], hits=top(q, hits[s])) for s,qs in scores.systems.items()}
         yield dict(query_id=q, query=task.queries[q]) | tags | systems
 
 # %% ../../nbs/evaluation/00_scores.ipynb #894f4884
+def _compared(
+    gain:Interval # A paired difference
+)->str:           # Such as 'better than'
+    return 'better than' if gain.low > 0 else 'worse than' if gain.high < 0 else 'not distinguishable from'
+
 @patch
 def verdict(self:Scores)->str:
     "What the paired interval says, with its limits"
-    word = 'better than' if self.gain.low > 0 else 'worse than' if self.gain.high < 0 else 'not distinguishable from'
-    queries, documents = count(self.gain.n, 'query', 'queries'), count(self.n_docs, 'document')
+    among = f"over {count(self.n, 'query', 'queries')}, searched among {count(self.n_docs, 'document')}"
+    if self.own == 'base': return f'{self._against_words()} {among}; nothing was trained'
     limit = 'one seed, so seed noise is unmeasured'
-    return f'tuned is {word} base on these queries: nDCG@10 {self.gain:+.3f} over {queries}, searched among {documents}; {limit}'
+    return f'tuned is {_compared(self.gain)} base on these queries: nDCG@10 {self.gain:+.3f} {among}; {limit}'
+
+@patch
+def _against_words(self:Scores)->str: # The untuned base and BM25, or the base alone where there are no words
+    if 'bm25' not in self.systems: return f"the untuned base has nDCG@10 {self.means['base']['ndcg@10']}"
+    gain = difference(self.systems['base'], self.systems['bm25'])
+    return f'the untuned base is {_compared(gain)} BM25 on these queries: nDCG@10 {gain:+.3f}'
 
 # %% ../../nbs/evaluation/00_scores.ipynb #742e500a
 @patch
@@ -134,6 +151,8 @@ def no_words(self:Scores)->str: # Empty where every system has scores
     return f'{names} cannot be scored: no query or no passage has a word to search by, only symbols or stop words'
 
 def _guard_warning(guard):
+    if guard.own == 'base':
+        return f"on guard the untuned base has nDCG@10 {guard.means['base']['ndcg@10']} over {count(guard.n, 'query', 'queries')}"
     gain, (base, tuned) = guard.gain, [guard.means[s]['ndcg@10'].mean for s in ('base', 'tuned')]
     if gain.high < 0: word = 'a loss: tuning for gold cost some of what the base model could do there'
     elif gain.low >= 0: word = 'no loss'
@@ -157,16 +176,18 @@ def interval_dict(
 def to_dict(self:Scores)->dict:
     "Everything but the individual queries, for `eval/gold_metrics.json`"
     systems = {s: {m: interval_dict(i) for m,i in o.items()} for s,o in self.means.items()}
-    return dict(queries=self.gain.n, unscored_queries=self.n_judged - self.gain.n, documents=self.n_docs,
-        interval='95 % bootstrap over queries', systems=systems, gain={'ndcg@10': interval_dict(self.gain)}, pairs=self.pairs,
+    gain = dict(gain={'ndcg@10': interval_dict(self.gain)}) if self.gain else {}
+    return dict(queries=self.n, unscored_queries=self.n_judged - self.n, documents=self.n_docs,
+        interval='95 % bootstrap over queries', systems=systems, **gain, pairs=self.pairs,
         unjudged={s: interval_dict(i) for s,i in self.blind.items()}, task=self.task, measures=metrics_version(),
         **(dict(missing=list(self.missing)) if self.missing else {}))
 
 @patch
 def headline(self:Scores)->dict:
-    "nDCG@10 of each system, or 'no words', and the gain"
+    "nDCG@10 of each system, or 'no words', and the gain where something was trained"
     shown = {s: interval_dict(o['ndcg@10']) for s,o in self.means.items() if s != 'oracle'}
-    return shown | dict.fromkeys(self.missing, 'no words') | dict(gain=interval_dict(self.gain))
+    gain = dict(gain=interval_dict(self.gain)) if self.gain else {}
+    return shown | dict.fromkeys(self.missing, 'no words') | gain
 
 # %% ../../nbs/evaluation/00_scores.ipynb #501fdffa
 def html_rows(
@@ -186,9 +207,9 @@ def _repr_html_(self:Scores)->str:
     head = [*measure_names.values()] + (['unjudged of 10'] if blind else [])
     none = dict.fromkeys(self.missing, ['no words'] + ['']*(len(head) - 1))
     table = html_rows(head, {s: row(s, o) for s,o in self.means.items()} | none)
-    queries, documents = count(self.gain.n, 'query', 'queries'), count(self.n_docs, 'document')
-    note = tag('p', f'Means over {queries} against {documents}, with 95 % intervals. '
-        'None of them includes the noise between seeds.')
+    queries, documents = count(self.n, 'query', 'queries'), count(self.n_docs, 'document')
+    noise = ' None of them includes the noise between seeds.' if self.own == 'tuned' else ''
+    note = tag('p', f'Means over {queries} against {documents}, with 95 % intervals.{noise}')
     return ''.join([bold(self.verdict()), table, *map(bold, self.warnings()), note, self._pairs_html()])
 
 @patch

@@ -73,7 +73,7 @@ class Slice:
     name:str      # Such as a tag, or 'up to 7 words'
     n:int         # Queries in it
     means:dict    # System → mean score
-    gain:Interval # Of tuned over base, paired
+    gain:Interval|None # Of tuned over base, paired; None where nothing was trained
 
     @property
     def small(self)->bool: return self.n < _too_few
@@ -87,18 +87,19 @@ class Slices:
     names:dict    # System → what it is called
 
     def to_dict(self)->dict: # For `eval/slices.json`
-        def one(o): return dict(by=o.by, name=o.name, n=o.n, small=o.small, means=o.means, gain=interval_dict(o.gain))
+        def one(o): return dict(by=o.by, name=o.name, n=o.n, small=o.small, means=o.means, gain=o.gain and interval_dict(o.gain))
         return dict(measure=self.measure, too_few=_too_few, slices=[*map(one, self.parts)])
 
     def __repr__(self)->str:
         def line(o):
             queries = count(o.n, 'query', 'queries') + (', too few' if o.small else '')
-            return f'{o.by}: {o.name}: {o.gain:+.3f} over {queries}'
+            score = f'{o.gain:+.3f}' if o.gain else f"{o.means['base']:.3f}"
+            return f'{o.by}: {o.name}: {score} over {queries}'
         return '\n'.join(map(line, self.parts))
 
 # %% ../../nbs/evaluation/01_slices.ipynb #ca3d3416
 def slice_scores(
-    lines:Iterable,       # As in `eval/per_query.jsonl`, with 'tuned', 'base' and 'oracle'
+    lines:Iterable,       # As in `eval/per_query.jsonl`, with 'base', 'oracle' and, where something was trained, 'tuned'
     texts:dict,           # `text_hash` of a document → its text
     measure:str='ndcg@10',# What is averaged
     names:dict=system_names # System → what it is called
@@ -108,7 +109,7 @@ def slice_scores(
     systems = [k for k,v in lines[0].items() if isinstance(v, dict) and k != 'oracle']
     at = {o['query_id']: {s: o[s]['scores'][measure] for s in systems} for o in lines}
     def one(by, name, ids):
-        gain = interval([at[q]['tuned'] - at[q]['base'] for q in sorted(ids)])
+        gain = interval([at[q]['tuned'] - at[q]['base'] for q in sorted(ids)]) if 'tuned' in systems else None
         return Slice(by, name, len(ids), {s: fmean(at[q][s] for q in ids) for s in systems}, gain)
     parts = [one(by, name, ids) for by,cut in slices_of(lines, texts).items() for name,ids in cut.items()]
     return Slices(parts, measure, names)
@@ -118,13 +119,14 @@ def slice_scores(
 def _repr_html_(self:Slices)->str:
     systems = list(self.parts[0].means)
     def row(o):
-        cells = [f'{o.n:,}', *(f'{o.means[s]:.3f}' for s in systems), f'{o.gain:+.3f}']
+        cells = [f'{o.n:,}', *(f'{o.means[s]:.3f}' for s in systems), *([f'{o.gain:+.3f}'] if o.gain else [])]
         if not o.small: return cells
         cells[0] += ' (too few)'
         return [f'<span style="opacity:.5">{c}</span>' for c in cells]
     called = {s: self.names.get(s, s) for s in ('tuned', 'base', *systems)}
-    head = ['queries', *(called[s] for s in systems), f"gain of {called['tuned']} over {called['base']}"]
+    gain = [f"gain of {called['tuned']} over {called['base']}"] if 'tuned' in systems else []
+    head = ['queries', *(called[s] for s in systems), *gain]
     table = html_rows(head, {f'{o.by}: {o.name}': row(o) for o in self.parts})
     title = f'{escape(measure_names.get(self.measure, self.measure))} by slice'
     note = 'Intervals are 95 %, over queries. Of twenty slices without any gain, one will look as if it had one.'
-    return f'<p>{title}</p>{table}<p>{note}</p>'
+    return f'<p>{title}</p>{table}' + (f'<p>{note}</p>' if gain else '')

@@ -57,7 +57,7 @@ class _Spread:
     cell:tuple   # Of what a seed does to one query: (ours, theirs)
     gain:float   # Of the change's effect on a query
     df:int|None  # Degrees of freedom borrowed where the sides share one seed noise, often 0; None when each has its own
-    fixed:bool=False # Theirs has no seeds, so their number does not matter
+    fixed:tuple=(False, False) # Whether ours and theirs have no seeds, so that their number does not matter
 
     def error(self,
         a:int, # Our seeds
@@ -65,7 +65,7 @@ class _Spread:
         n:int  # Queries
     )->tuple:  # (standard error of the mean difference, its degrees of freedom after Satterthwaite)
         "How uncertain the difference is with this many seeds and queries"
-        if self.fixed: b = 1
+        a, b = (1 if o else k for o,k in zip(self.fixed, (a, b)))
         sides = [*zip(self.luck, self.cell, (a, b))]
         cells, gain = sum(c/n/k for _,c,k in sides), self.gain/n
         seeds = [(max(0., l + c/n)/k, k - 1) for l,c,k in sides]
@@ -79,7 +79,7 @@ def _spread_of(
     ours:np.ndarray,   # (seeds, queries)
     theirs:np.ndarray, # (seeds, queries), on the same queries
     noise:Noise|None,  # Measured on other recipes, pooled with what the sides show; None when there is none
-    fixed:bool=False   # Theirs is deterministic, one row
+    fixed:tuple=(False, False) # Which side is deterministic, one row
 )->_Spread:
     "Variance components from the scores of two recipes"
     sides, n = (ours, theirs), ours.shape[1]
@@ -90,7 +90,8 @@ def _spread_of(
         total = (k @ (luck + cell/n) + noise.df*noise.sd**2) / max(1, k.sum() + noise.df)
         cell = np.repeat(k @ cell / max(1, k.sum()), 2)
         luck = total - cell/n
-    if fixed: luck, cell = luck*(1, 0), cell*(1, 0)
+    moves = np.array([not o for o in fixed])
+    luck, cell = luck*moves, cell*moves
     gain = (ours.mean(0) - theirs.mean(0)).var(ddof=1) - sum(c/len(o) for c,o in zip(cell, sides))
     return _Spread(tuple(luck.tolist()), tuple(cell.tolist()), max(0., float(gain)), noise.df if share else None, fixed)
 
@@ -175,11 +176,11 @@ def _warning(runs, seeds, noise):
     def copies(whose, k, s):
         return f"{k - s} of {whose} {count(k, 'run')} gave the same scores as another; copies count once"
     out = [copies(*o) for o in sides if o[2] < o[1]]
-    if seeds == (2, 0):
+    if sorted(seeds) == [0, 2]:
         out.append("two seeds against a fixed system show a difference that is not there up to one time in eight; "
             "train a third")
     if 1 not in seeds: return '; '.join(out)
-    alone = seeds in ((1, 1), (1, 0))
+    alone = max(seeds) == 1
     whose = 'one seed each' if seeds == (1, 1) else f"one seed of {'ours' if seeds[0] == 1 else 'theirs'}"
     what = (f"is borrowed from other recipes, {count(noise.df, 'degree')} of freedom" if noise else
         "is unmeasured, so interval and p reflect queries alone" if alone else "is taken from the other side alone")
@@ -193,23 +194,25 @@ def verdict(
     theirs:np.ndarray,      # (seeds, queries), of the one it is compared with, on the same queries in the same order
     level:float=.95,        # Of confidence
     noise:Noise|None=None,  # Seed noise measured on other recipes with this gold set, to be pooled with what these show
-    fixed:bool=False        # Theirs is deterministic, as an untuned model or BM25 is: one row, and no seed noise
+    fixed:bool|tuple=False  # Theirs is deterministic, as an untuned model or BM25 is: one row, no seed noise; or (ours, theirs)
 )->Verdict:                 # Raises `ValueError` for scores that cannot be compared
     "Win, tie or loss over queries and seeds (Clark 1973, Satterthwaite 1946; Welch where seeds differ in number)"
     runs, (ours, theirs) = (len(ours), len(theirs)), map(distinct_runs, (ours, theirs))
     if ours.shape[1] != theirs.shape[1]: raise ValueError(
         f"{ours.shape[1]} queries against {theirs.shape[1]}; score both on the same gold")
-    if fixed and len(theirs) > 1: raise ValueError(f"{len(theirs)} different rows of scores; a fixed system has one")
+    if not isinstance(fixed, tuple): fixed = (False, fixed)
+    many = [len(o) for o,f in zip((ours, theirs), fixed) if f and len(o) > 1]
+    if many: raise ValueError(f"{many[0]} different rows of scores; a fixed system has one")
     size, effect = (len(ours), len(theirs), ours.shape[1]), float(ours.mean() - theirs.mean())
     spread = _spread_of(ours, theirs, noise, fixed)
     se, df = error = spread.error(*size)
     p, half = 1 - _t_coverage(abs(effect)/se, df) if se else float(effect == 0), t_quantile(level, df)*se
-    seeds = len(ours), 0 if fixed else len(theirs)
-    unknown = noise is None and 1 in (size[:1] if fixed else size[:2])
+    seeds, shown = (tuple(k*(not f) for k,f in zip(o, fixed)) for o in (size, runs))
+    unknown = noise is None and 1 in seeds
     word = 'unmeasured' if unknown else _word(effect, p, level)
     more = _needed(spread, effect, size, level) if word == 'tie' else (None, None)
     least = None if unknown and size[:2] == (1, 1) else _detectable(error, level)
-    warning = _warning((runs[0], runs[1]*(not fixed)), seeds, noise)
+    warning = _warning(shown, seeds, noise)
     return Verdict(word, effect, effect - half, effect + half, p, seeds, size[2], least, *more, warning, level)
 
 # %% ../../nbs/evaluation/02_verdict.ipynb #2574e4ae
@@ -217,7 +220,8 @@ def verdict(
 def __repr__(self:Verdict)->str:
     p = 'p<0.001' if self.p < .001 else f'p={self.p:.3f}'
     ours, theirs = self.seeds
-    seeds = f"{ours} v {count(theirs, 'seed')}" if theirs else f"{count(ours, 'seed')} v a fixed system"
+    seeds = f"{ours or 'a fixed system'} v {count(theirs, 'seed')}"
+    if not theirs: seeds = f"{count(ours, 'seed')} v a fixed system" if ours else 'two fixed systems'
     queries = count(self.n, 'query', 'queries')
     out = [f"{self.word} {self.effect:+.4f} [{self.low:+.4f}, {self.high:+.4f}], {p}, {seeds}, {queries}"]
     if self.detectable is not None: out.append(f"could have shown {self.detectable:.4f}")

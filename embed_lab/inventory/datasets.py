@@ -28,7 +28,7 @@ from ..training.negatives import apply_decisions
 @dataclass(frozen=True, repr=False)
 class Splits:
     "A lab's data: three splits, and the corpus and judgements where there are some"
-    train:Dataset           # Columns query, passage, label, and whatever else the rows bring
+    train:Dataset           # Columns query, passage, label, and whatever else the rows bring; empty where nothing is trained
     dev:Dataset             # The same, for choosing a checkpoint
     gold:Dataset            # The same, for the verdict
     corpus:dict|None=None   # Document id → text, searched for gold; gold's own passages when None
@@ -39,8 +39,8 @@ class Splits:
     decisions:dict=field(default_factory=dict) # (query, passage) → 'keep', 'drop' or 'relabel', as train obeys them and mining has to
 
     @property
-    def sets(self)->dict: # 'train', 'dev', 'gold', and 'guard' where there is one → its dataset
-        return {k: o for k in ('train', 'dev', 'gold', 'guard') if (o := getattr(self, k)) is not None}
+    def sets(self)->dict: # Those of 'train', 'dev', 'gold' and 'guard' that have rows → their datasets
+        return {k: o for k in ('train', 'dev', 'gold', 'guard') if (o := getattr(self, k)) is not None and len(o)}
 
     def rows(self, split:str)->list: # Of one of `sets`
         "Rows as dicts, without the keys that a row lacks"
@@ -62,13 +62,15 @@ def to_dataset(
 
 # %% ../../nbs/inventory/00_datasets.ipynb #a7bc28db
 def load_splits(
-    data:Path  # Folder with train.jsonl, dev.jsonl and gold.jsonl
-)->Splits:     # Raises `LabError` with file and line for what is not a row
+    data:Path,        # Folder with train.jsonl, dev.jsonl and gold.jsonl
+    train:bool=True   # Whether a model is to be trained; otherwise gold is enough, and train and dev are empty
+)->Splits:            # Raises `LabError` with file and line for what is not a row
     "The lab's data, read strictly"
-    found, notes = read_folder(data), ()
+    found, notes = read_folder(data, train), ()
     if lines := found.get('decisions'): found['train'], found['decisions'], notes = apply_decisions(found['train'], lines)
     sets = {k: to_dataset(found[k]) for k in ('train', 'dev', 'gold', 'guard') if k in found}
-    return Splits(**found | sets, notes=notes)
+    none = Dataset.from_dict(dict(query=[], passage=[], label=[]))
+    return Splits(**dict(train=none, dev=none) | found | sets, notes=notes)
 
 # %% ../../nbs/inventory/00_datasets.ipynb #305a8337
 def map_texts(
@@ -109,7 +111,8 @@ def _clip(t, n=240): return t if len(t) <= n else t[:n] + ' …'
 
 @patch
 def _repr_html_(self:Splits)->str:
-    first = self.train.select(range(min(4, len(self.train))))
+    shown = next(iter(self.sets.values()))
+    first = shown.select(range(min(4, len(shown))))
     rows = [[_clip(o['query']), _clip(o['passage']), str(o['label'])] for o in first]
     counts = overview(self)
     docs = f'<p>gold is searched among {len(self.corpus):,} documents</p>' if self.corpus else ''

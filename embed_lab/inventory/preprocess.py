@@ -31,6 +31,7 @@ def drop_rows(
 )->Splits:         # With a note; raises `LabError` when nothing relevant is left
     "Splits without some rows, and why"
     ds = getattr(splits, split)
+    if not len(ds): return splits
     rest, counts = np.ones(len(ds), bool), []
     for reason,mask in why.items():
         if n := int((rest & mask).sum()): counts.append(f'{n:,} {reason}')
@@ -86,6 +87,7 @@ def balance_labels(
     seed:int=42    # Which of the surplus goes
 )->Splits:         # Raises `LabError` when all labels are the same
     "As many train rows with label 0 as with label 1"
+    if not len(splits.train): return splits
     labels = np.array(splits.train['label'])
     zero, one = (np.flatnonzero(labels == o) for o in (0, 1))
     if not (len(zero) and len(one)):

@@ -43,9 +43,9 @@ def _read_data(
     there = present_files(path)
     if is_beir(path): splits = read_beir(path)
     else: splits = {k: read_rows(there[f'{k}.jsonl']) for k in ('train', 'dev', 'gold') if f'{k}.jsonl' in there}
-    if not splits.get('train'):
-        raise LabError(f"{short_path(path)}: no train split, and recipes are chosen by what train holds; "
-            "make one with `emb split`")
+    if not splits.get('train') and not splits.get('gold'):
+        raise LabError(f"{short_path(path)}: neither train nor gold, and recipes are chosen by what they hold; "
+            "make them with `emb split`")
     return splits, len(read_corpus(there['corpus.jsonl'])) if 'corpus.jsonl' in there else 0
 
 # %% ../../nbs/labs/02_choose.ipynb #fe9cea6b
@@ -77,6 +77,7 @@ class Facts:
     rejected:bool   # Whether any score, label or list says what is not relevant
     cores:int
     gpu:bool|None
+    judged:int=0    # Queries of gold with a relevant passage
 
     @property
     def irrelevant(self)->int: return self.rows - self.relevant # Rows with label 0
@@ -95,7 +96,7 @@ def facts_of(
     corpus:int=0 # Documents in the corpus; 0 without one
 )->Facts:
     "Count what matters for choosing"
-    train = splits['train']
+    train = splits.get('train', [])
     texts = {t for v in splits.values() for o in v for t in (o['passage'], *(o.get('negatives') or ()))}
     good = [o for o in train if o['label'] == 1]
     given = [len({*(o.get('negatives') or ())}) for o in good]
@@ -106,7 +107,8 @@ def facts_of(
         corpus=corpus or len(texts),
         bring=sum(map(bool, given)), negatives=int(median(given)) if given else 0,
         scored=scored, grades=len(scores) if scored else 0,
-        rejected=len(good) < len(train) or any(given) or min(scores, default=1) <= 0, cores=_cores(), gpu=_gpu())
+        rejected=len(good) < len(train) or any(given) or min(scores, default=1) <= 0, cores=_cores(), gpu=_gpu(),
+        judged=len({o['query'] for o in splits.get('gold', ()) if o['label'] == 1}))
 
 # %% ../../nbs/labs/02_choose.ipynb #f507e56d
 def _lacks(
@@ -115,6 +117,7 @@ def _lacks(
 )->str:         # What there would have to be, and what there is
     "What it takes for the data to become of a kind"
     n, half = f'{facts.rows:,}', 'half of the relevant rows'
+    if not facts.rows: return "train and dev; this data judges models and trains none"
     if not facts.relevant: return f"rows with label 1; all {n} have label 0"
     if kind == 'labelled-pairs':
         return f"rows with label 0, or `negatives` in those with label 1; all {n} rows have label 1 and none brings any"
@@ -283,12 +286,19 @@ def _lacks_all(recipe, facts):
     if not recipe.needs: return 'does not say what data it needs; its metadata should'
     return 'needs ' + '; or '.join(dict.fromkeys(_lacks(o, facts) for o in recipe.needs))
 
+def _fit_untrained(recipe, facts):
+    "How a recipe that only judges suits some data"
+    if not facts.judged: return Fit(recipe, False, ["needs gold, which models are judged on"])
+    asked = f"trains nothing: the base model answers {count(facts.judged, 'query', 'queries')} of gold"
+    return Fit(recipe, True, [], 0, [asked])
+
 def fit_recipe(
     recipe:Recipe, # Any
     facts:Facts,   # Of the data
     ask:Callable   # As `contract_asker` makes it
 )->Fit:            # With reasons
     "How a recipe suits some data"
+    if not recipe.trains: return _fit_untrained(recipe, facts)
     if not {*recipe.needs} & {*facts.kinds}: return Fit(recipe, False, [_lacks_all(recipe, facts)])
     params = {k: v.default for k,v in read_parameters(recipe.notebook).items()}
     try: told = _answered(recipe, facts, ask, params.get('batch_size')) if recipe.losses else Answer('', None, 0, [])
@@ -325,10 +335,10 @@ def _sort_key(
 
 def choose_recipes(
     path:str|Path # A lab, a data folder, data in the BEIR layout, or one JSONL file
-)->Choice:        # Raises `LabError` where the data is malformed or has no train split
+)->Choice:        # Raises `LabError` where the data is malformed, or has neither train nor gold
     "Which recipes data can feed"
     splits, corpus = _read_data(path)
-    facts, ask = facts_of(splits, corpus), contract_asker(splits['train'])
+    facts, ask = facts_of(splits, corpus), contract_asker(splits.get('train', []))
     return Choice(str(path), facts, sorted((fit_recipe(o, facts, ask) for o in recipes().values()), key=_sort_key))
 
 # %% ../../nbs/labs/02_choose.ipynb #4f09618d
@@ -341,14 +351,16 @@ def _facts_text(
     f:Facts # Of some data
 )->list:    # Lines
     "The facts in words"
+    gpu = {True: 'a GPU', False: 'no GPU'}.get(f.gpu, 'GPU unknown')
+    here = [f"{count(f.corpus, 'passage')} to search", f"{count(f.cores, 'core')}, {gpu}"]
+    if not f.rows: return [f"{count(f.judged, 'query', 'queries')} of gold with a relevant passage, and no train split", *here]
     queries, passages = count(f.queries, 'different query', 'different queries'), count(f.passages, 'passage')
     negatives = 'no `negatives`'
     if f.bring: negatives = f"{count(f.bring, 'relevant row brings', 'relevant rows bring')} `negatives`"
     if f.negatives: negatives = f"half of the relevant rows bring {f.negatives} or more `negatives`"
     scores = f"{count(f.scored, 'row')} with a score, {f.grades:,} different ones" if f.scored else 'no scores'
     lines = [f"{count(f.relevant, 'relevant pair')} of {queries} and {passages}{_per_text(f)}",
-        f"{count(f.irrelevant, 'row')} with label 0", f"{negatives}; {scores}", f"{count(f.corpus, 'passage')} to search",
-        f"{count(f.cores, 'core')}, {({True: 'a GPU', False: 'no GPU'}).get(f.gpu, 'GPU unknown')}"]
+        f"{count(f.irrelevant, 'row')} with label 0", f"{negatives}; {scores}", *here]
     if 0 < f.relevant < _few_pairs:
         lines.append(f"fewer than {_few_pairs:,} relevant pairs: a gain may be too small to distinguish from noise")
     return lines

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from ..lab import LabError, need, one_line
-from ..notebooks import about, did_you_mean, read_notebook, shipped_notebooks
+from ..notebooks import about, did_you_mean, read_notebook, shipped_notebooks, trains
 from ..runs.results import reserved_names
 
 # %% ../../nbs/labs/00_recipes.ipynb #75fc0cbc
@@ -39,7 +39,7 @@ data_kinds = {
 # %% ../../nbs/labs/00_recipes.ipynb #ee0e4b38
 @dataclass(frozen=True)
 class Recipe:
-    "A way to train, as a notebook that can be copied into a lab"
+    "A way to train or to judge a model, as a notebook that can be copied into a lab"
     name:str             # Lower-case letters, digits and hyphens, such as 'in-batch'
     notebook:Path        # The experiment
     inventory:tuple=()   # Inventory notebooks it needs besides `core_notebooks`
@@ -48,6 +48,7 @@ class Recipe:
     when:str=''          # What it is chosen for, unless for the data
     hardware:str=''      # 'gpu', 'cpu', or empty when it suits both
     mines:bool=False     # Whether it looks for hard negatives of its own
+    trains:bool=True     # False where it only judges a model, for which gold is enough
     contracts:tuple=()   # `Contract`s of losses that it brings along
     package:str=''       # The distribution it comes from
     home:str='embed_lab' # The package its notebooks import from: `home.inventory` becomes the lab's inventory
@@ -98,7 +99,7 @@ def _read_recipe(
     found = dict(name=re.sub(r'^exp_\d+_', '', notebook.stem).replace('_', '-')) | given
     for k in ('needs', 'losses'): found[k] = tuple(given.get(k, ()))
     found['inventory'] = tuple(map(find, given.get('inventory', ())))
-    return Recipe(**found, notebook=notebook, contracts=contracts)
+    return Recipe(**found, trains=trains(notebook), notebook=notebook, contracts=contracts)
 
 # %% ../../nbs/labs/00_recipes.ipynb #cd4a8939
 def folder_recipes(

@@ -19,7 +19,7 @@ from ..lab import Lab, LabError, default_settings, export_inventory, made_with, 
 from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe, recipes
 from ..runs.results import reserved_names
-from ..notebooks import about, read_notebook
+from ..notebooks import about, read_notebook, read_parameters, trains
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data
 from ..data.importing import import_data
@@ -228,18 +228,19 @@ A lab for fine-tuning text-embedding models for retrieval, made with Embed Lab {
 
 # %% ../../nbs/labs/01_scaffold.ipynb #26b196a4
 def _agents_text(
-    lab:Lab,   # Where its folders are
-    first:str  # An experiment to try things with
-)->str:        # Markdown
+    lab:Lab,    # Where its folders are
+    first:Path  # Notebook of an experiment to try things with
+)->str:         # Markdown
     "What a coding agent must know of a lab"
     nbs, lib, experiments, data = (os.path.relpath(o, lab.path)
         for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
+    quick = ' -p epochs 1' if 'epochs' in read_parameters(first) else ''
     return f"""# Working in this lab
 
 - The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it.
   Edit the notebook, then run `nbdev-export`.
 - `{experiments}/` is append-only. Do not edit an experiment that has run; make a new one:
-  `emb new exp_10_mine --from {first}`.
+  `emb new exp_10_mine --from {first.stem}`.
 - Gold is finite: every look at it makes it worth less. Choose models, parameters and checkpoints by dev
   (`emb sweep` ranks by dev), and let gold judge only the one that you chose.
 - Do not edit `{data}/gold.jsonl` or anything in `results/`, and do not train on gold or dev.
@@ -251,7 +252,7 @@ How to test a change:
     nbdev-export                     # the modules follow the notebooks
     nbdev-test                       # the lessons in `{nbs}/` still hold
     emb check                        # the data is sound
-    emb run {first} -p epochs 1
+    emb run {first.stem}{quick}
 
 `emb --help` lists the commands, and `emb COMMAND --help` shows an example of each.
 Exit codes: 0 done, 1 the answer is no, 2 it could not be answered.
@@ -321,7 +322,7 @@ def _lab_files(
     "Every file of a new lab but its `settings.ini` and `pyproject.toml`"
     runs = [o.notebook for o in chosen]
     readme = _readme_text(lab.path.name, os.path.relpath(lab.data, lab.path), runs)
-    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1].stem), '.gitignore': _gitignore,
+    texts = {'README.md': readme, 'AGENTS.md': _agents_text(lab, runs[-1]), '.gitignore': _gitignore,
         '.gitattributes': _gitattributes}
     folders = [lab.results/o.stem for o in runs] + [lab.results]
     return (_notebooks(lab, chosen) | {lab.data/k: v for k,v in data.items()} | {o/'.gitkeep': b'' for o in folders}
@@ -357,11 +358,6 @@ class InitResult:
     first:str=''  # What to run first, as `emb run` takes it; empty where an experiment was added
     said:list=()  # What was made of the data, a text a line; empty where it was taken as it is
 
-    @property
-    def trains(self)->bool: # False where its data is for judging models alone
-        "Whether there is something to learn from"
-        return 'train.jsonl' in present_files(self.lab.data)
-
 def _made(lab:Lab, created:Iterable, kept:Iterable, changed:list=(), first:str='', said:list=())->InitResult:
     "What was done, with paths relative to the lab"
     def relative(fs): return sorted({os.path.relpath(o, lab.path) for o in fs})
@@ -388,6 +384,14 @@ def _first_experiment(
 # %% ../../nbs/labs/01_scaffold.ipynb #d291a51b
 _first_recipes = ('pairwise', 'in-batch')
 
+def _judges_alone(
+    lab:Lab,     # Which may have data
+    content:dict # File name → content, of data that it is about to get
+)->bool:
+    "Is there gold, and nothing to train on?"
+    files = {o.removesuffix('.gz') for o in content} | {*present_files(lab.data)}
+    return 'gold.jsonl' in files and not {'train.jsonl', 'dev.jsonl'} & files
+
 def init_lab(
     path:str|Path,             # The lab's folder; made when missing
     names:list|None=None,      # Recipes; `_first_recipes`, or what `choose` says of the data, when None
@@ -399,7 +403,9 @@ def init_lab(
     fresh, lab = not (path/'settings.ini').is_file(), _planned_lab(path)
     chosen = list(map(find_recipe, dict.fromkeys(names or _first_recipes)))
     content, said = _data_content(lab, data)
-    fits = choose(content) if choose and data and not names else []
+    fits = []
+    if not names and _judges_alone(lab, content): chosen = [find_recipe('untuned')]
+    elif choose and data and not names: fits = choose(content)
     if fits: chosen = [o.recipe for o in reversed(fits)] # a lab's README begins with the last
     toml, old, project = _project(lab, chosen, fresh)
     files = _lab_files(lab, chosen, content) | {path/'settings.ini': _settings_text().encode()}
@@ -425,7 +431,8 @@ def _derived(
     lines = ''.join(nb['cells'][0]['source']).splitlines()
     head = [f'# {name}', '', f'From `{source.stem}`.'] + [o for o in lines[1:] if not o.startswith('From `')]
     nb['cells'][0]['source'] = '\n'.join(head).splitlines(keepends=True)
-    nb['metadata']['embed_lab'] = {'from': source.stem}
+    kept = {'trains': False} if not trains(source) else {}
+    nb['metadata']['embed_lab'] = {'from': source.stem} | kept
     return msgspec.json.format(msgspec.json.encode(nb), indent=1) + b'\n'
 
 # %% ../../nbs/labs/01_scaffold.ipynb #407988e1

@@ -13,6 +13,7 @@ __all__ = ['search_bm25', 'with_bm25']
 # %% ../../nbs/models/09_bm25.ipynb #96a5d36f
 from itertools import chain
 import numpy as np
+from ..data.metrics import judged_system
 from ..data.task import Task
 from ..data.texts import Vocabulary, search_words
 from ..lab import require_package
@@ -83,8 +84,8 @@ def search_bm25(
 # %% ../../nbs/models/09_bm25.ipynb #26ceb46f
 def with_bm25(
     task:Task,  # What was searched for, in texts as people wrote them
-    hits:dict   # System, 'tuned' among them → query id → (document id, score), best first
-)->dict:        # The same with 'bm25', and 'fused' for tuned with BM25; None for both where there are no words to search by
+    hits:dict   # System, 'tuned' or 'base' among them → query id → (document id, score), best first
+)->dict:        # The same with 'bm25', and 'fused' for tuned with BM25, or 'fused_base'; None for both where there are no words
     "Rankings with BM25's beside them"
-    words = search_bm25(task)
-    return hits | dict(bm25=words, fused=words and fuse_rankings([hits['tuned'], words]))
+    words, own = search_bm25(task), judged_system(hits)
+    return hits | {'bm25': words, 'fused' if own == 'tuned' else 'fused_base': words and fuse_rankings([hits[own], words])}

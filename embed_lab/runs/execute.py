@@ -18,7 +18,7 @@ from hashlib import sha256
 from pathlib import Path
 import msgspec
 from ..lab import Lab, LabError, Variables, export_inventory, require_package, short_path
-from ..notebooks import did_you_mean, read_overrides
+from ..notebooks import did_you_mean, read_overrides, trains
 from .manifest import differences, environment_facts, run_inputs, machine_facts, scrub_secrets
 from .results import RunFiles, lock_run, read_run, record_killed, run_name, seconds_since, set_aside
 from .results import timestamp
@@ -75,7 +75,7 @@ def plan(
     given = read_overrides(notebook, given)
     for o in ('sentence_transformers', 'datasets', 'bm25s', 'plotly'): require_package(o)
     exported = export_inventory(lab)
-    check_data(lab.data)
+    check_data(lab.data, trains(notebook))
     params = resolve_values(lab, notebook, given, given)
     facts = run_inputs(lab, notebook, params, find_model(params['model'], lab.path))
     facts = msgspec.json.decode(msgspec.json.encode(facts)) # as the manifest will give them back

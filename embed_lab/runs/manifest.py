@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 import msgspec
 from ..lab import Lab, count, short_path
-from ..notebooks import code_hash
+from ..notebooks import code_hash, trains
 from ..data.files import file_hash, open_data
-from ..data.task import present_files
+from ..data.task import present_files, training_files
 
 # %% ../../nbs/runs/00_manifest.ipynb #9478859d
 _secret = re.compile('TOKEN|SECRET|PASSW|CREDENTIAL|KEY$|KEY_|AUTH', re.I)
@@ -39,12 +39,14 @@ def scrub_secrets(
 
 # %% ../../nbs/runs/00_manifest.ipynb #23e02c03
 def data_facts(
-    data:Path  # A lab's data folder
-)->dict:       # File name → {'sha256', 'lines'}, for the files there are
+    data:Path,        # A lab's data folder
+    train:bool=True   # Whether the files that only training reads count
+)->dict:              # File name → {'sha256', 'lines'}, for the files there are
     "Content and size of the data, whatever its dates"
     def lines(p):
         with open_data(p) as f: return sum(1 for o in f if o.strip())
-    return {p.name: dict(sha256=file_hash(p), lines=lines(p)) for p in present_files(data).values()}
+    files = [p for k,p in present_files(data).items() if train or k not in training_files]
+    return {p.name: dict(sha256=file_hash(p), lines=lines(p)) for p in files}
 
 # %% ../../nbs/runs/00_manifest.ipynb #808a3272
 def _models(lab, params):
@@ -66,7 +68,7 @@ def run_inputs(
     code = {short_path(o): file_hash(o) for o in sorted(lab.inventory.glob('*.py')) if not o.name.startswith('_')}
     models = _models(lab, params)
     facts = dict(notebook=code_hash(notebook), parameters=scrub_secrets(params), inventory=code,
-        data=data_facts(lab.data), corpus=lab.corpus, base_model=base and weights_hash(base))
+        data=data_facts(lab.data, trains(notebook)), corpus=lab.corpus, base_model=base and weights_hash(base))
     return facts | (dict(models=models) if models else {})
 
 # %% ../../nbs/runs/00_manifest.ipynb #b6631ce4
@@ -95,7 +97,7 @@ def environment_facts()->dict: # {'python', 'platform', 'packages', 'toolkit'}
         packages={p: v for p,v in versions.items() if v}, toolkit=_toolkit())
 
 def machine_facts()->dict: # {'machine', 'cpu', 'cpus'}
-    "The hardware, as far as it can be told without torch; training adds device, precision and threads"
+    "The hardware, as far as it can be told without torch; loading the base model adds device, precision and threads"
     import platform
     try: names = re.findall(r'model name\s*: (.*)', Path('/proc/cpuinfo').read_text())
     except OSError: names = []

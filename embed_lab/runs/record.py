@@ -20,7 +20,7 @@ from ..style import html_table
 from .looks import log_look
 from .manifest import differences, environment_facts, git_facts, run_inputs, machine_facts, scrub_secrets
 from ..notebooks import check_overrides, convert, override_parameters, read_notebook, read_overrides
-from ..notebooks import read_parameters
+from ..notebooks import read_parameters, trains
 from .results import RunFiles, lock_run, timestamp, process_facts, read_run, set_aside
 from ..data.files import file_hash, write_atomic, write_json
 from ..data.folder import check_data
@@ -363,7 +363,7 @@ def start(
     name, path, given = _find_run_folder(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
     nb = lab.experiments/f'{name}.ipynb'
     changed = read_overrides(nb, given or {})
-    doubts = check_data(lab.data)
+    doubts = check_data(lab.data, trains(nb))
     params = resolve_values(lab, nb, names, changed)
     read = {k: v for k,v in params.items() if names.get(k) is not None}
     names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text

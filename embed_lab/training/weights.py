@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..data.files import write_json, write_rows
 from ..lab import LabError, short_path
-from ..models.base import find_model, load_model, weights_hash, overrides
+from ..models.base import find_model, hardware, load_model, weights_hash, overrides
 from ..models.crossencoders import model_kind, load_cross_encoder
 from ..models.families import apply_prompts, conventions
 from ..runs.record import Run
@@ -23,6 +23,12 @@ from .breakdown import has_broken_weights
 from .checkpoints import checkpoint_flaw, seal_checkpoint
 
 # %% ../../nbs/training/09_weights.ipynb #ede1ee68
+def _note_machine(run):
+    "Record what the base model computes on, for a run that trains nothing; training says it again"
+    import torch
+    hw = hardware()
+    run.record(hardware=run.manifest['hardware'] | dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()))
+
 def _conventions(run, max_length, prompted):
     "How the family of a run's base model is meant to be used; records the prompts and warns where the model differs"
     given = run.params.get('query_prompt'), run.params.get('passage_prompt')
@@ -47,6 +53,7 @@ def base_model(
         raise LabError(f"{short_path(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; "
             "copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
+    if not run.manifest['hardware'].get('device'): _note_machine(run)
     return apply_prompts(model, found)
 
 # %% ../../nbs/training/09_weights.ipynb #87abac44
