@@ -104,11 +104,13 @@ def _charts(
 
 # %% ../../nbs/data/13_page.ipynb #ecc92ac8
 _frame = '''<style>
-:root { color-scheme: light dark } body { margin: 0; background: #fff; color: #1a1a1a } main { max-width: 1040px; margin: 0 auto; padding: 1.5em 1.2em 4em }
+:root { color-scheme: light dark } body { margin: 0; background: #fff; color: #1a1a1a }
+main { max-width: 1040px; margin: 0 auto; padding: 1.5em 1.2em 4em }
 h1 { font-size: 24px; margin: 0 0 .4em } h2 { font-size: 18px; margin: 2em 0 .4em }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 1.6em 2.4em }
 figure { margin: 0; min-width: 0 } figcaption { font-weight: 600; margin-bottom: .3em }
-@media (prefers-color-scheme: dark) { body { background: #161616; color: #e8e8e8 } figure { background: #fff; color: #1a1a1a; border-radius: 4px; padding: .6em } }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #e8e8e8 }
+  figure { background: #fff; color: #1a1a1a; border-radius: 4px; padding: .6em } }
 </style>'''
 _allowed = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 _policy = f'<meta http-equiv="Content-Security-Policy" content="{_allowed}">'

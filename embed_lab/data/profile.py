@@ -181,5 +181,6 @@ def unknown_text(
     remedy = f"start from a model that knows this language, such as {', '.join(multilingual_models[:-1])} or {multilingual_models[-1]}"
     if worst < broken_from: return 'warn', f'{says}, and all of these look the same to it; {remedy}'
     if whole: return 'fail', f'{says}, so it cannot distinguish one text from another; {remedy}'
-    return 'fail', f'{says}, because its folder has no tokenizer.json, vocab.txt or other vocabulary; copy the model again with all its files'
+    why = 'because its folder has no tokenizer.json, vocab.txt or other vocabulary'
+    return 'fail', f'{says}, {why}; copy the model again with all its files'
 
