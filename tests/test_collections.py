@@ -242,7 +242,7 @@ tevatron = '{"query_id":"q","query":"a","positive_passages":%s,"negative_passage
     ({'qrels/test.tsv': None}, r'part of a collection without judgements; name qrels/test.tsv or qrels.train.tsv too'),
     ({'qrels/test.tsv': 'q1\td1\n'}, r"test.tsv:1: 'q1\\td1' is not query, document and whole-number grade"),
     ({'qrels/test.tsv': qrels + 'q1\td2\t.5\n'}, r'test.tsv:3: .* is not query, document and whole-number grade'),
-    ({'qrels/test.tsv': qrels + 'q1\td1\t2\n'}, r"test.tsv:3: grade 2 for query 'q1' and document 'd1', which have grade 1 already"),
+    ({'qrels/test.tsv': qrels + 'q1\td1\t2\n'}, r"test.tsv:3: grade 2 for query 'q1' and document 'd1', which already have grade 1"),
     ({'qrels/test.tsv': 'q1 Q0 d1 1 2.5 bm25\n'}, r'test.tsv:1: .* is not query, document'),
     ({'qrels/test.tsv': 'query-id\tcorpus-id\tscore\n'}, r'no judgements for gold; remove that file'),
     ({'qrels/test.tsv': qrels.replace('\t1\n', '\t0\n')}, r'nothing relevant is left of 1 judgement for gold \(no grade is above 0\)'),
