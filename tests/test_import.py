@@ -1,5 +1,5 @@
 "What an import promises of anyone's files: the same rows out of every layout, none lost or invented, all files or none, and one line for what cannot be read"
-import csv, gzip, io, json, os, time
+import csv, gzip, io, json, os, shlex, time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import pytest
@@ -37,7 +37,7 @@ def renamed(rows, **names): return [{names.get(k, k): v for k,v in o.items()} fo
 def lines(rows, **kw): return '\n'.join(json.dumps(o, **kw) for o in rows).encode()
 def without(rows, *keys): return [{k: v for k,v in o.items() if k not in keys} for o in rows]
 
-def hashes(folder): return {o.name: file_hash(o) for o in sorted(folder.iterdir())}
+def hashes(folder): return {o.name: file_hash(o) for o in sorted(folder.iterdir()) if o.is_file()}
 
 @pytest.fixture(scope='module')
 def wanted(tmp_path_factory):
@@ -53,7 +53,7 @@ def wanted(tmp_path_factory):
 text_layouts = {
     'rows.csv': table, 'no_suffix': table, 'bom.csv': lambda o: table(o, encoding='utf-8-sig'), 'excel.csv': lambda o: table(o, ';', 'utf-16'),
     'rows.tsv': lambda o: table(o, '\t'), 'all_quoted.tsv': lambda o: table(o, '\t', quoting=csv.QUOTE_ALL), 'crlf.csv': lambda o: table(o, lineterminator='\r\n'), 'bar.txt': lambda o: table(o, '|'),
-    'rows.ndjson': lines, 'unicode.jsonl': lambda o: lines(o, ensure_ascii=False), 'utf16.jsonl': lambda o: lines(o).decode().encode('utf-16'),
+    'blank_first.csv': lambda o: b'\n' + table(o), 'rows.ndjson': lines, 'unicode.jsonl': lambda o: lines(o, ensure_ascii=False), 'utf16.jsonl': lambda o: lines(o).decode().encode('utf-16'),
     'array.json': lambda o: json.dumps(o).encode(), 'pretty.json': lambda o: json.dumps(o, indent=2, ensure_ascii=False).encode(), 'objects.json': lambda o: lines(o, indent=1),
     'around.json': lambda o: json.dumps(dict(version=[1, 2], info=dict(a=dict(b='{')), data=o, more='}')).encode(), 'rows.csv.gz': lambda o: gzip.compress(table(o)), 'zipped.json': lambda o: gzip.compress(json.dumps(o, indent=1).encode()),
     'no_label.csv': lambda o: table(without(o, 'label')), 'label_words.csv': lambda o: table([r | dict(label='True') for r in o]), 'label_float.json': lambda o: json.dumps([r | dict(label=1.0) for r in o]).encode(),
@@ -131,9 +131,62 @@ def test_what_stands_beside_a_labs_own_splits_is_copied(tmp_path):
     assert hashes(tmp_path/'data').keys() == hashes(own).keys() and all(hashes(tmp_path/'data')[o] == hashes(own)[o] for o in ('corpus.jsonl', 'qrels.tsv'))
     assert read_rows(tmp_path/'data'/'gold.jsonl') == named[50:]
 
-def test_scores_that_gold_cannot_be_judged_by_are_named(tmp_path):
-    write_rows(tmp_path/'test.jsonl', [dict(sentence1=f'a{i}', sentence2=f'b{i}', score=i/2) for i in range(4)])
-    assert '2 rows with a `score` that is not whole' in import_data([tmp_path/'test.jsonl'], tmp_path/'data').lines()[2]
+def alike(n=300): return [dict(sentence1=o['query'], sentence2=o['passage'], score=i/n) for i,o in enumerate(pairs(n))]
+
+def checks(folder):
+    "What `emb check` says of an import, which it must not refuse"
+    res = CliRunner().invoke(app, ['check', str(folder)])
+    assert res.exit_code == 0 and 'Sound' in res.stdout, res.output
+    return res.stdout
+
+@pytest.mark.parametrize('name', ['sts.tsv', 'test.jsonl'])
+def test_fractional_scores_ask_for_a_threshold(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(table(alike(), '\t') if name.endswith('tsv') else lines(alike()))
+    line = f"emb import {name} --map 'label=score>=0.5'"
+    res = CliRunner().invoke(app, ['import', name])
+    assert res.exit_code == 2 and res.stderr.count('\n') == 1 and res.stderr.endswith(f'say from which number on a passage is relevant, such as 0.5: {line}\n') and not Path('data').exists()
+    res = CliRunner().invoke(app, [*shlex.split(line)[1:]])
+    assert res.exit_code == 0 and "label 1 where `score` is at least 0.5, score from `score` (in train; dev and gold are judged by `label`)" in res.stdout and 'is kept as `similarity` in' in res.stdout
+    got = {o.stem: read_rows(o) for o in Path('data').iterdir() if o.stem in split_names}
+    score = {o['sentence1']: o['score'] for o in alike()}
+    assert all(o['label'] == (score[o['query']] >= .5) and o['score' if k == 'train' else 'similarity'] == score[o['query']] for k,v in got.items() for o in v)
+    assert sum(map(len, got.values())) == 300 and not any('score' in o for k in ('dev', 'gold') for o in got.get(k, ()))
+    if 'train' in got: assert f"{100*sum(o['label'] for o in got['train'])/len(got['train']):.1f}% of them relevant" in res.stdout
+    checks('data')
+
+def test_fractions_after_the_sample_are_refused_too(tmp_path):
+    rows = [o | dict(score=i % 2) for i,o in enumerate(alike(700))]
+    rows[650]['score'] = .25
+    write_rows(tmp_path/'sts.jsonl', rows)
+    with pytest.raises(LabError, match=r"sts.jsonl:651: `score` holds 0.25.*--map 'label=score>=0.5'"): import_data([tmp_path/'sts.jsonl'], tmp_path/'data')
+
+def test_fractional_scores_beside_a_label(tmp_path):
+    rows = [o | dict(label=i % 2, similarity='as it was') for i,o in enumerate(alike())]
+    write_rows(tmp_path/'sts.jsonl', rows)
+    res = import_data([tmp_path/'sts.jsonl'], tmp_path/'data')
+    assert any(o.startswith('`score` is kept as `similarity_2` in dev and gold') for o in res.lines())
+    assert 'score' in read_rows(tmp_path/'data'/'train.jsonl')[0] and {*read_rows(tmp_path/'data'/'gold.jsonl')[0]} == {'query', 'passage', 'label', 'similarity', 'similarity_2'}
+    checks(tmp_path/'data')
+
+def test_whole_grades_of_gold_survive_fractions_in_train(tmp_path):
+    rows = [dict(query=o['sentence1'], passage=o['sentence2'], label=1, score=o['score']) for o in alike()]
+    write_rows(tmp_path/'train.jsonl', rows[:40])
+    for k,v in dict(dev=rows[40:50], gold=rows[50:]).items(): write_rows(tmp_path/f'{k}.jsonl', [o | dict(score=2) for o in v])
+    import_data([tmp_path/f'{o}.jsonl' for o in split_names], tmp_path/'data')
+    assert [{o['score'] for o in read_rows(tmp_path/'data'/f'{k}.jsonl')} for k in ('dev', 'gold')] == [{2}, {2}]
+
+def test_a_threshold_for_whole_grades(tmp_path):
+    write_rows(tmp_path/'test.jsonl', [o | dict(score=i % 5) for i,o in enumerate(alike())])
+    import_data([tmp_path/'test.jsonl'], tmp_path/'data', mapping=['label=score>=3'])
+    assert {(o['similarity'], o['label']) for o in read_rows(tmp_path/'data'/'gold.jsonl')} == {(0, 0), (1, 0), (2, 0), (3, 1), (4, 1)}
+
+@pytest.mark.parametrize('words,message', [(f'label={o}', 'write a column, >= and a number') for o in ('score>0.5', 'score>=', 'score>=nan', 'score>=inf', 'score>=x', '>=1', 'score<=2')] +
+    [('label=skore>=0.5', 'did you mean `score`'), ('label=score', "--map 'label=score>=0.5'"), ('label=score>=9', 'no row of gold has label 1')])
+def test_a_threshold_that_says_nothing(words, message, tmp_path):
+    write_rows(tmp_path/'test.jsonl', alike())
+    with pytest.raises(LabError) as e: import_data([tmp_path/'test.jsonl'], tmp_path/'data', mapping=[words])
+    assert message in str(e.value) and '\n' not in str(e.value) and not (tmp_path/'data').exists()
 
 # what columns become
 
@@ -148,7 +201,7 @@ base = dict(query='a', passage='b', label=1)
 @pytest.mark.parametrize('record,row', [
     (dict(anchor='a', positive='b', negative='c'), base | dict(negatives=['c'])), (dict(anchor='a', positive='b', negative='c', negative_2='d', negative_10=None), base | dict(negatives=['c', 'd'])),
     (dict(query='a', positive='b', negative_1='c', negative_2=''), base | dict(negatives=['c'])), (dict(sentence1='a', sentence2='b', score=3.0), base | dict(score=3)),
-    (dict(sentence1='a', sentence2='b', score=.25), base | dict(score=.25)), (dict(sentence1='a', sentence2='b', score=0), base | dict(label=0, score=0)), (dict(query='a', passage='b', similarity='0.5'), base | dict(score=.5)),
+    (dict(sentence1='a', sentence2='b', score=0), base | dict(label=0, score=0)), (dict(query='a', passage='b', similarity='5.0'), base | dict(score=5)), (dict(query='a', passage='b', label=1, similarity='0.5'), base | dict(similarity=.5)),
     (dict(query='a', pos=['b'], neg=['c', 'd'], pos_scores=[.9], neg_scores=[.2, .1], prompt='p', type='t'), base | dict(negatives=['c', 'd'], prompt='p', type='t', teacher_scores=[.9, .2, .1])),
     (dict(query='a', pos=['b'], neg=['c', 'd'], pos_scores=[.9], neg_scores=[.2]), base | dict(negatives=['c', 'd'], pos_scores=[.9], neg_scores=[.2])),
     (dict(query='a', passage='b', tags='x', group=3.0, note=None), base | dict(group=3, tags=['x'])), (dict(query='a', title='t', text='b'), base | dict(title='t')), (dict(query='a', passage='b', context='c'), base | dict(context='c'))])
@@ -174,7 +227,7 @@ def test_a_mapping_by_hand(tmp_path):
     (dict(question='a', context='b', answer='c'), '`context` and `answer` could each be the passage; say which: emb import x --map query=question --map passage=context'),
     (dict(query='a', question='b', answer='c'), '`query` and `question` could each be the query'), (dict(instruction='a', input='b', output='c'), '`instruction` and `input` could each be the query'),
     ({'my col': 'a', 'b': 'longer'}, "say which: emb import x --map query='my col' --map passage=b"), (dict(a='a', passage='longer'), 'no column is known as the query (there are `a`, `passage`); say which: emb import x --map query=a --map passage=passage'),
-    (dict(query='a', n=1), 'fewer than two columns hold text'), (dict(query='a', passage='b', label=.5), '`label` holds 0.5, and a label is 0 or 1; if these are grades: emb import x --map score=label'),
+    (dict(query='a', n=1), 'fewer than two columns hold text'), (dict(query='a', passage='b', label=2), '`label` holds 2, and a label is 0 or 1; if these are grades: emb import x --map score=label'), (dict(query='a', passage='b', label=.5), "such as 0.5: emb import x --map 'label=label>=0.5'"),
     (dict(query='a', passage='b', label=['x']), 'this is a category: emb import x --map tags=label')])
 def test_what_is_ambiguous_is_refused_with_what_to_type(record, message):
     with pytest.raises(LabError) as e: find_columns([record], place='x.csv', source='x')
@@ -183,6 +236,53 @@ def test_what_is_ambiguous_is_refused_with_what_to_type(record, message):
 def test_a_weak_name_steps_back_and_odd_names_are_escaped():
     found = find_columns([{'question': 'a', 'title': 'b', 'prompt': 'p', 'response': 'c', '<script>\x1b[31m\n': 'd'}])
     assert str(found) == 'query from `question`, passage from `response`, label 1; kept, but not read: `title`, `prompt`, `<script>\\x1b[31m`'
+
+# a first line that is not a header
+
+rows_alone = {'questions': [[o['query'].strip('\n'), o['passage']] for o in pairs(8)[:4]], 'with_labels': [['how do I reset my router', 'hold the button', '1'], ['how do I pair a headset', 'open settings', '0']],
+    'with_ids': [['q1', 'reset my router now', 'd7', 'hold it'], ['q2', 'pair', 'd9', 'open it']], 'categories': [['router', 'how do I reset it?', 'hold the button'], ['router', 'and now?', 'wait'], ['headset', 'how?', 'open settings']],
+    'chinese': [['如何重置路由器？', '按住按钮十秒钟，然后等待指示灯变绿'], ['如何配对耳机？', '打开设置']], 'long': [['reset router', 'x'*60], ['pair headset', 'y'*30]]}
+
+@pytest.mark.parametrize('name', rows_alone)
+@pytest.mark.parametrize('delimiter', [',', '\t', ';'])
+def test_a_table_without_a_header_is_refused(name, delimiter, tmp_path):
+    out = io.StringIO(newline='')
+    csv.writer(out, delimiter=delimiter).writerows(rows_alone[name])
+    (tmp_path/'faq.csv').write_text(out.getvalue())
+    res = CliRunner().invoke(app, ['import', str(tmp_path/'faq.csv'), '--to', str(tmp_path/'data')])
+    example = {',': 'query,passage', '\t': 'query<tab>passage', ';': 'query;passage'}[delimiter]
+    assert res.exit_code == 2 and res.stderr.count('\n') == 1 and 'the first line must name the columns' in res.stderr and res.stderr.endswith(f'such as {example}\n'), res.stderr
+    res = CliRunner().invoke(app, ['check', str(tmp_path/'faq.csv')])
+    assert res.exit_code == 2 and 'the first line must name the columns' in res.stderr
+    (tmp_path/'faq.csv').write_text(delimiter.join(['query', 'passage', 'a', 'b'][:len(rows_alone[name][0])]) + '\n' + out.getvalue())
+    try: import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    except LabError as e: assert 'first line' not in str(e) # so few rows cannot be split
+
+@pytest.mark.parametrize('names', [['Frage', 'Antwort'], ['Häufige Frage', 'Antwort'], ['0', '1'], ['Timestamp', 'What is your question?', 'What would you answer?'], ['col_1', 'col_2'], ['reset', 'hold']])
+def test_names_that_are_unknown_are_still_names(names, tmp_path):
+    rows = [dict(zip(names, ['1 May', o['query'], o['passage']][-len(names):])) for o in pairs()]
+    (tmp_path/'faq.csv').write_bytes(table(rows))
+    with pytest.raises(LabError, match='--map query='): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+
+def test_odd_names_can_be_mapped(tmp_path, wanted):
+    (tmp_path/'faq.csv').write_bytes(table(renamed(without(pairs(), 'label'), query='What do you want to know?', passage='And what is the answer to it?')))
+    with pytest.raises(LabError, match='the first line must name'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    import_data([tmp_path/'faq.csv'], tmp_path/'data', mapping=['query=What do you want to know?', 'passage=And what is the answer to it?'])
+    assert hashes(tmp_path/'data') == wanted
+
+def test_a_first_row_that_repeats_a_value(tmp_path):
+    (tmp_path/'faq.csv').write_text('how do I reset it,1,1\nhow do I pair it,1,0\n')
+    with pytest.raises(LabError, match='two columns are called `1`.*put a line of names above it'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+
+@pytest.mark.parametrize('encoding', ['utf-8', 'utf-8-sig', 'utf-16'])
+@pytest.mark.parametrize('delimiter', [';', ',', '\t'])
+def test_excels_separator_line_is_not_a_row(encoding, delimiter, tmp_path, wanted):
+    content = f'sep={delimiter}\r\n' + table(pairs(), delimiter).decode()
+    (tmp_path/'faq.csv').write_bytes(content.encode(encoding))
+    import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    assert hashes(tmp_path/'data') == wanted
+    (tmp_path/'faq.csv').write_bytes((content + delimiter*2 + '1\r\n').encode(encoding))
+    assert f'faq.csv:{len((content.splitlines())) + 1}' in import_data([tmp_path/'faq.csv'], tmp_path/'more').lines()[2]
 
 # what cannot be read
 
@@ -194,7 +294,7 @@ bad_files = {
     'two.json': (b'{"a": [{"query": "a"}],\n "b": [{"query": "b"}]}', 'several arrays of objects'), 'deep.json': (b'['*200_000, 'the text ends in the middle'), 'book.xlsx': (b'PK\x03\x04' + bytes(100), 'an Excel workbook'),
     'damaged.csv.gz': (gzip.compress(table(pairs(500)))[:-40], 'the gzip file is damaged'), 'broken.parquet': (b'PAR1' + bytes(50), 'not readable as Parquet'), 'broken.arrow': (b'ARROW1' + bytes(50), 'not readable as Arrow'), 'stream.arrow': (b'\xff\xff\xff\xff' + bytes(50), 'not readable as Arrow'),
     'prose.txt': (b'Hello there.\nNothing to see.\n', 'text without columns'), 'nothing.csv': (b'query,passage\n,b\na,\n', 'no row can be taken; 1 row left out: `query` is empty'), 'torn.jsonl': (b'{"query": "a" "b"}\n{"query"}\n', 'torn.jsonl:1: not JSON'), 'model.pkl': (b'\x80\x04' + bytes(50), 'a pickle'),
-    'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no questions, which embed_lab cannot make yet'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
+    'one.csv': (b'query,passage\na,b\n', 'because 1 row in 1 component is too few'), 'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no questions, which embed_lab cannot make yet'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
 
 @pytest.mark.parametrize('name', bad_files)
 def test_a_file_that_cannot_be_read_is_one_line_and_leaves_nothing(name, tmp_path):
@@ -273,7 +373,7 @@ def test_the_quick_way_gives_what_the_careful_one_gives(records):
     columns, ledger = find_columns([whole]), importing._Ledger()
     block = RecordBlock(range(len(records)), {k: [o[k] for o in records] for k in whole})
     part = importing._Part('x', None, 'x', 'JSON', None, 'row')
-    careful = importing._careful_lines(part, block, row_maker(columns), ledger)
+    careful = importing._careful_lines(part, columns, block, row_maker(columns), ledger)
     quick = importing._quick_lines(columns, block)
     assert quick is None or (quick == careful and not ledger.left)
 
@@ -310,6 +410,21 @@ def test_a_second_import_is_refused_and_changes_nothing(tmp_path):
     before = hashes(tmp_path/'data')
     with pytest.raises(LabError, match='already exists, and an import adds to nothing; move it away, or name another folder: emb import'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
     assert hashes(tmp_path/'data') == before
+
+def test_two_imports_at_once_do_not_mix(tmp_path, monkeypatch):
+    "The other one ends while this one is about to move its files"
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    write_rows(tmp_path/'test.jsonl', pairs()[:7])
+    was, other = importing._move_all, []
+    def late(made, to, sources):
+        if not other:
+            other.append(1)
+            import_data([tmp_path/'test.jsonl'], to)
+            other.append(hashes(to))
+        return was(made, to, sources)
+    monkeypatch.setattr(importing, '_move_all', late)
+    with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    assert other[1] == hashes(tmp_path/'data') and [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl']
 
 def test_files_that_say_their_split_are_not_mixed_with_others(tmp_path):
     for o in ('train', 'more'): write_rows(tmp_path/f'{o}.jsonl', pairs())

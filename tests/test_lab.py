@@ -303,7 +303,7 @@ def test_bad_input_in_a_lab(lab, spoil, args, wanted):
 
 @pytest.mark.parametrize('args, wanted', [
     (['init', 'lab', '--recipe', 'pairwize'], r'no recipe `pairwize`; did you mean `pairwise`'),
-    (['init', 'lab', '--data', 'nowhere'], r'nowhere: no such folder'),
+    (['init', 'lab', '--data', 'nowhere'], r'nowhere: no such file or folder'),
     (['init', '/proc/lab'], r'/proc/lab'),
     (['ls'], r'make a lab with `emb init`'),
 ])

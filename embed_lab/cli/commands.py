@@ -139,7 +139,8 @@ def import_sources(
     sources:Annotated[list[str], typer.Argument(metavar='SOURCE...',
         help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO and more), or a data set of the hub as org/name.')],
     mapping:Annotated[Optional[list[str]], typer.Option('--map', metavar='KEY=COLUMN',
-        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags. Can be repeated.')] = None,
+        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags. '
+            "A label can be made of a score: 'label=score>=0.5'. Can be repeated.")] = None,
     to:Annotated[Optional[Path], typer.Option(
         help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None):
     "Import anyone's data as train, dev and gold, and say what each column was taken for and which rows were left out."

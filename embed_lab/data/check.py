@@ -287,7 +287,8 @@ def check_folder(
     if folder: folder.read_rest()
     findings = findings + _file_findings(sources, folder)
     for name,o in sources.items():
-        if not o.scan and not len(table.part(name)): findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
+        if o.scan or len(table.part(name)): continue
+        findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
     return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()), base or model)
 
 # %% ../../nbs/data/12_check.ipynb #a223a9f6

@@ -367,7 +367,8 @@ def _tevatron(
     tallies, queries, qrels, negatives = _tallies(), {}, {}, {}
     for split,place,q,query,good,bad in _tevatron_rows(paths):
         _add_query(queries, q, query, tallies['queries'], place)
-        judged, wrong = qrels.setdefault(split, {}).setdefault(q, {}), negatives.setdefault(split, {}).setdefault(q, {})
+        qrels.setdefault(split, {}).setdefault(q, {}) # a query without a positive stays a query
+        wrong = negatives.setdefault(split, {}).setdefault(q, {})
         for o in good: _judge(qrels[split], q, o['_id'], 1, tallies['judgements'], place)
         wrong.update((o['_id'], None) for o in bad)
         tallies['negatives'].read += len(bad)

@@ -25,7 +25,7 @@ from pathlib import Path
 import re
 import msgspec
 from fastcore.basics import patch
-from ..lab import LabError, count
+from ..lab import count
 from .files import find_data_file
 from .reading import Scan, scan_blocks
 from .rows import Decision, Doc, Row, row_rules

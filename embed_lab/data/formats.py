@@ -127,12 +127,16 @@ def _widths(
     return rows, True
 
 # %% ../../nbs/data/02_formats.ipynb #dbf73d45
+_excel_line = re.compile(r'"?sep=([,\t;|])"?\r?\n')
+_ways = (',', True), ('\t', True), ('\t', False), (';', True), ('|', True)
+
 def _table(
     text:str # The first lines of a file
 )->tuple:    # (delimiter, whether quotes are marks); None where no delimiter makes a table of it
     "How a text is a table, if it is one"
-    found = []
-    for i,(delimiter,quoted) in enumerate([(',', True), ('\t', True), ('\t', False), (';', True), ('|', True)]):
+    found, excel = [], _excel_line.match(text)
+    if excel: text = text[excel.end():]
+    for i,(delimiter,quoted) in enumerate(o for o in _ways if not excel or o[0] == excel[1]):
         widths, whole = _widths(text, delimiter, quoted)
         if not widths or widths[0] < 2: continue
         even = widths.count(widths[0])/len(widths)
@@ -338,8 +342,10 @@ def _header(
     "The columns of a table"
     names = [o.strip() for o in row]
     twice = [k for k,n in Counter(names).items() if k and n > 1]
-    if twice: raise LabError(f"{_place(path, 1)}: two columns are called `{one_line(twice[0])}`; rename one of them")
-    return names
+    if not twice: return names
+    is_name = not re.search(r'^[\d.]+$|\s', twice[0])
+    row = '' if is_name else ', or put a line of names above it if it is a row, such as query,passage'
+    raise LabError(f"{_place(path, 1)}: two columns are called `{one_line(twice[0])[:60]}`; rename one of them{row}")
 
 def _table_trouble(
     path:Path,    # A table that cannot be read to its end
@@ -362,7 +368,10 @@ def _table_reader(f, form:Format):
     "Python's reader of a table's rows"
     csv.field_size_limit(_longest_field)
     quoting = csv.QUOTE_MINIMAL if form.quoted else csv.QUOTE_NONE
-    return csv.reader(io.TextIOWrapper(f, form.encoding, newline=''), delimiter=form.delimiter, quoting=quoting, strict=True)
+    lines = io.TextIOWrapper(f, form.encoding, newline='')
+    first = lines.readline()
+    if _excel_line.fullmatch(first): first = '\n' # a line still, so that places count it
+    return csv.reader(chain([first], lines), delimiter=form.delimiter, quoting=quoting, strict=True)
 
 def _row_lines(rows:list, first:int, end:int)->Sequence:
     "The line where each row begins, where they end before `end`"
@@ -374,9 +383,9 @@ def _table_blocks(path:Path, form:Format)->Iterator:
     "`RecordBlock`s of a table"
     names = None
     with _opened(path) as raw:
-        reader = _table_reader(raw, form)
         try:
-            header = _header(path, next(reader))
+            reader = _table_reader(raw, form)
+            header = _header(path, next(filter(None, reader)))
             first = reader.line_num + 1
             while rows := list(islice(reader, _block_size)):
                 at, first = _row_lines(rows, first, reader.line_num + 1), reader.line_num + 1
@@ -411,7 +420,7 @@ _batch = 4096 # Rows at a time
 
 def _arrow_batches(path:Path, form:Format)->Iterator:
     "Record batches of a columnar file"
-    arrow, mapped = need('pyarrow'), path.stat().st_size
+    arrow = need('pyarrow')
     if form.name == 'parquet':
         from pyarrow.parquet import ParquetFile
         with ParquetFile(path) as f: yield from f.iter_batches(_batch)

@@ -21,7 +21,7 @@ __all__ = ['Imported', 'import_data']
 # %% ../../nbs/data/19_importing.ipynb #ea191410
 import os, re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
@@ -31,7 +31,8 @@ import msgspec
 from ..lab import LabError, count, find_lab, one_line, read_lab, require_package, short_path
 from ..notebooks import did_you_mean
 from .collections import find_collection, write_collection
-from .columns import Columns, find_columns, import_command, quick_rows, read_mapping, row_maker
+from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
+    refuse_fraction, refuse_missing_header, row_maker)
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules
@@ -63,6 +64,7 @@ class _Part:
     words:str         # Its format
     read:Callable     # → `RecordBlock`s
     numbered:str      # 'line' or 'row': what numbers count
+    delimiter:str=''  # Of a table, whose columns its first line names
 
     def place(self, at:int)->str: # For messages
         return f'{self.name}:{at}' if self.numbered == 'line' else f'{self.name}, row {at}'
@@ -70,7 +72,8 @@ class _Part:
 def _file_part(path:Path, split:str|None, source:str)->_Part:
     "A file as it is"
     form = detect_format(path)
-    return _Part(short_path(path), split, source, str(form), partial(read_blocks, path, form), form.numbered)
+    return _Part(short_path(path), split, source, str(form), partial(read_blocks, path, form), form.numbered,
+        form.delimiter)
 
 # %% ../../nbs/data/19_importing.ipynb #66d3f76d
 def _described(path:Path)->dict: # An object; raises `LabError` where the file is something else
@@ -224,13 +227,15 @@ def _columns_of(
     samples = [list(islice(chain.from_iterable(zip(b.at, b.records) for b in o.read()), _sample_size)) for o in parts]
     good = [[o for _,o in sample if isinstance(o, dict)] for sample in samples]
     names = list(dict.fromkeys(k for sample in good for o in sample for k in o))
-    for column in (o for v in mapping.values() for o in v):
+    for column in (o for v in label_source(mapping)[0].values() for o in v):
         if names and column not in names:
             raise LabError(f"--map: no column is called `{one_line(column)}`; {did_you_mean(column, names)}")
     for part,sample,some in zip(parts, samples, good):
         if some: continue
         (at, (*_, why)), n = sample[0], count(len(sample), 'record')
         raise LabError(f"{part.place(at)}: {why}; none of the first {n} can be read")
+    for part,some in zip(parts, good):
+        if part.delimiter: refuse_missing_header(some, mapping, part.name, part.delimiter)
     return [find_columns(some, mapping, part.name, part.source) for part,some in zip(parts, good)]
 
 # %% ../../nbs/data/19_importing.ipynb #ecfbbc16
@@ -241,7 +246,7 @@ class _Ledger:
     read:int=0    # Rows that they hold
     taken:dict=field(default_factory=dict) # Split → rows
     merged:int=0  # Rows that repeat one of the same split
-    fractions:int=0 # Rows with a score that is not whole
+    fractions:dict=field(default_factory=dict) # Split → rows with a score that is not whole
     left:dict=field(default_factory=dict)  # (rule, key) → [rows, what is wrong, the first places]
 
     def leave(self, flaw:tuple, place:str):
@@ -258,9 +263,6 @@ class _Ledger:
         rows = count(self.read, 'row')
         what = f'{rows} in {count(self.records, "record")}' if self.records != self.read else rows
         res = [f'{what} read: {taken:,} taken, {self.merged:,} merged with an equal row, {left:,} left out']
-        if self.fractions:
-            res.append(f"{count(self.fractions, 'row')} with a `score` that is not whole: train can learn from it, but "
-                "dev and gold are judged by whole grades; round it there, or rename the column to keep it unread")
         return res + [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
             for n,why,places in self.left.values()]
 
@@ -311,8 +313,9 @@ class _Taker:
 # %% ../../nbs/data/19_importing.ipynb #bf28498f
 def _careful_lines(
     part:_Part,         # Whose places to name
+    columns:Columns,    # What its columns are
     block:RecordBlock,  # Some of its records
-    make:Callable,      # As `row_maker` gives it
+    make:Callable,      # `row_maker` of these columns
     ledger:_Ledger      # Counts what is read and what is left out
 )->list:                # Lines of the rows that can be used
     "The rows of a block, one by one"
@@ -324,8 +327,15 @@ def _careful_lines(
             line, flaw = _row_line(row) if row else (None, record)
             if flaw: ledger.leave(flaw, part.place(at))
             else: res.append(line)
-            if row and isinstance(row.get('score'), float): ledger.fractions += 1
+            if row and isinstance(row.get('score'), float): _count_fraction(part, columns, row['score'], at, ledger)
     return res
+
+def _count_fraction(part:_Part, columns:Columns, score:float, at:int, ledger:_Ledger):
+    "Count a score that is not whole, where a label says what is relevant"
+    if 'label' not in columns.roles:
+        refuse_fraction(columns.roles['score'][0], [score], {}, part.place(at), part.source)
+    split = part.split or 'all'
+    ledger.fractions[split] = ledger.fractions.get(split, 0) + 1
 
 def _quick_lines(columns:Columns, block:RecordBlock)->list|None: # None where records need a closer look
     "The rows of a block that is sound"
@@ -345,7 +355,7 @@ def _take_part(
     make, ledger, n = row_maker(columns), taker.ledger, 0
     for block in part.read():
         lines = _quick_lines(columns, block)
-        if lines is None: lines = _careful_lines(part, block, make, ledger)
+        if lines is None: lines = _careful_lines(part, columns, block, make, ledger)
         else: ledger.read += len(lines)
         taker.lines(lines)
         n += len(block.at)
@@ -382,10 +392,15 @@ def _cut_missing(
     return f"{missing}: {count(len(cut), 'row')} cut from train, so that neither gives the other away"
 
 # %% ../../nbs/data/19_importing.ipynb #2a96d3c5
+def _labelled(path:Path)->int:
+    "Rows with label 1"
+    with path.open('rb') as f: return sum(o.label for o in map(_decode_row, f))
+
 def _make_splits(
     folder:Path,    # With one file a split, or all.jsonl
     splits:set,     # Those there are
     corpus:str,     # 'open' or 'fixed'
+    by_label:bool,  # Whether `score` is no grade
     tick:Callable   # Told how far it is
 )->list:            # What was done, one text a line
     "Train, dev and gold, as far as they can be had, and all their passages to search"
@@ -394,11 +409,61 @@ def _make_splits(
         res = split_rows(whole, corpus=corpus, tick=tick)
         write_split(res, folder)
         whole.unlink()
+        if by_label: res = replace(res, relevant={k: _labelled(folder/f'{k}.jsonl') for k in split_names})
         return res.lines()
     said = ['no rows for train: with this data, models are judged and none is trained']
     if 'train' in splits: said = [_cut_missing(folder, k, corpus, tick) for k in split_names if k not in splits]
     if not any(o.name.startswith('corpus.jsonl') for o in folder.iterdir()): write_corpus(folder)
     return said
+
+# %% ../../nbs/data/19_importing.ipynb #0ca31b60
+def _judged_by_label(
+    ledger:_Ledger, # After all rows are taken
+    columns:list,   # `Columns` of all parts
+    made:Iterable   # Splits there are now
+)->list:            # Of dev and gold, those that cannot be judged by `score`
+    "Splits in which `score` is no grade"
+    cut_from = 'all' if 'all' in ledger.taken else 'train'
+    thresholds = any(o.score_is_label for o in columns)
+    def fractions(k): return ledger.fractions.get(k if k in ledger.taken else cut_from)
+    return [k for k in made if k != 'train' and (thresholds or fractions(k))]
+
+def _renamed_score(row:dict, name:str)->dict: return {name if k == 'score' else k: v for k,v in row.items()}
+
+# %% ../../nbs/data/19_importing.ipynb #5b6fcc88
+def _keep_scores_unread(
+    path:Path,  # dev.jsonl or gold.jsonl
+    name:str,   # That a score gets
+    place:str   # The source, for the message
+):              # Raises `LabError` where nothing is left that is relevant
+    "Rename `score`, so that `label` is what counts"
+    relevant, new = 0, path.with_name(f'{path.name}.new')
+    with path.open('rb') as f, new.open('wb') as out:
+        for row in map(msgspec.json.decode, f):
+            relevant += row['label']
+            out.write(_encode(_renamed_score(row, name)) + b'\n')
+        out.flush()
+        os.fsync(out.fileno())
+    os.replace(new, path)
+    if not relevant:
+        raise LabError(f"{one_line(place)}: no row of {path.stem} has label 1, so nothing there is relevant; "
+            "add rows with label 1, or lower the threshold")
+
+def _settle_scores(
+    folder:Path,    # With the splits
+    columns:list,   # `Columns` of all parts
+    ledger:_Ledger, # After all rows are taken
+    source:str      # As it was named
+)->list:            # What was done, one text a line
+    "Keep scores that are not grades out of dev and gold"
+    made = [k for k in split_names if (folder/f'{k}.jsonl').is_file()]
+    splits = _judged_by_label(ledger, columns, made)
+    kept = {o for some in columns for o in some.kept}
+    name = next(o for o in ('similarity', *(f'similarity_{i}' for i in range(2, len(kept) + 3))) if o not in kept)
+    for k in splits: _keep_scores_unread(folder/f'{k}.jsonl', name, source)
+    if not splits: return []
+    where = ' and '.join(splits)
+    return [f"`score` is kept as `{name}` in {where}, where `label` says what is relevant and `{name}` is not read"]
 
 # %% ../../nbs/data/19_importing.ipynb #f2c62211
 @dataclass(frozen=True)
@@ -421,14 +486,19 @@ def _descriptions(parts:list, columns:list)->list:
 # %% ../../nbs/data/19_importing.ipynb #ae3fa9c7
 def _move_all(
     made:Path,  # A folder with finished files
-    to:Path     # Where they go
-)->list:        # Their paths
+    to:Path,    # Where they go
+    sources:list # As they were named, for the message
+)->list:        # Their paths; raises `LabError` where another import into that folder was quicker
     "All files or none"
-    names = [o.name for o in sorted(made.iterdir())]
+    names, claimed = [o.name for o in sorted(made.iterdir())], []
     try:
+        for o in names:
+            (to/o).open('x').close() # fails where it exists, so two imports cannot mix
+            claimed.append(o)
         for o in names: os.replace(made/o, to/o)
-    except BaseException:
-        for o in names: (to/o).unlink(missing_ok=True)
+    except BaseException as e:
+        for o in claimed: (to/o).unlink(missing_ok=True)
+        if isinstance(e, FileExistsError): _refuse_present(to, sources)
         raise
     order = {k: i for i,k in enumerate(data_files)}
     return sorted((to/o for o in names), key=lambda o: order.get(o.name.removesuffix('.gz'), 99))
@@ -456,7 +526,10 @@ def _import_rows(
     for o in copied: copyfile(o, made/o.name)
     _take_all(parts, columns, made, ledger, tick)
     counted = ledger.lines()
-    return [*_descriptions(parts, columns), *counted, *_make_splits(made, {*ledger.taken}, corpus, tick)]
+    by_label = bool(ledger.fractions) or any(o.score_is_label for o in columns)
+    said = _make_splits(made, {*ledger.taken}, corpus, by_label, tick)
+    scores = _settle_scores(made, columns, ledger, sources[0])
+    return [*_descriptions(parts, columns), *counted, *scores, *said]
 
 def _import_collection(found, made:Path, mapping:Iterable, corpus:str, tick:Callable)->list:
     "The same, for documents, queries and judgements"
@@ -489,7 +562,7 @@ def import_data(
         with TemporaryDirectory(dir=to, prefix='.import.') as made:
             if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
             else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
-            return Imported(_move_all(Path(made), to), said)
+            return Imported(_move_all(Path(made), to, sources), said)
     except LabError as e: raise LabError(_told_of(to, sources[0], str(e))) from None
     finally:
         if fresh and not any(to.iterdir()): to.rmdir()

@@ -254,5 +254,6 @@ def table_of(
 )->Table:
     "Rows in memory, ready to be compared"
     table = Table()
-    for k,rows in splits.items(): table.add(k, msgspec.convert([{a: b for a,b in o.items() if b is not None} for o in rows], list[Row]))
+    def present(row): return {k: v for k,v in row.items() if v is not None}
+    for k,rows in splits.items(): table.add(k, msgspec.convert([*map(present, rows)], list[Row]))
     return table

@@ -178,9 +178,10 @@ def unknown_text(
     each = [f'{100*v:.0f} % of the tokens of {k}' if i == 0 else f'{100*v:.0f} % of {k}' for i,(k,v) in enumerate(shares.items())]
     says = f"{', '.join(each[:-1])} and {each[-1]}" if len(each) > 1 else each[0]
     says += " are unknown to the base model's tokenizer"
-    remedy = f"start from a model that knows this language, such as {', '.join(multilingual_models[:-1])} or {multilingual_models[-1]}"
+    *several, last = multilingual_models
+    remedy = f"start from a model that knows this language, such as {', '.join(several)} or {last}"
     if worst < broken_from: return 'warn', f'{says}, and all of these look the same to it; {remedy}'
     if whole: return 'fail', f'{says}, so it cannot distinguish one text from another; {remedy}'
-    why = 'because its folder has no tokenizer.json, vocab.txt or other vocabulary'
-    return 'fail', f'{says}, {why}; copy the model again with all its files'
+    missing = 'its folder has no tokenizer.json, vocab.txt or other vocabulary'
+    return 'fail', f'{says}, because {missing}; copy the model again with all its files'
 

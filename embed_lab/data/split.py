@@ -289,8 +289,8 @@ def _refuse_options(
             f"because {sizes[large].sum():,} of {n:,} rows are tied together "
             f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}")
     if k := next((k for k in split_names[1:] if not split.relevant[k]), ''):
-        few = f"{count(n, 'row')} in {count(split.components, 'component')}"
-        raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} are too few for {split.asked[k]:.1%}; "
+        few = f"{count(n, 'row')} in {count(split.components, 'component')} {'is' if n == 1 else 'are'}"
+        raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} too few for {split.asked[k]:.1%}; "
             "add rows with label 1, or ask for more")
 
 # %% ../../nbs/data/14_split.ipynb #9e41ad35
@@ -305,7 +305,8 @@ def _remarks(
     big, clash = sizes > limit, int(contradicting_rows(read.part, nearness)[0].sum())
     def rows(n): return count(int(n), 'row')
     if big.any():
-        res.append(f'{rows(sizes[big].sum())} in train because of a component with more than {limit:,}; the largest has {sizes.max():,}')
+        why = f'because of a component with more than {limit:,}; the largest has {sizes.max():,}'
+        res.append(f'{rows(sizes[big].sum())} in train {why}')
     if lost.any():
         res.append(f'{rows(sizes[lost].sum())} with a query that nothing answers; in dev and gold they are not scored as retrieval')
     if clash: res.append(f'{rows(clash)} with label 0 and the very passage that answers the query elsewhere; '
@@ -340,7 +341,8 @@ def split_rows(
     lines, relevant = ({k: o[v] for k,v in mine.items()} for o in (read.part.line, read.part.good))
     relevant = {k: int(v.sum()) for k,v in relevant.items()}
     notes, asked = _remarks(read, nearness, part, limit), dict(train=1 - dev - gold, dev=dev, gold=gold)
-    split = Split(read.path, read.lines, read.stamp, lines, asked, relevant, int(part.max()) + 1, int(np.bincount(part).max()), notes)
+    components, largest = int(part.max()) + 1, int(np.bincount(part).max())
+    split = Split(read.path, read.lines, read.stamp, lines, asked, relevant, components, largest, notes)
     _refuse_options(split, read, ties, root, limit, by)
     return split
 

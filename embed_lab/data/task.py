@@ -228,7 +228,8 @@ def read_beir(
     if not files: raise LabError(f"{short_path(folder)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     qrels = {k: read_qrels(p) for k,p in files.items()}
     for k,judged in qrels.items(): _known(short_path(files[k]), judged, queries, docs)
-    return {k: [judged_row(queries[q], docs[d], g, q, d) for q,ds in judged.items() for d,g in ds.items()] for k,judged in qrels.items()}
+    def rows(judged): return [judged_row(queries[q], docs[d], g, q, d) for q,ds in judged.items() for d,g in ds.items()]
+    return {k: rows(judged) for k,judged in qrels.items()}
 
 # %% ../../nbs/data/05_task.ipynb #60e5c1ca
 data_files = ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl', 'decisions.jsonl')
