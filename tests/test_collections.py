@@ -133,7 +133,7 @@ def test_a_negative_that_is_judged_right_is_left_out(tmp_path):
     as_beir(tmp_path/'c', docs, queries, qrels)
     put(tmp_path/'c'/'triples.train.tsv', 'q1 d1 d2\nq1 d1 d1\nq2 d2 d9999\n')
     _, counts, _ = lab_of(tmp_path, [tmp_path/'c'])
-    assert "3 hard negatives read, 1 taken; 1 left out (judged right, such as 'q1 d1'); 1 left out (no such document, such as 'q2 d9999')" in counts.lines()
+    assert "3 hard negatives read, 1 taken; 1 left out (judged relevant, such as 'q1 d1'); 1 left out (no such document, such as 'q2 d9999')" in counts.lines()
 
 def test_whole_documents_of_four_columns(tmp_path):
     put(tmp_path/'docs.tsv', 'D1\thttp://a\tLamps\tDim it.\nD2\t\t\tHold it.\n')
@@ -195,7 +195,7 @@ def test_dev_is_cut_as_gold_was_where_all_splits_share_their_documents(tmp_path)
 def test_a_test_set_alone_makes_data_to_judge_on_and_a_run_says_what_it_lacks(tmp_path):
     as_beir(tmp_path/'c', *small(dict(gold=40)))
     _, counts, files = lab_of(tmp_path, [tmp_path/'c'])
-    assert list(files) == ['corpus.jsonl', 'gold.jsonl', 'qrels.tsv'] and 'this data can judge models and train none' in counts.lines()[-1]
+    assert list(files) == ['corpus.jsonl', 'gold.jsonl', 'qrels.tsv'] and 'this data can evaluate models, not train them' in counts.lines()[-1]
     with pytest.raises(LabError, match=r'has gold\.jsonl alone, .* add train\.jsonl and dev\.jsonl'): check_data(tmp_path/'lab')
 
 @pytest.mark.parametrize('there', [['train', 'dev', 'gold'], ['train', 'gold'], ['gold']])
@@ -242,13 +242,13 @@ tevatron = '{"query_id":"q","query":"a","positive_passages":%s,"negative_passage
     ({'qrels/test.tsv': None}, r'part of a collection without judgements; name qrels/test.tsv or qrels.train.tsv too'),
     ({'qrels/test.tsv': 'q1\td1\n'}, r"test.tsv:1: 'q1\\td1' is not query, document and whole-number grade"),
     ({'qrels/test.tsv': qrels + 'q1\td2\t.5\n'}, r'test.tsv:3: .* is not query, document and whole-number grade'),
-    ({'qrels/test.tsv': qrels + 'q1\td1\t2\n'}, r"test.tsv:3: grade 2 for query 'q1' and document 'd1', which have grade 1 already"),
+    ({'qrels/test.tsv': qrels + 'q1\td1\t2\n'}, r"test.tsv:3: grade 2 for query 'q1' and document 'd1', which already have grade 1"),
     ({'qrels/test.tsv': 'q1 Q0 d1 1 2.5 bm25\n'}, r'test.tsv:1: .* is not query, document'),
     ({'qrels/test.tsv': 'query-id\tcorpus-id\tscore\n'}, r'no judgements for gold; remove that file'),
     ({'qrels/test.tsv': qrels.replace('\t1\n', '\t0\n')}, r'nothing relevant is left of 1 judgement for gold \(no grade is above 0\)'),
-    ({'qrels/test.tsv': None, 'qrels/dev.tsv': qrels}, r"judgements for dev alone, and a lab is judged by gold; put `test` into the file's name"),
+    ({'qrels/test.tsv': None, 'qrels/dev.tsv': qrels}, r"judgements for dev alone, but a lab is judged by gold; if they are the test set, put `test` into the file's name"),
     ({'qrels/dev_test.tsv': qrels}, r'dev_test.tsv: the name says dev and gold; rename it'),
-    ({'qrels/more.tsv': qrels}, r'some names say a split and others do not'),
+    ({'qrels/more.tsv': qrels}, r'some file names say their split and others do not'),
     ({'corpus.jsonl.gz': corpus}, r'corpus.jsonl and corpus.jsonl.gz both exist; keep one')])
 def test_a_broken_collection_is_refused_in_one_line_and_leaves_nothing(tmp_path, files, why):
     for k,v in {'corpus.jsonl': corpus, 'queries.jsonl': queries, 'qrels/test.tsv': qrels, **files}.items(): v is None or put(tmp_path/'c'/k, v)

@@ -264,9 +264,9 @@ def test_documents_have_the_ids_of_their_rows(tmp_path):
 def test_an_id_of_two_passages_is_refused_where_it_stands(tmp_path, where):
     rows = [dict(query='a', passage='one', label=1, passage_id=7), dict(query='b', passage='two', label=1, passage_id='7')]
     few(tmp_path, **{where: rows})
-    with pytest.raises(LabError, match=f"{where}.jsonl:2: the `passage_id` '7' is that of another passage.*give each"): write_corpus(tmp_path)
+    with pytest.raises(LabError, match=f"{where}.jsonl:2: `passage_id` '7' is that of another passage.*give each"): write_corpus(tmp_path)
     write_rows(tmp_path/'all.jsonl', quiet(60) + rows)
-    with pytest.raises(LabError, match="all.jsonl:62: the `passage_id`"): write_split(split_rows(tmp_path/'all.jsonl', .3, .3), tmp_path/'to')
+    with pytest.raises(LabError, match="all.jsonl:62: `passage_id`"): write_split(split_rows(tmp_path/'all.jsonl', .3, .3), tmp_path/'to')
     assert not list((tmp_path/'to').iterdir()) and sorted(o.name for o in tmp_path.glob('*.jsonl')) == ['all.jsonl', 'dev.jsonl', 'gold.jsonl', 'train.jsonl']
 
 @pytest.mark.parametrize('name', ['corpus.jsonl', 'corpus.jsonl.gz'])
@@ -298,7 +298,7 @@ def test_check_and_run_warn_of_the_same_two_numbers(tmp_path, monkeypatch, apart
     res = check_folder(few(tmp_path, train=[*quiet(3), dict(query='z', passage='z', label=1, negatives=['y', 'wipe it'])]))
     narrow, = (o for o in res.findings if o.rule == 'no corpus')
     assert (narrow.level, narrow.says, res.searched, res.clean) == ('warn', narrow_search(tmp_path), 2, True)
-    assert 'among its own 2 passages alone, where all splits hold 9,' in narrow.says and '`emb corpus`' in narrow.says
+    assert 'only among its own 2 passages, of 9 in all splits,' in narrow.says and '`emb corpus`' in narrow.says
     write_corpus(tmp_path)
     after = check_folder(tmp_path)
     assert after.searched == after.documents == 9 and not narrow_search(tmp_path)

@@ -50,7 +50,7 @@ def test_a_lab_of_gold_alone_begins_with_what_can_run_there(judging):
     assert not again.created and [o.stem for o in judging.experiments.iterdir()] == [exp]
     assert [o.recipe.name for o in choose_recipes(judging.data).fits if o.fits] == ['untuned']
     note, = [o for o in check_folder(judging.path).findings if o.rule == 'missing']
-    assert note.level == 'note' and 'this data judges models and trains none' in note.says and check_folder(judging.path).clean
+    assert note.level == 'note' and 'this data can evaluate models, not train them' in note.says and check_folder(judging.path).clean
 
 def test_the_base_model_is_scored_beside_bm25_and_the_run_says_so(judging):
     run, path = read_run(judging.results/exp), judging.results/exp

@@ -228,12 +228,12 @@ def split(
 # %% ../../nbs/cli/01_commands.ipynb #2184991d
 @app.command('corpus', epilog='Example: emb corpus')
 def corpus_command(path:Annotated[Path, typer.Argument(help='A lab, or a folder with splits.')] = Path('.')):
-    "Write every passage of the splits to corpus.jsonl, for gold to be searched among. `emb split` does so by itself."
+    "Write every passage of the splits to corpus.jsonl, which gold is searched among. `emb split` already writes it."
     from embed_lab.data.check import data_folder
     from embed_lab.data.split import write_corpus
     from embed_lab.lab import short_path
     file, n = write_corpus(data_folder(path)[0])
-    typer.echo(f"created  {one_line(short_path(file))}: {count(n, 'document')}; runs judged before cannot be compared with those to come")
+    typer.echo(f"created  {one_line(short_path(file))}: {count(n, 'document')}; new runs cannot be compared with earlier ones")
 
 # %% ../../nbs/cli/01_commands.ipynb #30fc0056
 def _searched(

@@ -125,7 +125,7 @@ def data_folder(
 def _asked_corpus(
     path:Path,       # As `data_folder` gives it
     said:str,        # Likewise
-    given:str|None   # By hand
+    given:str|None   # What the caller says
 )->str:              # 'open' or 'fixed'; raises `LabError` for another word, and where the data's own lab says otherwise
     "Whether the corpus is open or fixed"
     if given is None: return said
@@ -139,7 +139,7 @@ def _asked_corpus(
 def _sources_of(
     path:Path # As `data_folder` gives it
 )->tuple:     # (split → source, findings, id → document or None, `DataFolder` or None)
-    "The splits there are, and what is wrong with the other files"
+    "The splits that exist, and what is wrong with the other files"
     if path.is_file():
         name = path.name.removesuffix('.gz').removesuffix('.jsonl')
         return {name: JsonlSource(path, SplitJudge(folder_scan(path), name), alone=True)}, [], None, None
@@ -161,7 +161,7 @@ def _beir_sources(path:Path)->tuple:
 
 def _missing_finding(split:str, path:Path, train:bool)->Finding:
     "What a missing file of BEIR's judgements means for a lab"
-    then = f'a lab made of this cuts {split} from train' if train else 'this data judges models and trains none'
+    then = f'a lab made from this cuts {split} from train' if train else 'this data can evaluate models, not train them'
     return Finding('missing', 'note', 1, f'no qrels/{path.name}; {then}')
 
 # %% ../../nbs/data/12_check.ipynb #ffc53f70
@@ -174,7 +174,7 @@ def _lab_sources(path:Path)->tuple:
     lacking, where = [k for k in ('train', 'dev', 'gold') if k not in sources], short_path(path)
     found = [Finding('missing', level, 1, f'no {k}.jsonl in {where}; {needed}') for k in lacking]
     if lacking == ['train', 'dev']:
-        alone = f'no train.jsonl and no dev.jsonl in {where}; this data judges models and trains none'
+        alone = f'no train.jsonl and no dev.jsonl in {where}; this data can evaluate models, not train them'
         found = [Finding('missing', 'note', 1, alone)]
     return sources, found, folder.docs and folder.docs.texts, folder
 
@@ -216,7 +216,7 @@ def _file_findings(
     return [f for o in scans.values() for f in schema_findings(o.path, o)]
 
 # %% ../../nbs/data/12_check.ipynb #74334b42
-_large = 1 << 25 # Bytes of rows from which a second process pays
+_large = 1 << 25 # Bytes of rows from which a second process pays off
 
 def _send_passages(
     path:str,        # As for `check_folder`
@@ -332,8 +332,8 @@ def narrow_search_text(
 )->str:           # Empty where these are all, or there is no gold
     "What it means that gold's own passages are the whole corpus"
     if not 0 < searched < every: return ''
-    own = f"gold is searched among its own {count(searched, 'passage')} alone"
-    return (f"no corpus.jsonl, so {own}, where all splits hold {every:,}, and scores are too high; "
+    own = f"gold is searched only among its own {count(searched, 'passage')}"
+    return (f"no corpus.jsonl, so {own}, of {every:,} in all splits, and scores are too high; "
         "`emb corpus` writes all of them to corpus.jsonl")
 
 def _narrow_findings(path:Path, searched:int, every:int)->list: # `Finding`s; for a folder without a corpus

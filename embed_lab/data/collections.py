@@ -33,7 +33,7 @@ from ..lab import LabError, count, find_lab, one_line, read_lab, short_path
 # %% ../../nbs/data/18_collections.ipynb #1e35fc6a
 @dataclass
 class Tally:
-    "What became of one kind of thing that was read"
+    "How many things of one kind were read, taken, merged and left out"
     one:str         # The noun for one of them
     many:str        # The noun for several
     read:int=0      # How many there were
@@ -64,7 +64,7 @@ def _lines(
     try:
         with open_data(path) as f:
             for block in file_blocks(f):
-                if block is None: raise refused(f'a line of more than {longest_line >> 20} MiB; write one record a line')
+                if block is None: raise refused(f'a line of more than {longest_line >> 20} MiB; write one record per line')
                 if b'\0' in block: raise refused('a NUL byte, as in binary files and UTF-16; save the file as UTF-8')
                 if not n: block = block.removeprefix(b'\xef\xbb\xbf')
                 for line in block.removesuffix(b'\n').split(b'\n'):
@@ -106,8 +106,8 @@ _text_keys = 'text', 'contents', 'passage', 'body', 'query', 'question'
 _breaks = re.compile(r'[\t\r\n]').search
 
 def _refuse_id(id:str, place:str): # Raises `LabError` for an id that could not stand in a table of judgements
-    if not id.strip(): raise LabError(f"{place}: an empty id; give each line an id of its own")
-    if _breaks(id): raise LabError(f"{place}: the id {ascii(id)[:40]} holds a tab or a line break; write it without")
+    if not id.strip(): raise LabError(f"{place}: an empty id; give each line its own id")
+    if _breaks(id): raise LabError(f"{place}: the id {ascii(id)[:40]} holds a tab or a line break; remove it")
 
 def _key(o:dict, keys:tuple)->str|None: # The first of `keys` that an object has
     for k in keys:
@@ -146,11 +146,11 @@ def _table_items(
             names = [o.strip().lower() for o in fields]
             columns = names if len(names) > 1 and {*names} <= _column_names else _columns.get(len(fields))
             if columns is None:
-                raise LabError(f"{place}: {count(len(fields), 'column')} separated by tabs, and no names; "
-                    "write names above them, such as `_id`, `title` and `text`")
+                raise LabError(f"{place}: {count(len(fields), 'column')} separated by tabs, without names; "
+                    "name them in a first line, such as `_id`, `title` and `text`")
             if columns is names: continue
         if len(fields) < len(columns):
-            raise LabError(f"{place}: {count(len(fields), 'column')} where there are {len(columns)}; separate them by tabs")
+            raise LabError(f"{place}: {count(len(fields), 'column')} instead of {len(columns)}; separate columns with tabs")
         yield place, _item(dict(zip(columns, fields)), place)
 
 def _items(paths:Iterable)->Iterator: # (place, document or query)
@@ -194,8 +194,8 @@ def _judge(
     tally.read += 1
     had = judged.setdefault(q, {}).setdefault(d, g)
     if had != g:
-        raise LabError(f"{place}: grade {g} for query {q!r} and document {d!r}, which have grade {had} already; "
-            "keep one of them")
+        raise LabError(f"{place}: grade {g} for query {q!r} and document {d!r}, which already have grade {had}; "
+            "keep one of the two")
 
 # %% ../../nbs/data/18_collections.ipynb #cd97c6ce
 _split_words = dict(train='train', training='train', dev='dev', val='dev', valid='dev', validation='dev',
@@ -205,7 +205,7 @@ _split_pattern = re.compile(rf"(?:^|[^a-z]|doc)({'|'.join(_split_words)})(?![a-z
 def _split_of(
     path:Path  # A file of judgements or rows
 )->str:        # 'train', 'dev', 'gold', or 'all' where its name says none
-    "The split that a file's name says"
+    "The split that a file's name gives"
     found = {_split_words[o] for o in _split_pattern.findall(path.name.lower())}
     if len(found) > 1:
         says = ' and '.join(sorted(found))
@@ -250,7 +250,7 @@ def _add_query(queries:dict, id:str, text:str, tally:Tally, place:str):
     _refuse_id(id, place)
     had = queries.setdefault(id, text)
     if had != text:
-        raise LabError(f"{place}: the id {id!r} is that of another query, {had[:40]!r}; give each an id of its own")
+        raise LabError(f"{place}: the id {id!r} is that of another query, {had[:40]!r}; give each its own id")
     tally.read += 1
 
 # %% ../../nbs/data/18_collections.ipynb #1ebd4369
@@ -469,11 +469,11 @@ def find_collection(
     for o in (o for v in mine.values() for o in v): find_data_file(o) # which refuses a file that is there gzipped too
     other, first = [o for k,v in kinds.items() if k not in mine for o in v], next(iter(mine.values()))[0]
     if stray := next((o for o,named in files if named and o in other), None):
-        raise LabError(f"{short_path(stray)} is not part of the collection that {first.name} belongs to; import it by itself")
+        raise LabError(f"{short_path(stray)} is not part of the collection that {first.name} belongs to; import it separately")
     res = _assembled(layout[0], mine)
     if other: res.notes.append(f"not read: {', '.join(sorted(one_line(o.name) for o in other))}")
     if 'all' in res.qrels and len(res.qrels) > 1:
-        raise LabError(f"{res.layout}: some names say a split and others do not; put train, dev or test into each name")
+        raise LabError(f"{res.layout}: some file names say their split and others do not; put train, dev or test into each name")
     return res
 
 def _only_judgements_lack(kinds:dict)->bool: # Where documents and queries are called what collections call them
@@ -510,7 +510,7 @@ def _distinct(
         if hash(id) in again: had = seen.setdefault(id, (tally.read, hash(text)))
         if had and had[1] != hash(text):
             raise LabError(f"{place}: the id {id!r} is that of an earlier document with another text; "
-                "give each an id of its own")
+                "give each its own id")
         if had and had[0] != tally.read: tally.merged += 1
         else: yield o
 
@@ -570,8 +570,8 @@ def _usable(
         tallies['judgements'].taken += len(good)
         right, other = {d for d in good if ds[d] > 0}, sound(q, wrong.get(q, ()), tally)
         for d in other:
-            if d in right: tally.leave('judged right', f'{q} {d}')
-            elif not right: tally.leave('query without a right answer', f'{q} {d}')
+            if d in right: tally.leave('judged relevant', f'{q} {d}')
+            elif not right: tally.leave('query without a relevant document', f'{q} {d}')
         other = [d for d in other if right and d not in right]
         tally.taken += len(other)
         if good: yield q, {d: ds[d] for d in good}, other
@@ -628,7 +628,7 @@ def _parts(
         else: return res, [] if way == corpus else [_shared_documents]
     raise LabError(f"{found.layout}: a split is missing and cannot be cut from train, because {why}")
 
-_shared_documents = ("gold's documents answer questions of train too, so the cut allows it as well: if tomorrow's questions "
+_shared_documents = ("gold's documents answer train's questions too, so the cut allows the same for dev: if tomorrow's questions "
     "are answered from these same documents, write `corpus = fixed` in settings.ini")
 
 def _relevant(found:Collection, split:str)->set: # Ids of documents
@@ -660,7 +660,7 @@ def _cut(
 # %% ../../nbs/data/18_collections.ipynb #a2277b53
 @dataclass(frozen=True)
 class CollectionCounts:
-    "What `write_collection` wrote, and what became of all that was read"
+    "What `write_collection` wrote, and the counts of all that was read"
     rows:dict     # 'train', 'dev' and 'gold', those there are → rows
     tallies:dict  # 'documents', 'queries', 'judgements', 'negatives' → `Tally`
     notes:list    # What its owner should know
@@ -706,12 +706,12 @@ def _make_files(
     "All files of a data folder"
     tallies = {k: replace(o, left=deepcopy(o.left)) for k,o in found.tallies.items()}
     if not {'train', 'gold', 'all'} & found.qrels.keys():
-        raise LabError(f"{found.layout}: judgements for dev alone, and a lab is judged by gold; "
-            "put `test` into the file's name if they are that")
+        raise LabError(f"{found.layout}: judgements for dev alone, but a lab is judged by gold; "
+            "if they are the test set, put `test` into the file's name")
     places = _copy_documents(found, folder/'corpus.jsonl', tallies['documents'], tick)
     used = _write_rows_of(found, folder, places, tallies)
     notes = found.notes + _cut(found, folder, corpus, tick)
-    if not (folder/'train.jsonl').exists(): notes.append('no judgements for train: this data can judge models and train none')
+    if not (folder/'train.jsonl').exists(): notes.append('no judgements for train: this data can evaluate models, not train them')
     _write_judgements(found, folder)
     rows = {k: sum(1 for _ in p.open('rb')) for k in ('train', 'dev', 'gold') if (p := folder/f'{k}.jsonl').exists()}
     return CollectionCounts(rows, _counted(found, tallies, used), notes)

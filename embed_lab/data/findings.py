@@ -1,6 +1,6 @@
 """What is wrong with files, judgements and rows, each with a few examples
 
-A finding should let its reader act: it says what is so, how often, what to do, and shows a few rows with
+A finding should let its reader act: it says what is wrong, how often, what to do, and shows a few rows with
 their places. This notebook makes the findings of `emb check`, first those of files, then of judgements, then
 of rows. Leaks between splits have the next notebook but one to themselves.
 
@@ -30,7 +30,7 @@ class JsonlSource:
     "One split in a JSONL file"
     def __init__(self,
         path:Path,                  # The file
-        judge:SplitJudge|None=None, # What it is judged by as it passes
+        judge:SplitJudge|None=None, # Judges its rows as they pass
         alone:bool=False            # Whether the file is looked at without the folder it belongs to
     ): self.path, self.judge, self.alone, self.scan = path, judge, alone, judge.scan if judge else Scan(path)
 
@@ -81,7 +81,7 @@ def qrels_findings(
     path:Path,       # The judgements' file
     judged:list,     # As `scan_qrels` gives them
     bad:list,        # Likewise
-    queries:set|None,# Query ids there are; None when rows bring none
+    queries:set|None,# Known query ids; None when rows have none
     docs:dict|None   # Id → text; None when there is no corpus
 )->list:             # `Finding`s
     "What is wrong with judgements"
@@ -96,7 +96,7 @@ def qrels_findings(
     note_qrels(scan, judged, bad, queries, docs)
     res = schema_findings(path, scan)
     odd = [(i, g) for i,_,_,g in judged if not 0 <= g <= 10]
-    res += found('grade', 'warn', odd, judgement, 'with a grade below 0 or above 10, which nDCG takes as it is')
+    res += found('grade', 'warn', odd, judgement, 'with a grade below 0 or above 10, which nDCG uses as it is')
     poor = [(i, q) for q,(g,i) in best.items() if g <= 0]
     res += found('nothing relevant', 'warn', poor, query, 'without a relevant document, not scored')
     if queries is not None:

@@ -30,7 +30,7 @@ class Finding:
     rule:str           # Such as 'leak: passage' or 'schema: label'
     level:str          # 'fail', 'warn' or 'note'
     count:int          # Rows or lines it concerns
-    says:str           # What is so, and what to do
+    says:str           # What is wrong, and what to do
     examples:list=field(default_factory=list) # Dicts: `place` (file:line), `key`, `text`, and where two rows clash `other` and `other_text`
 
     def __str__(self):
@@ -89,7 +89,7 @@ class Kind:
     def says(self)->str: return self.findings[0].says # Of the most harmful
 
     def examples(self,
-        most:int=9 # So many at most
+        most:int=9 # How many at most
     )->list:       # As `Finding.examples`
         "Examples of all findings in turn, so that each is shown once before any is shown twice"
         every = chain.from_iterable(zip_longest(*(o.examples for o in self.findings)))
@@ -112,7 +112,7 @@ def _places(found:list, report)->list:
     return [['where', 'count', 'key', 'level'], *rows[:most], *more]
 
 def _without_constant(rows:list)->list:
-    "A table without those of its last two columns in which all rows say the same"
+    "A table without its last two columns where these are the same in all rows"
     said = [{r[i] for r in rows[1:]} for i in range(4)]
     keep = [i for i in range(4) if i < 2 or len(said[i]) > 1]
     return [[r[i] for i in keep] for r in rows]
@@ -143,7 +143,7 @@ def kinds(self:Report)->list: # `Kind`s, the most harmful first
 # %% ../../nbs/data/09_report.ipynb #7e52b693
 @patch
 def level(self:Report)->str: # 'fail', 'warn' or 'clean'
-    "The worst that there is to say, and its colour"
+    "The worst level that was found, which is also the colour of the verdict"
     return next((k for k in ('fail', 'warn') if any(o.level == k for o in self.findings)), 'clean')
 
 @patch
@@ -256,7 +256,7 @@ def _wrapped(
 # %% ../../nbs/data/09_report.ipynb #5bf933b0
 def _aligned(
     rows:list, # Rows of a table, the head first
-    left:int=1 # So many columns hold words, and the others numbers
+    left:int=1 # How many columns hold words; the others hold numbers
 )->list:       # Lines
     "A table in plain text"
     rows = [[one_line(c) for c in r] for r in rows]
@@ -266,7 +266,7 @@ def _aligned(
 
 def _table_lines(
     rows:list,       # Rows of a table, the head first
-    left:int,        # So many columns hold words
+    left:int,        # How many columns hold words
     width:int|None,  # Columns there are; None: any number
     indent:str=''    # Before each line
 )->list:             # Lines
@@ -379,7 +379,7 @@ def leak_html(
     "The leak matrix, or why there is none"
     def cell(o): return Markup(escape(_share(o)) + _mark(o['level']))
     if table := html_table(_leak_rows(report, cell)): return table
-    none = 'No split gives away anything of another.' if report.leaks else 'There is only one split, so nothing can leak.'
+    none = 'No split gives another away.' if report.leaks else 'There is only one split, so nothing can leak.'
     return tag('p', none, cls='quiet')
 
 # %% ../../nbs/data/09_report.ipynb #412f7fbc

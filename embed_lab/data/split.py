@@ -388,17 +388,17 @@ def _passages_of(
 # %% ../../nbs/data/14_split.ipynb #51593152
 def _named_passages(
     files:Iterable # Splits
-)->dict:           # `passage_id` → hash of its text; raises `LabError` for an id of two passages
+)->dict:           # `passage_id` → hash of its text; raises `LabError` for an id with two passages
     "The passages that have ids of their own"
     named = {}
     for path,line,given,text in _passages_of(files):
         if given is None or named.setdefault(given, text_hash(text)) == text_hash(text): continue
-        raise LabError(f"{short_path(path)}:{line}: the `passage_id` {given[:40]!r} is that of another passage in an earlier row; "
+        raise LabError(f"{short_path(path)}:{line}: `passage_id` {given[:40]!r} is that of another passage in an earlier row; "
             "give each passage an id of its own, or leave the key out")
     return named
 
 def split_documents(
-    files:Iterable # train.jsonl, dev.jsonl and gold.jsonl, as far as there are such
+    files:Iterable # train.jsonl, dev.jsonl and gold.jsonl, those that exist
 )->Iterator:       # Dicts with `_id` and `text`; raises `LabError` with file and line for what cannot be used
     "Every distinct passage of some splits as a document"
     files = list(files)

@@ -117,7 +117,7 @@ def _lacks(
 )->str:         # What there would have to be, and what there is
     "What it takes for the data to become of a kind"
     n, half = f'{facts.rows:,}', 'half of the relevant rows'
-    if not facts.rows: return "train and dev; this data judges models and trains none"
+    if not facts.rows: return "train and dev; this data can evaluate models, not train them"
     if not facts.relevant: return f"rows with label 1; all {n} have label 0"
     if kind == 'labelled-pairs':
         return f"rows with label 0, or `negatives` in those with label 1; all {n} rows have label 1 and none brings any"
@@ -446,7 +446,7 @@ def _instead(
 )->str:           # Commands
     "What can be run on a lab's data"
     fits = [o for o in choose_recipes(lab.data).fits if o.fits]
-    if not fits: return "no other recipe can use it either; see `emb recipes --for` for what each would need"
+    if not fits: return f"no other recipe can use it either; `emb recipes --for {short_path(lab.data)}` says what each would need"
     best = next((o for o in fits if o.recipe == recipe), fits[0])
     there = next((o for o in sorted(lab.experiments.glob('*.ipynb')) if unedited_recipe(lab, o) == best.recipe), None)
     if there is None: return f"try `emb new exp_10_mine --recipe {best.recipe.name} && emb run exp_10_mine{_options(best)}`"

@@ -218,7 +218,7 @@ A lab for fine-tuning text-embedding models for retrieval, made with Embed Lab {
 {table}
 
 - `data/` holds train, dev and gold, one JSON object a line: `query`, `passage`, `label`.
-  `corpus.jsonl` holds what gold is searched among; after a change of the splits, move it away and run `emb corpus`.
+  `corpus.jsonl` holds what gold is searched among; after changing the splits, move it away and run `emb corpus`.
   An optional `guard.jsonl`, with questions of another kind, is scored beside gold.
 - `nbs/` is the inventory: notebooks that are yours to edit. They are exported to `inventory/`, which is never edited itself.
 - `experiments/` is the research log. Copy an experiment with `emb new` rather than edit an old one.
@@ -465,11 +465,11 @@ def _code(nb:dict)->list: # Sources
 
 def _is_copy(
     lab:Lab,              # Whose
-    own:Path,             # A notebook of it, or none
+    own:Path,             # A notebook of it, which may not exist
     shipped:Path,         # A package's notebook
     home:str='embed_lab'  # That package
 )->bool:                  # False for what is not a notebook
-    "Has a lab's copy of a notebook still the code it came with?"
+    "Does a lab's copy of a notebook still have the code it came with?"
     text = as_lab_notebook(shipped.read_text(encoding='utf-8'), _import_name(lab), home)
     try: return own.is_file() and _code(read_notebook(own)) == _code(msgspec.json.decode(text))
     except (LabError, KeyError, TypeError, AttributeError): return False
@@ -478,7 +478,7 @@ def unedited_recipe(
     lab:Lab,         # Whose
     experiment:Path  # A notebook
 )->Recipe|None:      # None for an experiment of the team's own, and where the inventory before the loss is its own
-    "The recipe that an experiment runs, if nothing has been edited that decides what the loss sees"
+    "The recipe that an experiment runs, if nothing that decides what the loss sees has been edited"
     way = [o for o in core_notebooks() if inventory_module(o) in _before_loss]
     if not all(_is_copy(lab, lab.nbs/o.name, o) for o in way): return None
     def whole(r):
