@@ -180,7 +180,9 @@ def _judgements(
         if len(parts) not in (3, 4) or not all(parts) or not re.fullmatch(r'[-+]?\d{1,4}(\.0*)?', parts[-1]):
             raise LabError(f"{name}:{i}: {ascii(text)[:80]} is not query, document and whole-number grade, "
                 "nor query, iteration, document and grade")
-        yield f'{name}:{i}', parts[0], parts[-2], int(float(parts[-1]))
+        grade = int(float(parts[-1]))
+        if abs(grade) > 1000: raise LabError(f"{name}:{i}: a grade beyond -1,000 to 1,000, which trec_eval does not take")
+        yield f'{name}:{i}', parts[0], parts[-2], grade
 
 def _judge(
     judged:dict, # Query id → {document id: grade}, to be added to

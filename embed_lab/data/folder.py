@@ -254,7 +254,8 @@ def _nothing_to_measure(self:SplitJudge)->str: # Empty where there is something
     if self.qrels is not None and self.docs:
         found = {(q, d) for q,ds in self.qrels.items() if q in self.ids for d,g in ds.items() if g > 0 and d in self.docs.texts}
     queries = {q for q,_ in found}
-    if not found: return "no query has a relevant passage, so nothing can be measured; add rows with label 1"
+    more = "add rows with label 1" if self.qrels is None else "add judgements above 0 to qrels.tsv, which wins over labels"
+    if not found: return f"no query has a relevant passage, so nothing can be measured; {more}"
     if documents == 1: return "there is only one passage to find, and every model finds it; add rows with other passages"
     if len(found) == len(queries)*documents:
         return "every passage answers every query, so every model scores 1.000; add passages that do not"

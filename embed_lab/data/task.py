@@ -51,15 +51,16 @@ def _whole_grade(
 def _judgement(
     i:int,      # Number of a line
     line:bytes, # The line
+    head:bool,  # Whether the header belongs there
     first:dict  # (query id, document id) → (line, grade), of the lines before
 )->tuple|None:  # (line, query id, document id, grade); None for the header. Raises `ValueError` saying what is wrong
     "A line of qrels"
     cells = line.decode().split('\t')
-    if len(cells) == 3 and i == 1 and not re.fullmatch(r'\s*[-+]?[\d.]+\s*', cells[2]): return None
+    if len(cells) == 3 and head and not re.fullmatch(r'\s*[-+]?[\d.]+\s*', cells[2]): return None
     if len(cells) != 3: raise ValueError('')
     try: float(cells[2])
     except ValueError: raise ValueError('') from None
-    if i == 1: raise ValueError("a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it")
+    if head: raise ValueError("a judgement where the header belongs; put `query-id\tcorpus-id\tscore` above it")
     (q, d), grade = cells[:2], _whole_grade(cells[2])
     at, before = first.setdefault((q, d), (i, grade))
     if before != grade:
@@ -75,9 +76,9 @@ def scan_qrels(
     try:
         with open_data(path) as f: lines = f.read().splitlines()
     except (EOFError, gzip.BadGzipFile, zlib.error) as e: return [], [(1, f"the gzip file is damaged ({e}); copy it again")]
-    for i,line in enumerate(lines, 1):
-        if not line.strip(): continue
-        try: judged.append(_judgement(i, line, first))
+    numbered = [(i, line) for i,line in enumerate(lines, 1) if line.strip()]
+    for i,line in numbered:
+        try: judged.append(_judgement(i, line, i == numbered[0][0], first))
         except ValueError as e:
             text = ascii(line.decode(errors='replace'))[:80]
             why = '' if isinstance(e, UnicodeDecodeError) else str(e)

@@ -19,7 +19,7 @@ from ..lab import Lab, LabError, default_settings, export_inventory, made_with, 
 from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe, recipes
 from ..runs.results import reserved_names
-from ..notebooks import about, read_notebook, read_parameters, trains
+from ..notebooks import about, read_notebook, trains
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data
 from ..data.importing import import_data
@@ -234,7 +234,7 @@ def _agents_text(
     "What a coding agent must know of a lab"
     nbs, lib, experiments, data = (os.path.relpath(o, lab.path)
         for o in (lab.nbs, lab.inventory, lab.experiments, lab.data))
-    quick = ' -p epochs 1' if 'epochs' in read_parameters(first) else ''
+    quick = ' -p epochs 1' if trains(first) else ''
     return f"""# Working in this lab
 
 - The sources are the notebooks in `{nbs}/`. `{lib}/*.py` is exported from them: never edit it.

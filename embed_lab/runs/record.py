@@ -363,7 +363,7 @@ def start(
     name, path, given = _find_run_folder(lab, experiment or Path(names.get('__vsc_ipynb_file__', '')).stem)
     nb = lab.experiments/f'{name}.ipynb'
     changed = read_overrides(nb, given or {})
-    doubts = check_data(lab.data, trains(nb))
+    doubts, narrow = check_data(lab.data, trains(nb)), narrow_search(lab.data) if trains(nb) else ''
     params = resolve_values(lab, nb, names, changed)
     read = {k: v for k,v in params.items() if names.get(k) is not None}
     names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text
@@ -374,7 +374,6 @@ def start(
     run.held = _claimed(lab, path, nb, facts, scratch=given is None)
     run.record()
     if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
-    if narrow := narrow_search(lab.data): run.warn(narrow)
     _watch(run)
-    for o in doubts: run.warn(o)
+    for o in filter(None, [narrow, *doubts]): run.warn(o)
     return run
