@@ -5,6 +5,7 @@ import shutil, subprocess, sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from embed_lab import __version__
+from embed_lab.lab import toolkit_requirement
 
 here = Path(__file__).resolve().parent
 recipes = [o.stem.split('_', 2)[2].replace('_', '-') for o in sorted((here.parent.parent/'nbs'/'experiments').glob('exp_*.ipynb'))]
@@ -18,5 +19,7 @@ def keep(to:Path):
         shutil.rmtree(to, ignore_errors=True)
         ignored = shutil.ignore_patterns('__pycache__', 'data', 'results', 'inventory')
         shutil.copytree(lab, to, ignore=ignored)
+        project = to/'pyproject.toml'
+        project.write_text(project.read_text().replace(toolkit_requirement(), f'embed-lab[lab]=={__version__}')) # not this checkout
 
 if __name__ == '__main__': keep(here/__version__)
