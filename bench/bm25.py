@@ -12,7 +12,7 @@ from embed_lab.data.task import Task
 from embed_lab.data.texts import normalised
 
 data = Path(__file__).resolve().parents[2]/'shared'/'data'
-real = 'nl2bash', 'medquad', 'pquad_fa', 'xquad_es', 'xquad_en', 'banking77'
+real = 'nl2bash', 'medquad', 'pquad_fa', 'xquad_es', 'xquad_en', 'banking77', 'oewn'
 
 # Language → things that are asked about, things beside them with the same characters, actions as (in a question, in an instruction),
 # questions, instructions, and remarks about another thing

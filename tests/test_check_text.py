@@ -49,7 +49,7 @@ def test_the_order_is_verdict_then_what_fails_then_what_is_fine_then_examples(re
 @pytest.mark.parametrize('width', [40, 60, 80, 100])
 def test_no_line_is_wider_than_the_terminal_and_no_word_is_broken(report, width):
     lines = report_lines(report, width)
-    assert max(map(_cells, lines)) <= width
+    assert max(_cells(o) for o in lines if ' ' in o.strip()) <= width # a path that is longer stays whole
     assert {w for o in report.kinds() for w in o.says.split()} <= {w for o in lines for w in o.split()}
 
 def test_a_file_gets_whole_lines(report):

@@ -265,7 +265,10 @@ def test_two_processes_encode_as_one_does(model):
 
 def _workers():
     import psutil
-    return [o.pid for o in psutil.Process().children() if 'spawn_main' in ' '.join(o.cmdline())]
+    def works(child):
+        try: return 'spawn_main' in ' '.join(child.cmdline())
+        except psutil.Error: return False # it has just ended
+    return [o.pid for o in psutil.Process().children() if works(o)]
 
 def test_precision_is_in_the_key_and_moves_vectors_a_little(model, tmp_path):
     from embed_lab.models.base import set_overrides
