@@ -325,3 +325,9 @@ def test_documents_are_not_held(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally: tracemalloc.stop()
     assert peak < n*len(text)/4, f'{peak:,} bytes for {n*len(text):,} bytes of documents'
+
+def test_an_import_takes_no_grade_that_the_check_would_refuse(tmp_path):
+    put(tmp_path/'collection.tsv', 'd0\thold the button\nd1\topen settings\n')
+    put(tmp_path/'queries.tsv', 'q0\treset my router\n')
+    put(tmp_path/'qrels.test.tsv', 'q0\t0\td0\t1001\n')
+    with pytest.raises(LabError, match='a grade beyond -1,000 to 1,000'): write_collection(find_collection([tmp_path]), tmp_path/'data')

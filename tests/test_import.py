@@ -117,7 +117,7 @@ def test_what_is_missing_is_cut_from_train(tmp_path, there, missing):
 def test_a_test_set_alone_makes_data_to_evaluate_on(tmp_path):
     write_rows(tmp_path/'test.jsonl', pairs())
     res = import_data([tmp_path/'test.jsonl'], tmp_path/'data')
-    assert [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl'] and 'no rows for train: with this data, models are judged and none is trained' in res.lines()
+    assert [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl'] and 'no rows for train: this data can evaluate models, not train them' in res.lines()
     write_rows(tmp_path/'dev.jsonl', pairs())
     with pytest.raises(LabError, match='rows for dev alone'): import_data([tmp_path/'dev.jsonl'], tmp_path/'other')
 
@@ -415,14 +415,14 @@ def test_two_imports_at_once_do_not_mix(tmp_path, monkeypatch):
     "The other one ends while this one is about to move its files"
     write_rows(tmp_path/'faq.jsonl', pairs())
     write_rows(tmp_path/'test.jsonl', pairs()[:7])
-    was, other = importing._move_all, []
-    def late(made, to, sources):
+    was, other = importing.move_all, []
+    def late(made, to):
         if not other:
             other.append(1)
             import_data([tmp_path/'test.jsonl'], to)
             other.append(hashes(to))
-        return was(made, to, sources)
-    monkeypatch.setattr(importing, '_move_all', late)
+        return was(made, to)
+    monkeypatch.setattr(importing, 'move_all', late)
     with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
     assert other[1] == hashes(tmp_path/'data') and [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl']
 

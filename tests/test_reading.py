@@ -6,6 +6,7 @@ from embed_lab.data.check import check_folder, failing_leaks
 from embed_lab.data.files import write_rows
 from embed_lab.data.folder import check_data
 from embed_lab.data.reading import read_rows
+from embed_lab.data.task import scan_qrels
 from embed_lab.evaluation.judge import judge
 from embed_lab.inventory.datasets import load_splits, leak_table, overview
 from embed_lab.inventory.evaluate import conclude, search
@@ -281,3 +282,14 @@ def test_a_run_is_stopped_before_a_kernel_starts(lab):
     assert said.startswith('emb: data/dev.jsonl:2: `score` is 0.5, not a whole number') and '\n' not in said
     out = ' '.join(emb('check', cwd=lab, ok=1).stdout.split())
     assert 'dev.jsonl:2' in out and '`score` is 0.5, not a whole number' in out
+
+def test_a_blank_line_above_the_header_of_qrels_is_skipped(tmp_path):
+    (tmp_path/'qrels.tsv').write_text('\nquery-id\tcorpus-id\tscore\nq\td\t1\n')
+    assert scan_qrels(tmp_path/'qrels.tsv') == ([(3, 'q', 'd', 1)], [])
+
+def test_judgements_without_a_relevant_one_are_to_be_mended_where_they_are(tmp_path):
+    rows = [dict(query=f'ask {i}', passage=f'say {i}', label=1, query_id=f'q{i}', passage_id=f'd{i}') for i in range(3)]
+    for k in ('train', 'dev', 'gold'): write_rows(tmp_path/f'{k}.jsonl', rows)
+    write_rows(tmp_path/'corpus.jsonl', [dict(_id=o['passage_id'], text=o['passage']) for o in rows])
+    (tmp_path/'qrels.tsv').write_text('query-id\tcorpus-id\tscore\n' + ''.join(f'q{i}\td{i}\t0\n' for i in range(3)))
+    with pytest.raises(LabError, match='add judgements above 0 to qrels.tsv, which wins over labels'): check_data(tmp_path)

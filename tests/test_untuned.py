@@ -117,3 +117,10 @@ def test_a_teams_preprocess_leaves_what_is_empty(judging):
     splits = load_splits(judging.data, train=False)
     for step in (drop_duplicates, lambda o: drop_leaks(o, 'open'), drop_conflicts, balance_labels): assert step(splits).sets.keys() == {'gold'}
     assert all(o.startswith('query: ') for o in add_prompts(splits).gold['query']) and repr(splits).startswith('Splits: gold ')
+
+def test_a_model_that_cannot_read_gold_is_refused_before_anything_is_written(judging, base, tmp_path):
+    broken = shutil.copytree(base, tmp_path/'broken')
+    for o in broken.rglob('tokenizer.json'): o.unlink()
+    res = emb('run', exp, '-p', 'model', broken, cwd=judging.path, ok=2)
+    assert '100 % of the tokens of gold are unknown' in res.stderr and 'copy the model again' in res.stderr and res.stderr.count('\n') == 1
+    assert not list(judging.results.glob(f'{exp},*/eval/gold_metrics.json'))

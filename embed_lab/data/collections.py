@@ -23,11 +23,11 @@ from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec, numpy as np
-from .files import find_data_file, open_data
+from .files import find_data_file, move_all, open_data
 from .reading import file_blocks, longest_line
 from .rows import clip_value
 from .split import split_rows
-from .task import data_files, document_text, judged_row, present_files
+from .task import document_text, judged_row, present_files
 from ..lab import LabError, count, find_lab, one_line, read_lab, short_path
 
 # %% ../../nbs/data/18_collections.ipynb #1e35fc6a
@@ -656,8 +656,7 @@ def _cut(
         _sync(f)
         f.close()
     os.replace(to['train'], path)
-    so = 'no split gives another away' if len(missing) == 2 else 'neither gives the other away'
-    return [*notes, f"{' and '.join(missing)} cut from train, so that {so}"]
+    return [*notes, f"{' and '.join(missing)} cut from train by the rules of `emb split`"]
 
 # %% ../../nbs/data/18_collections.ipynb #a2277b53
 @dataclass(frozen=True)
@@ -719,14 +718,6 @@ def _make_files(
     return CollectionCounts(rows, _counted(found, tallies, used), notes)
 
 # %% ../../nbs/data/18_collections.ipynb #f9411fda
-def _move_all(made:Path, to:Path): # All of them or none
-    names = [o for o in data_files if (made/o).exists()]
-    try:
-        for o in names: os.replace(made/o, to/o)
-    except BaseException:
-        for o in names: (to/o).unlink(missing_ok=True)
-        raise
-
 def write_collection(
     found:Collection,      # As `find_collection` gives it
     to:str|Path,           # A data folder without data; made where it does not exist
@@ -744,7 +735,7 @@ def write_collection(
     try:
         with TemporaryDirectory(dir=to, prefix='.import.') as made:
             counts = _make_files(found, Path(made), corpus, tick)
-            _move_all(Path(made), to)
+            move_all(Path(made), to)
     except BaseException:
         if fresh: to.rmdir()
         raise

@@ -33,6 +33,7 @@ from ..notebooks import did_you_mean
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
     refuse_fraction, refuse_missing_header, row_maker)
+from .files import move_all
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules
@@ -389,7 +390,7 @@ def _cut_missing(
     with train.open('rb') as f, (folder/'rest').open('wb') as rest, (folder/f'{missing}.jsonl').open('wb') as out:
         for i,line in enumerate(f, 1): (out if i in cut else rest).write(line)
     os.replace(folder/'rest', train)
-    return f"{missing}: {count(len(cut), 'row')} cut from train, so that neither gives the other away"
+    return f"{missing}: {count(len(cut), 'row')} cut from train by the rules of `emb split`"
 
 # %% ../../nbs/data/19_importing.ipynb #2a96d3c5
 def _labelled(path:Path)->int:
@@ -411,7 +412,7 @@ def _make_splits(
         whole.unlink()
         if by_label: res = replace(res, relevant={k: _labelled(folder/f'{k}.jsonl') for k in split_names})
         return res.lines()
-    said = ['no rows for train: with this data, models are judged and none is trained']
+    said = ['no rows for train: this data can evaluate models, not train them']
     if 'train' in splits: said = [_cut_missing(folder, k, corpus, tick) for k in split_names if k not in splits]
     if not any(o.name.startswith('corpus.jsonl') for o in folder.iterdir()): write_corpus(folder)
     return said
@@ -484,24 +485,18 @@ def _descriptions(parts:list, columns:list)->list:
     return [f'{names(v)}: {words}; {some}' for (words,some),v in alike.items()]
 
 # %% ../../nbs/data/19_importing.ipynb #ae3fa9c7
-def _move_all(
-    made:Path,  # A folder with finished files
-    to:Path,    # Where they go
+def _moved(
+    made:Path,   # A folder with finished files
+    to:Path,     # Where they go
     sources:list # As they were named, for the message
-)->list:        # Their paths; raises `LabError` where another import into that folder was quicker
-    "All files or none"
-    names, claimed = [o.name for o in sorted(made.iterdir())], []
-    try:
-        for o in names:
-            (to/o).open('x').close() # fails where it exists, so two imports cannot mix
-            claimed.append(o)
-        for o in names: os.replace(made/o, to/o)
-    except BaseException as e:
-        for o in claimed: (to/o).unlink(missing_ok=True)
-        if isinstance(e, FileExistsError): _refuse_present(to, sources)
+)->list:         # Their paths, in a lab's order; raises `LabError` where another import into that folder was quicker
+    "Finished files where they go, all or none"
+    try: paths = move_all(made, to)
+    except FileExistsError:
+        _refuse_present(to, sources)
         raise
     order = {k: i for i,k in enumerate(data_files)}
-    return sorted((to/o for o in names), key=lambda o: order.get(o.name.removesuffix('.gz'), 99))
+    return sorted(paths, key=lambda o: order.get(o.name.removesuffix('.gz'), 99))
 
 def _refuse_present(to:Path, sources:list):
     "Never mix an import with what is there"
@@ -562,7 +557,7 @@ def import_data(
         with TemporaryDirectory(dir=to, prefix='.import.') as made:
             if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
             else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
-            return Imported(_move_all(Path(made), to, sources), said)
+            return Imported(_moved(Path(made), to, sources), said)
     except LabError as e: raise LabError(_told_of(to, sources[0], str(e))) from None
     finally:
         if fresh and not any(to.iterdir()): to.rmdir()

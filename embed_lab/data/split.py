@@ -30,7 +30,7 @@ from ..lab import LabError, count, short_path
 from .leaks import Nearness, Part, Table, contradicting_rows
 from .reading import Scan, file_blocks, repaired_block, scan_blocks
 from .rows import clip_value
-from .files import open_data
+from .files import move_all, open_data
 from .task import present_files, text_hash
 from .texts import Near, Vocabulary, sorted_unique, mix64, normalised
 
@@ -460,7 +460,8 @@ def write_split(
     folder = Path(folder)
     paths = [folder/f'{k}.jsonl' for k in split_names]
     there = [o for p in paths for o in (p, p.with_name(f'{p.name}.gz')) if o.exists()]
-    if there: raise LabError(f"{short_path(there[0])} exists, and a split overwrites nothing; name another folder, or move it away")
+    def taken(path): return LabError(f"{short_path(path)} exists, and a split overwrites nothing; name another folder, or move it away")
+    if there: raise taken(there[0])
     if not split.path.is_file() or _stamp(split.path) != split.stamp:
         raise LabError(f"{short_path(split.path)} has changed since it was read; split it again")
     folder.mkdir(parents=True, exist_ok=True)
@@ -468,9 +469,6 @@ def write_split(
     with TemporaryDirectory(dir=folder, prefix='.split.') as made:
         _copy_lines(split, Path(made))
         if new != paths: _write_documents([split.path], Path(made)/'corpus.jsonl')
-        try:
-            for p in new: os.replace(Path(made)/p.name, p)
-        except BaseException:
-            for p in new: p.unlink(missing_ok=True)
-            raise
+        try: move_all(Path(made), folder)
+        except FileExistsError as e: raise taken(e.filename) from None
     return paths

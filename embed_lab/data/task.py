@@ -256,6 +256,6 @@ def require_splits(
     "Refuse data that no model can be trained, chosen and judged on"
     there = present_files(data)
     if train and 'gold.jsonl' in there and not {'train.jsonl', 'dev.jsonl'} & {*there}:
-        raise LabError(f"{short_path(data)} has gold.jsonl alone, which judges models, and this experiment trains one; "
+        raise LabError(f"{short_path(data)} has gold.jsonl alone, which can evaluate models but not train them, and this experiment trains one; "
             "recipe `untuned` trains nothing (`emb new exp_10_untuned --recipe untuned`), or add train.jsonl and dev.jsonl")
     for o in ('train', 'dev', 'gold') if train else ('gold',): open_data(find_data_file(data/f'{o}.jsonl')).close()

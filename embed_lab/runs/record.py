@@ -24,6 +24,7 @@ from ..notebooks import read_parameters, trains
 from .results import RunFiles, lock_run, timestamp, process_facts, read_run, set_aside
 from ..data.files import file_hash, write_atomic, write_json
 from ..data.folder import check_data
+from ..data.reading import read_rows
 from fastcore.basics import patch
 
 # %% ../../nbs/runs/04_record.ipynb #07f49962
@@ -329,6 +330,18 @@ def _attempts(path, facts):
     refuse_other_run(path, differences(old, facts))
     return [*old.get('attempts', []), {k: old.get(k) for k in ('start', 'end', 'status', 'error')}]
 
+# %% ../../nbs/runs/04_record.ipynb #7c0de012
+def _unread_tokens(
+    gold:Path, # gold.jsonl
+    base:Path  # Folder of the base model
+)->list:       # A warning, or nothing; raises `LabError` where next to all tokens are unknown
+    "What a base model cannot read of gold"
+    from embed_lab.data.profile import has_vocabulary, unknown_in_folder, unknown_text
+    texts = [t for o in read_rows(gold) for t in (o['query'], o['passage'])]
+    level, says = unknown_text(unknown_in_folder(base, dict(gold=texts)), has_vocabulary(base))
+    if level == 'fail': raise LabError(says)
+    return [says] if level else []
+
 # %% ../../nbs/runs/04_record.ipynb #961b1da4
 def _facts(lab, notebook, params, base, overrides, exported):
     git, diff = git_facts(lab)
@@ -369,6 +382,7 @@ def start(
     names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text
     set_overrides(params)
     base = find_model(params['model'], lab.path)
+    if not trains(nb): doubts += _unread_tokens(lab.data/'gold.jsonl', base)
     facts, diff = _facts(lab, nb, params, base, changed, exported)
     run = Run(lab, path, facts, base)
     run.held = _claimed(lab, path, nb, facts, scratch=given is None)

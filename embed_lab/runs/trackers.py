@@ -1,6 +1,6 @@
 """A team's tracker follows a training live
 
-Teams that watch trainings in trackio, MLflow or a dashboard of their own go on doing so: `tracker = NAME` in
+Teams that watch trainings in trackio, MLflow or a dashboard of their own can keep doing so: `tracker = NAME` in
 `settings.ini` names one, and any installed package brings one through the entry-point group
 `embed_lab.trackers`. The run's folder stays the record. A tracker only looks on, so it is not among the
 inputs of a run, and one that fails costs a warning."""
