@@ -75,7 +75,7 @@ def ranking(task:Task, cut, method:str)->dict:
     "BM25 over any cut of texts into words"
     index, docs = bm25s.BM25(method=method), list(task.corpus)
     index.index(cut(task.corpus.values()), show_progress=False)
-    found, scores = index.retrieve(cut(task.queries.values()), k=min(10, len(docs)), show_progress=False)
+    found, scores = index.retrieve(cut(task.queries.values()), k=min(depth, len(docs)), show_progress=False)
     return {q: [(docs[i], s) for i,s in zip(ids, row) if s > 0] for q,ids,row in zip(task.queries, found, scores)}
 
 def before(task:Task)->dict: return ranking(task, lambda o: bm25s.tokenize(list(o), show_progress=False), 'robertson')
@@ -87,9 +87,15 @@ def bigrams(task:Task)->dict:
 
 def after(task:Task)->dict:
     from embed_lab.models.bm25 import search_bm25
-    return search_bm25(task, 10)
+    return search_bm25(task, depth)
 
-def score(task:Task, hits:dict)->float: return fmean(o['ndcg@10'] for o in per_query(task.qrels, {q: [d for d,_ in ds] for q,ds in hits.items()}).values())
+depth, draws = 100, 10
+
+def score(task:Task, hits:dict)->float:
+    "nDCG@10, the mean over orders drawn for documents of equal scores: which of them comes first is no merit of a way to cut words"
+    def drawn(ds, draw): return [d for d,_ in sorted(ds, key=lambda o: (-round(float(o[1]), 5), draw.random()))]
+    def one(draw): return fmean(o['ndcg@10'] for o in per_query(task.qrels, {q: drawn(ds, draw) for q,ds in hits.items()}).values())
+    return fmean(one(random.Random(i)) for i in range(draws))
 
 def scores(name:str):
     "One line of the table"

@@ -15,7 +15,7 @@ arms = {'encode with defaults': 'cpu fp32', 'ours, fp32': 'cpu fp32', 'ours, bf1
 
 def mixed(n:int)->list:
     "Passages, half of them long (medquad), a quarter commands and a quarter glosses, in a drawn order"
-    from embed_lab.data.task import read_corpus
+    from embed_lab.data.folder import read_corpus
     draw, res = Random(0), []
     for name,part in dict(medquad=2, nl2bash=4, oewn=4).items(): res += draw.sample([*dict.fromkeys(read_corpus(data/name/'corpus.jsonl').values())], n//part)
     return draw.sample(res, len(res))
@@ -65,8 +65,8 @@ def main():
     p.add_argument('--no-gold', action='store_true', help='time alone')
     args = p.parse_intermixed_args()
     n = args.passages
-    from embed_lab.models.base import bf16_gain
-    print(f'a product in bf16 is {bf16_gain():.1f} times as fast as in float32 here', flush=True)
+    from embed_lab.models.base import hardware
+    print(f'this machine: {hardware()}', flush=True)
     took = {o: [] for o in arms}
     for _ in range(args.rounds):
         for arm in arms: took[arm].append(child('timed', arm, n))

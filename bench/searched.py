@@ -15,7 +15,7 @@ def dealt(name:str, pairs:int)->Path:
     "A folder with the splits of a data set's first pairs, and their corpus"
     from embed_lab.data.files import write_rows
     from embed_lab.data.split import split_rows, write_split
-    from embed_lab.data.task import read_beir
+    from embed_lab.data.folder import read_beir
     folder = Path(mkdtemp())
     rows = read_beir(data/name)['train'][:pairs]
     write_rows(folder/'all.jsonl', [dict(query=o['query'], passage=o['passage'], label=1) for o in rows])

@@ -21,7 +21,8 @@ def base_model(home:Path)->Path:
 
 def load(path:Path): # Splits
     from embed_lab.inventory.datasets import Splits, load_splits, to_dataset
-    from embed_lab.data.task import is_beir, read_beir, read_corpus
+    from embed_lab.data.folder import read_beir, read_corpus
+    from embed_lab.data.task import is_beir
     if not is_beir(path): return load_splits(path)
     return Splits(**{k: to_dataset(v) for k,v in read_beir(path).items()}, corpus=read_corpus(path/'corpus.jsonl'))
 

@@ -6,6 +6,7 @@ Modules:
 
 - `embed_lab.cli.commands`: `emb`: parse, call, print
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
+- `embed_lab.code`: Which code of a lab its runs depend on: exported from the notebooks that are there, and noted as it is read
 - `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data
 - `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
@@ -25,6 +26,10 @@ Modules:
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
+- `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
+- `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side
+- `embed_lab.evaluation.board`: What a team has tried, what it brought, and what is left of it: every run of a lab in one object
+- `embed_lab.evaluation.board_page`: The whole lab on one page that opens offline, at a desk and on a phone
 - `embed_lab.evaluation.browse`: Which queries moved between two systems, and what entered or left their top ten
 - `embed_lab.evaluation.comparable`: Completed runs that were judged alike, grouped into recipes and their seeds
 - `embed_lab.evaluation.compare`: Which recipe is better, over queries and seeds, and what differs between them
@@ -47,6 +52,7 @@ Modules:
 - `embed_lab.models.families`: How the makers of well-known embedding models want them used, and what happens when a model is not
 - `embed_lab.models.index`: The best documents for very many queries in a very large corpus, nearly all of them, with the share that was found
 - `embed_lab.models.inference`: A transformer that is not being trained, computed on a CPU by the fastest way to the same products
+- `embed_lab.models.light`: The vector of one query from a small model, without the seconds that importing torch takes
 - `embed_lab.models.search`: The best documents for every query, exactly, in memory that does not grow with their number
 - `embed_lab.models.vectors`: Texts encoded once, and kept on disk under everything that decided their vectors
 - `embed_lab.notebooks`: What an experiment notebook says of itself: its parameters, its code, what it is for
@@ -54,14 +60,18 @@ Modules:
 - `embed_lab.runs.cluster`: The points of a sweep, or the texts of a corpus, on the machines of a Ray cluster
 - `embed_lab.runs.engine`: papermill with kernels that are forked rather than started
 - `embed_lab.runs.execute`: Run an experiment notebook into `results/`, with everything checked before a kernel starts
+- `embed_lab.runs.keeping`: Say what a run was for, call it something else, or remove it
+- `embed_lab.runs.listing`: What lists of runs show of each, and how fifty runs become the five that are asked about
 - `embed_lab.runs.looks`: Gold is finite: how often a gold set has been looked at, and by how many recipes
 - `embed_lab.runs.manifest`: What a run was made of, complete enough to make it again, and free of secrets
 - `embed_lab.runs.record`: Start a run from a notebook, record it while it executes, and notice how it ends
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other
+- `embed_lab.runs.tidy`: What the disk holds, what of it can go, and what that costs
 - `embed_lab.runs.trackers`: A team's tracker follows a training live
 - `embed_lab.runs.warm`: Kernels that are forked from a process which has the imports done
+- `embed_lab.secrets`: Recognise tokens, keys and passwords by their shape and by the name before them, and hide them
 - `embed_lab.style`: Colours, tables and the look of charts: everything that people see is drawn from here
 - `embed_lab.training.audit`: Wrong answers that may be right: which are suspected, why, and what was decided
 - `embed_lab.training.batches`: Which rows may share a batch, so that no query meets one of its own answers as a wrong one

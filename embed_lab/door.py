@@ -32,6 +32,7 @@ promised = {
     'training.negatives': ('apply_decisions', 'open_suspects', 'with_negatives'),
     'training.trainer': ('LabCrossEncoderTrainer', 'LabTrainer'),
     'training.weights': ('base_model', 'named_model', 'save_model'),
+    'evaluation.ask': ('search_box',),
     'evaluation.judge': ('judge',),
     'evaluation.scores': ('Scores',)}
 

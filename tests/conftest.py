@@ -1,7 +1,7 @@
 "A lab on a model made on the spot"
-import os, shutil
+import os, shutil, sys
 import pytest
-from support import emb, made_lab, root, small_data, whole_run
+from support import emb, keep_checkpoints, made_lab, root, small_data, whole_run
 
 # which of fp32 and bf16 is faster is a matter of the moment on a busy machine; two tests run at a time, and threads that wait for each other's cores do so at full speed
 os.environ.update(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', EMB_HARDWARE='cpu fp32', OMP_NUM_THREADS='1', RAY_USAGE_STATS_ENABLED='0')
@@ -44,6 +44,13 @@ def lab(tmp_path, fresh):
     "A fresh lab of one's own"
     return shutil.copytree(fresh, tmp_path/'my_lab')
 
+@pytest.fixture
+def own_path(monkeypatch):
+    "A process begins runs of one lab; tests begin them in many"
+    monkeypatch.setattr(sys, 'path', [*sys.path])
+    yield
+    for o in [o for o in sys.modules if o.split('.')[0] == 'inventory']: del sys.modules[o]
+
 @pytest.fixture(scope='session')
 def shaky(tmp_path_factory, base):
     "The tiny model with dropout, so that random numbers matter"
@@ -56,7 +63,7 @@ def shaky(tmp_path_factory, base):
 @pytest.fixture(scope='session')
 def whole(tmp_path_factory, data, shaky):
     "A lab with a completed run; tests copy it"
-    lab = made_lab(tmp_path_factory.mktemp('whole')/'lab', data, shaky)
+    lab = keep_checkpoints(made_lab(tmp_path_factory.mktemp('whole')/'lab', data, shaky))
     emb('run', *whole_run, cwd=lab)
     return lab
 

@@ -7,6 +7,7 @@ from embed_lab.lab import read_lab
 from embed_lab.runs.warm import can_fork, forked_process, imports_of
 
 root = Path(__file__).resolve().parent.parent
+_imported = ['support', 'ipykernel.debugger', 'nbdev.test', 'papermill', 'plotly.subplots', 'typer._adapters'] # by every fork, were they not there already
 bin = Path(sys.executable).parent
 too_fast = 'mtime may not be reliable' # transformers, when checkpoints of a tiny model follow each other within a tick
 exp = 'exp_02_in_batch'
@@ -51,13 +52,18 @@ def begin(*args, cwd, **env):
     if not can_fork(): return subprocess.Popen([bin/args[0], *args[1:]], cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     files = [TemporaryFile('w+') for _ in range(2)]
     with open(os.devnull) as nothing:
-        p = forked_process('support:forked_main', args, env, str(cwd), [o.fileno() for o in (nothing, *files)], ['support', 'embed_lab.cli.commands', 'nbdev.test', *imports_of(read_lab(root))])
+        p = forked_process('support:forked_main', args, env, str(cwd), [o.fileno() for o in (nothing, *files)], [*_imported, *_toolkit(), *imports_of(read_lab(root))])
     def communicate(timeout=None):
         p.wait(timeout)
         for o in files: o.seek(0)
         return tuple(o.read() for o in files)
     p.communicate = communicate
     return p
+
+def _toolkit():
+    "All modules of the toolkit but the inventory, of which each lab has its own"
+    found = [o.relative_to(root).with_suffix('') for o in sorted((root/'embed_lab').rglob('*.py'))]
+    return ['.'.join(o.parts) for o in found if o.stem[0] != '_' and o.parts[1] != 'inventory']
 
 def forked_main():
     "The main function of such a fork"
@@ -108,6 +114,11 @@ def made_lab(path, data, base, recipes=('in-batch',)):
     ini.write_text(ini.read_text().replace('model = sentence-transformers/all-MiniLM-L6-v2', f'model = {base}'))
     return path
 
+def keep_checkpoints(lab):
+    "Have the runs of a lab keep what they would resume from, so that tests can cut them short afterwards"
+    with open(lab/'settings.ini', 'a') as f: f.write('keep_checkpoints = yes\n')
+    return lab
+
 def files(folder): return sorted(str(o.relative_to(folder)) for o in folder.rglob('*') if o.is_file() and '__pycache__' not in o.parts)
 def content(folder): return {o: (folder/o).read_bytes() for o in files(folder)}
 
@@ -121,8 +132,7 @@ def checkpoints(run): return sorted(int(o.name.split('-')[1]) for o in (run/'che
 # changes to a lab after which a run is not resumed; each returns what is reported
 
 def change_code(lab):
-    p = lab/'inventory'/'train.py'
-    p.write_text(p.read_text().replace("warmup_steps=.1", "warmup_steps=.2"))
+    for p in (lab/'nbs'/'02_train.ipynb', lab/'inventory'/'train.py'): p.write_text(p.read_text().replace("warmup_steps=.1", "warmup_steps=.2"))
     return 'inventory/train.py has changed'
 
 def change_cell(lab):

@@ -5,6 +5,7 @@ from embed_lab.training.audit import Audit, decided_rows, add_decision, decision
 from embed_lab.lab import LabError
 from embed_lab.runs.manifest import data_facts
 from embed_lab.training.mining import mine_hard_negatives
+from embed_lab.training.negatives import with_negatives
 from embed_lab.data.files import write_rows
 from embed_lab.data.folder import check_data
 from embed_lab.data.task import read_decisions
@@ -103,6 +104,18 @@ def test_train_obeys():
 def test_a_relabelled_negative_becomes_one_row():
     after, _ = decided_rows(rows, {('dim the light', 'turn the knob'): 'relabel'})
     assert after[2]['negatives'] == ['call us'] and after[4:] == [dict(query='dim the light', passage='turn the knob', label=1)]
+
+@pytest.mark.parametrize('said, left', [(('drop', 'keep'), dict(negatives=['call us'], teacher_scores=[7, 2])), (('keep', 'relabel'), dict(negatives=['turn the knob'], teacher_scores=[7, 1])),
+    (('drop', 'drop'), dict(teacher_scores=[7])), (('keep', 'keep'), dict(negatives=['turn the knob', 'call us'], teacher_scores=[7, 1, 2]))])
+def test_a_teachers_scores_go_with_their_negatives(said, left):
+    row = rows[2] | dict(teacher_scores=[7, 1, 2])
+    after, _ = decided_rows([row], {('dim the light', t): o for t,o in zip(row['negatives'], said)})
+    assert after[0] == {k: v for k,v in row.items() if k in ('query', 'passage', 'label')} | left
+
+def test_what_was_mined_has_no_scores():
+    mined = mine_hard_negatives(rows, letters, n=1)
+    after, _ = with_negatives([o | dict(teacher_scores=[1] + [0]*len(o.get('negatives', ()))) for o in rows], mined, set(), 2)
+    assert ['teacher_scores' in o for o in after] == [o['label'] == 0 for o in rows]
 
 @pytest.mark.parametrize('said', ['drop', 'keep'])
 def test_a_contradiction_is_refused(said):

@@ -88,3 +88,26 @@ def test_a_runs_charts_open_offline(lab, page):
         page.goto(f"file://{lab/'results'/'exp_02_in_batch'/'plots'/o}.html")
         page.locator('.js-plotly-plot .trace').first.wait_for(timeout=30_000)
     assert page.console_errors == []
+
+evil = ['from $5 to $9 a month', r'\(x^2\) \[y\]', '$$z$$', '`code` _under_ <b>bold</b>', r'\begin{equation}w\end{equation}']
+
+def test_texts_are_texts_and_a_notebook_by_mail_is_readable(jupyter, lab, page):
+    "Neither is this notebook trusted, nor does MathJax touch a text in it; what asks for a formula gets one"
+    import nbformat.v4 as nf
+    from embed_lab.evaluation.ask import Found
+    from embed_lab.evaluation.browse import Move
+    from embed_lab.evaluation.figures import query_browser
+    from embed_lab.style import html_table, tag, text_html
+    def moved(o, after): return Move(o, [o], .5, after, (None, 1), ([dict(id=o, grade=1, text=o)],)*2, set(), set())
+    shown = [html_table([[evil[0]], *([o] for o in evil)]), *(tag('p', o) for o in evil), *map(text_html, evil),
+        Found(evil[0], dict(tuned=[('d', .5)]), dict(d=evil[1]))._repr_html_(), query_browser([moved(o, i/2) for i,o in enumerate(evil[:3])]).data]
+    outputs = [nf.new_output('display_data', {'text/html': o}) for o in (*shown, '<p>$a^2$</p>')]
+    nb = nf.new_notebook(cells=[nf.new_code_cell('1', outputs=outputs)])
+    (lab/'mailed.ipynb').write_text(json.dumps(nb))
+    page.goto(f'{jupyter}/lab/tree/mailed.ipynb?reset')
+    page.wait_for_selector('mjx-container', timeout=60_000)
+    page.wait_for_timeout(1000)
+    assert page.locator('mjx-container').count() == 1 # the last output's, so the others have had their turn
+    text = page.locator('.jp-OutputArea').first.inner_text()
+    assert all(text.count(o) >= 3 for o in evil[:4]) and page.locator('.jp-OutputArea script').count() == 0
+    assert page.locator('.query').count() == 2 and page.locator('.query summary').count() == 2

@@ -207,7 +207,7 @@ def test_judgements_are_doctored(home):
     try: res = write(home, train=unrelated(9, 1), dev=unrelated(9, 2), gold=[row('reset', 'hold the button', query_id='q1'), row('dim', 'turn the ring', query_id='q2'), row('tea', 'turn the ring', query_id='q3')])
     finally:
         for o in ('corpus.jsonl', 'qrels.tsv'): (home/o).unlink()
-    assert {o.rule: o.level for o in res.findings if o.rule.startswith('qrels')} == {'qrels: no document': 'fail', 'qrels: no query': 'fail', 'qrels: grade': 'warn', 'qrels: nothing relevant': 'warn', 'qrels: unjudged query': 'warn', 'qrels: copy': 'warn'}
+    assert {o.rule: o.level for o in res.findings if o.rule.startswith('qrels')} == {'qrels: no document': 'fail', 'qrels: no query': 'warn', 'qrels: grade': 'warn', 'qrels: nothing relevant': 'warn', 'qrels: unjudged query': 'warn', 'qrels: copy': 'warn'}
 
 # real data
 

@@ -57,7 +57,7 @@ def test_a_file_gets_whole_lines(report):
 
 def test_a_report_with_warnings_is_not_green(report):
     some = replace(report, findings=[o for o in report.findings if o.level != 'fail'])
-    assert some.clean and some.verdict().startswith('sound, with ') and 'level warn">Sound' in some._repr_html_() and 'level clean' not in some._repr_html_()
+    assert some.clean and some.verdict().startswith('sound, with ') and 'level warn">Sound' in some._repr_html_() and 'level fine' not in some._repr_html_()
     painted = report_lines(some, 80, lambda text, level: f'<{level}>{text}')
     assert painted[0].startswith('<warn>Sound')
 

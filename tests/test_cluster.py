@@ -89,7 +89,7 @@ def test_ctrl_c_stops_the_runs_there_and_the_same_command_goes_on_here(home, clu
 
 def test_a_run_that_fails_by_itself_is_not_tried_again(home, cluster, tmp_path):
     lab = shutil.copytree(home, tmp_path/'lab', ignore=shutil.ignore_patterns('results'))
-    res = emb('sweep', exp, '-g', 'lr=-1', '--ray', cluster.address, '--json', cwd=lab, ok=1)
+    res = emb('sweep', exp, '-g', 'lr=1e300', '--ray', cluster.address, '--json', cwd=lab, ok=1)
     said, = json.loads(res.stdout)
     assert said['status'] == 'failed' and 'learning' in said['error'] + res.stderr and not outcomes(lab)[said['run']].get('attempts')
 

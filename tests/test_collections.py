@@ -9,7 +9,8 @@ from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.check import leaks_between
 from embed_lab.data.reading import read_rows
 from embed_lab.data.folder import check_data
-from embed_lab.data.task import read_beir, read_corpus, read_qrels, retrieval_task
+from embed_lab.data.folder import read_beir, read_corpus
+from embed_lab.data.task import read_qrels, retrieval_task
 from embed_lab.lab import LabError
 
 shared = Path(__file__).resolve().parent.parent.parent/'shared'/'data'
@@ -86,13 +87,33 @@ def test_every_layout_gives_the_same_files(tmp_path):
     assert retrieval_task(read_rows(tmp_path/'trec_lab'/'gold.jsonl'), read_corpus(tmp_path/'trec_lab'/'corpus.jsonl'), read_qrels(tmp_path/'trec_lab'/'qrels.tsv'))
     check_data(tmp_path/'llamaindex_lab')
 
-@needs_shared
-def test_a_real_set_gives_the_same_files(tmp_path, name='nl2bash'):
+five_sets = 'nl2bash', 'medquad', 'banking77', 'pquad_fa', 'xquad_es'
+
+def real(name, most=300):
+    "As `small`, of a real set: the first queries of each split, their documents, and as many others"
     def one_line_each(texts): return {k: ' '.join(v.split()) for k,v in texts.items()}
     docs, queries = (one_line_each(read_corpus(shared/name/f'{o}.jsonl')) for o in ('corpus', 'queries'))
-    qrels = {k: read_qrels(shared/name/'qrels'/f'{v}.tsv') for k,v in file_names.items()}
-    res = all_hashes(tmp_path, (docs, queries, {k: {q: dict.fromkeys(ds, 1) for q,ds in v.items()} for k,v in qrels.items()}))
+    found = {k: read_qrels(path) for k,v in file_names.items() if (path := shared/name/'qrels'/f'{v}.tsv').is_file()}
+    qrels = {k: {q: dict.fromkeys(ds, 1) for q,ds in list(v.items())[:most]} for k,v in found.items()}
+    own = {d for v in qrels.values() for ds in v.values() for d in ds}
+    others = [d for d in docs if d not in own][:most]
+    return {d: docs[d] for d in docs if d in own or d in {*others}}, {q: queries[q] for v in qrels.values() for q in v}, qrels
+
+def of_lab(folder):
+    "As `small`, of a lab's files"
+    rows = {k: read_rows(folder/f'{k}.jsonl') for k in file_names if (folder/f'{k}.jsonl').is_file()}
+    qrels = {k: {} for k in rows} | dict(gold=read_qrels(folder/'qrels.tsv'))
+    for k in rows.keys() - {'gold'}:
+        for o in rows[k]: qrels[k].setdefault(o['query_id'], {})[o['passage_id']] = o['score'] if 'score' in o else o['label']
+    return read_corpus(folder/'corpus.jsonl'), {o['query_id']: o['query'] for v in rows.values() for o in v}, qrels
+
+@needs_shared
+@pytest.mark.parametrize('name', five_sets)
+def test_a_real_set_gives_the_same_files_and_comes_back(tmp_path, name):
+    res = all_hashes(tmp_path, real(name))
     assert len({*map(str, res.values())}) == 1
+    (tmp_path/'back').mkdir()
+    assert all(o == res['beir'] for o in all_hashes(tmp_path/'back', of_lab(tmp_path/'beir_lab')).values())
 
 @needs_shared
 def test_a_real_set_comes_in_as_beirs_reader_has_it(tmp_path):
@@ -112,6 +133,29 @@ def test_grades_titles_and_keys_of_their_own_come_in(tmp_path):
     said = ' '.join(counts.lines())
     for o in ('4 documents read, 3 taken; 1 left out (no text', '3 queries read, 2 taken; 1 left out (no judgement', '7 judgements read, 3 taken; 1 merged',
         "(document without text, such as 'q2 d3')", "(no such document, such as 'q2 d9')", "(no such query, such as 'q9 d1')"): assert o in said
+
+def test_the_check_of_a_collection_says_what_an_import_leaves_out(tmp_path):
+    "One judgement of judgements: what an import counts and leaves out is no error, what leaves nothing is one"
+    docs, queries, qrels = small()
+    layouts['beir'](tmp_path/'b', docs | dict(empty=''), queries, qrels | dict(gold=qrels['gold'] | dict(nobody=dict(d1=1), q1=dict(nowhere=1, empty=1))))
+    found = {o.rule: (o.level, o.count) for o in check_folder(tmp_path/'b').findings if o.rule.startswith(('qrels', 'schema'))}
+    assert found == {'schema: empty': ('warn', 1), 'qrels: no query': ('warn', 1), 'qrels: no document': ('warn', 2)}
+    _, counts, _ = lab_of(tmp_path, [tmp_path/'b'])
+    said = ' '.join(counts.lines())
+    assert all(o in said for o in ("1 left out (no such query, such as 'nobody d1')", "1 left out (no such document, such as 'q1 nowhere')", "1 left out (document without text, such as 'q1 empty')"))
+    for k,rows in read_beir(tmp_path/'b').items(): assert rows == read_rows(tmp_path/'lab'/f'{k}.jsonl')
+    layouts['beir'](tmp_path/'c', docs, queries, qrels | dict(gold=dict(nobody=dict(d1=1))))
+    with pytest.raises(LabError, match='nothing relevant is left of 1 judgement for gold'): lab_of(tmp_path, [tmp_path/'c'], 'none')
+    assert 'nothing to measure' in [o.rule for o in check_folder(tmp_path/'c').findings if o.level == 'fail']
+
+def test_undivided_judgements_have_no_split_to_name(tmp_path):
+    docs, queries, _ = small()
+    for name,judgements,says in (('a', {'q1': {'nowhere': 1}}, r'nothing relevant is left of 1 judgement \(1: no such document'), ('b', {}, 'no judgements; add some')):
+        put(tmp_path/name/'collection.tsv', table(docs.items()))
+        put(tmp_path/name/'queries.tsv', table(queries.items()))
+        put(tmp_path/name/'qrels.tsv', 'query-id\tcorpus-id\tscore\n' + table(judged(judgements)))
+        with pytest.raises(LabError, match=says) as e: lab_of(tmp_path, [tmp_path/name])
+        assert 'all' not in str(e.value).split(': ', 1)[1].split('do all files')[0]
 
 def test_wrong_passages_become_negatives_in_rows_tables_and_texts(tmp_path):
     docs, queries, qrels = small(dict(train=60))
@@ -188,7 +232,7 @@ def test_dev_is_cut_as_gold_was_where_all_splits_share_their_documents(tmp_path)
     _, counts, _ = lab_of(tmp_path, [tmp_path/'both'])
     assert list(counts.rows) == ['train', 'dev', 'gold'] and any('write `corpus = fixed`' in o for o in counts.lines())
     as_beir(tmp_path/'alone', *shared_answers(dict(train=400)))
-    with pytest.raises(LabError, match='a split is missing and cannot be cut from train, because'): lab_of(tmp_path, [tmp_path/'alone'], 'lab2')
+    with pytest.raises(LabError, match='dev and gold cannot be cut from train: .*; or bring your own$'): lab_of(tmp_path, [tmp_path/'alone'], 'lab2')
     (tmp_path/'settings.ini').write_text('[DEFAULT]\ncorpus = fixed\n')
     assert len(lab_of(tmp_path, [tmp_path/'alone'], 'lab2')[1].rows) == 3
 

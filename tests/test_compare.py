@@ -133,6 +133,69 @@ def test_the_guard_set_has_its_say(lab):
     made(lab, 'exp_03')
     assert 'guard is not compared: exp_03,seed=1, exp_03,seed=2, exp_03,seed=3 have no scores on it' in compare(lab, 'exp*').notes
 
+# a seed counts once
+
+def again(lab, path, name, day=2, noise=.001, **hardware):
+    "The same run once more: of the same seed, computed otherwise, its scores moved a little"
+    to = shutil.copytree(path, lab.results/name)
+    lines = [json.loads(o) for o in (to/'eval'/'per_query.jsonl').read_text().splitlines()]
+    for o in lines: o['tuned']['scores']['ndcg@10'] = float(np.clip(o['tuned']['scores']['ndcg@10'] + rng.normal(0, noise), 0, 1))
+    (to/'eval'/'per_query.jsonl').write_text('\n'.join(map(json.dumps, lines)))
+    changed(to, start=f'2030-01-0{day}T12:00:00+00:00', hardware=changed(to)['hardware'] | dict(device='cpu', precision='fp32') | hardware)
+    return to
+
+def test_the_same_seed_on_one_and_on_two_threads_is_one_seed(lab):
+    for name,gain in dict(exp_01=0, exp_02=.5).items():
+        [path] = made(lab, name, gain, seeds=[1])
+        again(lab, path, f'{name},seed=1,threads', threads=2)
+    res = compare(lab, 'exp_02*', 'exp_01*')
+    assert [(o.verdict.word, o.verdict.seeds, o.lent) for o in res.pairs] == [('unmeasured', (1, 1), 0)] and [o['seed noise'] for o in res.score_table()][:2] == ['unmeasured']*2
+    assert any(o.startswith('a: 1 run repeats a seed (exp_02,seed=1); a seed counts once, by its newest run, and repeating it moves nDCG@10 by ') for o in res.lines())
+    assert [(o['runs'], o['repeats'], o['seeds']) for o in res.to_dict()['recipes']] == [([f'{k},seed=1,threads'], [f'{k},seed=1'], 1) for k in ('exp_02', 'exp_01')]
+
+def test_neither_copies_nor_renamed_experiments_nor_other_labs_make_seeds(lab, tmp_path):
+    [path] = made(lab, 'exp_01', seeds=[1])
+    again(lab, path, 'exp_09_renamed', 3)
+    changed(lab.results/'exp_09_renamed', experiment='exp_09_renamed')
+    away = shutil.copytree(path, tmp_path/'away'/'exp_01,seed=1')
+    [recipe] = compare(lab, 'exp*', away).recipes
+    assert [o.name for o in recipe.runs] == ['exp_09_renamed'] and len(recipe.repeats) == 2 and 0 < recipe.moved['ndcg@10'] < .001
+
+def test_repeats_change_no_verdict_and_the_newest_run_stands(lab):
+    first = made(lab, 'exp_01', 0) + made(lab, 'exp_02', .1) + made(lab, 'exp_03', .3)
+    before = compare(lab, *first)
+    for i,path in enumerate(first):
+        again(lab, path, f'{path.name},older'), changed(path, start='2031-01-01T12:00:00+00:00')
+        again(lab, path, f'{path.name},oldest', 1, .05)
+    after = compare(lab, 'exp*')
+    assert [o.verdict for o in after.pairs] == [o.verdict for o in before.pairs] and [len(o.repeats) for o in after.recipes] == [6]*3
+    assert after.rows[0][2] == before.rows[0][2]
+
+def test_one_recipe_computed_in_two_ways_lends_its_seeds_once(lab):
+    made(lab, 'exp_01', seeds=[1]), made(lab, 'exp_02', seeds=[1]), made(lab, 'exp_03')
+    for s in (1, 2, 3):
+        to = again(lab, lab.results/f'exp_03,seed={s}', f'exp_03,seed={s},threads=1')
+        i = changed(to)['inputs']
+        changed(to, inputs=i | dict(parameters=i['parameters'] | dict(threads=1)))
+    res = compare(lab, 'exp*')
+    assert len(res.recipes) == 4 and {o.name: o.lent for o in res.pairs} == {'a v b': 2} | {f'{a} v {b}': 0 for a,b in ('ac', 'ad', 'bc', 'bd', 'cd')}
+
+def test_an_untuned_model_with_numerical_noise_is_one_system(lab):
+    from embed_lab.evaluation.comparable import mock_run
+    for s,shift in ((1, 0), (2, 1e-6)): mock_run(lab, f'exp_00,seed={s}', dict(base=np.clip(base + shift, 0, 1)), s)
+    made(lab, 'exp_01')
+    pair = compare(lab, 'exp_01*', 'exp_00*').pairs[0]
+    assert pair.verdict.seeds == (3, 0) and pair.verdict.word == 'win'
+
+def test_other_hardware_is_neither_pooled_nor_paired_without_a_word(lab):
+    for path in made(lab, 'exp_01') + made(lab, 'exp_02'): changed(path, hardware=changed(path)['hardware'] | dict(device='cpu', precision='bf16', threads=2))
+    assert not any('computed alike' in o for o in compare(lab, 'exp*').notes)
+    changed(path, hardware=changed(path)['hardware'] | dict(precision='fp32'))
+    assert 'not all runs were computed alike, which moves scores by itself: precision bf16 (a, b), fp32 (b)' in compare(lab, 'exp*').notes
+    assert 'computed alike' in emb('compare', 'exp*', cwd=lab.path).stdout
+    made(lab, 'exp_03')
+    assert sum('fp32 (b)' in o for o in compare(lab, 'exp*').notes) == 1 # runs from before hardware was recorded say nothing
+
 # what is refused
 
 def test_names_are_helped_and_only_completed_runs_compared(lab):
@@ -190,7 +253,8 @@ def test_damaged_scores_and_other_queries_are_named(lab):
     file = lab.results/'exp_01,seed=2'/'eval'/'per_query.jsonl'
     text = file.read_bytes()
     file.write_bytes(text[:-40])
-    assert 'results/exp_01,seed=2/eval/per_query.jsonl: not the scores of queries' in refusal(lab, 'exp*')
+    assert 'results/exp_01,seed=2/eval/per_query.jsonl: not the scores of queries' in refusal(lab, 'exp_01,seed=1', 'exp_01,seed=2')
+    assert [*compare(lab, 'exp*').recipes[0].runs] == [lab.results/f'exp_01,seed={s}' for s in (1, 3)]
     file.write_bytes(b''.join(text.splitlines(True)[1:]))
     assert 'results/exp_01,seed=2 was not scored on the same queries as results/exp_01,seed=1 (299 and 300)' in refusal(lab, 'exp*')
     file.write_bytes(b''.join(reversed(text.splitlines(True))))
@@ -219,26 +283,26 @@ def test_it_is_light(lab):
 
 def _log(lab, i):
     from embed_lab.runs.looks import log_look
-    for j in range(50): log_look(lab, lab.results/'exp_01,seed=1', dict(parameters=dict(lr=i, seed=j), data={'gold.jsonl': dict(sha256='x'*400)}))
+    for j in range(10): log_look(lab, 'exp_01,seed=1', dict(parameters=dict(lr=i, seed=j), data={'gold.jsonl': dict(sha256='x'*400)}), f'{i} {j}')
 
 def test_looks_survive_concurrent_writers(lab):
-    from embed_lab.runs.looks import gold_hash, count_looks
+    from embed_lab.runs.looks import count_looks
     made(lab, 'exp_01')
     with ProcessPoolExecutor(8) as pool: list(pool.map(_log, [lab]*8, range(8)))
     lines = [json.loads(o) for o in (lab.results/'gold_log.jsonl').read_text().splitlines()]
-    assert len(lines) == 400 and {frozenset(o) for o in lines} == {frozenset(('time', 'gold', 'run', 'recipe'))}
-    assert repr(count_looks(lab, [lines[0]['gold']])[0]).endswith(' seen 400 times by 8 recipes')
+    assert [o['number'] for o in lines] == [*range(1, 81)] and {frozenset(o) for o in lines} == {frozenset(('time', 'gold', 'run', 'recipe', 'look', 'number'))}
+    assert repr(count_looks(lab, [lines[0]['gold']])[0]).endswith(' seen 80 times by 8 recipes')
 
 def test_real_runs_are_compared_and_their_looks_counted(whole, tmp_path):
     lab = shutil.copytree(whole, tmp_path/'lab')
     for args in (('seed', 7), ('lr', .02)): emb('run', exp, '-p', 'epochs', 12, '-p', 'lr', .01, '-p', *args, cwd=lab)
     emb('reproduce', name(lab).name, cwd=lab)
-    assert ' seen 3 times by 2 recipes' in emb('ls', cwd=lab).stdout
+    assert ' seen 4 times by 2 recipes' in emb('ls', cwd=lab).stdout # a reproduction is a look too
     res = json.loads(emb('compare', f'{exp}*', '--json', cwd=lab).stdout)
-    assert [(o['name'], o['seeds']) for o in res['recipes']] == [(f'{exp},lr=0.01', 2), (f'{exp},lr=0.02', 1)] and (res['gold']['times'], res['gold']['recipes']) == (3, 2)
+    assert [(o['name'], o['seeds']) for o in res['recipes']] == [(f'{exp},lr=0.01', 2), (f'{exp},lr=0.02', 1)] and (res['gold']['times'], res['gold']['recipes']) == (4, 2)
     assert res['pairs'][0]['verdict']['word'] == 'unmeasured' and res['pairs'][0]['differences'] == [dict(cause='code', what='parameter lr was 0.02, now 0.01')]
     assert {'ndcg@10', 'mrr@10', 'recall@100'} <= res['recipes'][0]['scores'].keys() and {'base, untuned', 'BM25'} <= {o['name'] for o in res['others']}
     out = emb('compare', name(lab), cwd=lab).stdout
-    assert 'one seed of ours: seed noise is unmeasured' in out and ' seen 3 times by 2 recipes' in out
+    assert 'one seed of ours: seed noise is unmeasured' in out and ' seen 4 times by 2 recipes' in out
     shutil.rmtree(name(lab))
-    assert ' seen 3 times by 2 recipes' in emb('ls', cwd=lab).stdout
+    assert ' seen 4 times by 2 recipes' in emb('ls', cwd=lab).stdout # a reproduction is a look too

@@ -76,7 +76,7 @@ mismatches = dict(
     zero_as_answer=('in-batch', pairs | dict(label=[1, 0, 1, 0]), ('`label` is 0', 'rows 2, 4', 'leave these rows out')),
     leftover=('in-batch', pairs | dict(url=other), ('`url`', 'all 4 rows', "remove_columns('url')")),
     scale=('cosine', pairs | dict(score=[5., 0., 3., 1.]), ('-1 to 1', '`score` is 5', 'rows 1, 3', 'divide by 5')),
-    constant=('contrastive', pairs | dict(label=[1]*4), ('needs labels 0 and 1, but all 4 rows have label 1: use recipe `in-batch`, which learns from positives alone',)),
+    constant=('contrastive', pairs | dict(label=[1]*4), ('needs labels 0 and 1, but all 4 rows have label 1: use recipe `in-batch`, which learns from positives alone, or loss `cosent` where the rows have a `score`',)),
     empty=('in-batch', pairs | dict(passage=['hold the button', '', ' \u200b', 'boil some water']), ('`passage` is empty', 'rows 2, 3', 'fill it')),
     one_query=('in-batch', pairs | dict(query=['reset']*4), ('`query` is the same', 'all 4 rows', 'which column')),
     unique=('batch-hard-triplet', texts | dict(label=[0, 1, 2, 3]), ("`label` is unique", 'all 4 rows', 'merge classes')),
@@ -209,7 +209,7 @@ honest = {
     'gist': [pairs, pairs | one], 'cached-gist': [pairs | two], 'mega-batch-margin': [pairs],
     'triplet': [pairs | one, dict(negative_1=wrong, passage=passages, query=queries)],
     'margin-mse': [pairs | one | dict(score=[.5, .2, .1, 2.]), pairs | one | dict(score=[[.5], [.2], [.1], [2.]]), pairs | one | dict(label=[[5, 1], [4, 4], [3, 0], [2, 2]]), pairs | two | dict(score=[[.5, .1], [.2, .2], [.1, 0.], [2., 1.]]), pairs | two | dict(score=[[.5, .1, 0.]]*3 + [[1., 0., 0.]])],
-    'distil-kl': [pairs | one | dict(score=[[5., 1.], [4., 4.], [3., 0.], [2., 2.]]), pairs | two | dict(label=[[3, 1, 0]]*4), pairs | two | dict(label=[[3., 1., -float('inf')]]*4)],
+    'distil-kl': [pairs | one | dict(score=[[5., 1.], [4., 4.], [3., 0.], [2., 2.]]), pairs | two | dict(label=[[3, 1, 0]]*4), pairs | two | dict(label=[[3., 1., -float('inf')]]*4), pairs | one | dict(negative_2=wrong, label=[[3., 1., 1.], [2., 0., 0.]]*2)],
     'mse': [texts | dict(label=vectors), texts | dict(text_2=passages, label=vectors), texts | dict(text_2=passages, label=[[o, o[::-1]] for o in vectors])],
     'embed-distil': [texts | dict(label=vectors)],
     'softmax': [pairs | dict(label=[0, 1, 2, 0]), pairs | dict(label=[0, 1, 1, 0])],
@@ -293,7 +293,7 @@ def test_a_plug_in_adds_a_loss_under_a_name_that_is_free():
 def test_the_message_of_constant_labels():
     data = dict(query=[f'q{i}' for i in range(4958)], passage=[f'p{i}' for i in range(4958)], label=[1]*4958)
     with pytest.raises(LabError) as e: refuse_misfit(check_contract(data, 'contrastive', 32))
-    assert str(e.value) == 'data/train.jsonl: contrastive loss needs labels 0 and 1, but all 4,958 rows have label 1: use recipe `in-batch`, which learns from positives alone'
+    assert str(e.value) == 'data/train.jsonl: contrastive loss needs labels 0 and 1, but all 4,958 rows have label 1: use recipe `in-batch`, which learns from positives alone, or loss `cosent` where the rows have a `score`'
 
 def test_it_needs_no_torch(): assert not sh(sys.executable, '-c', "import sys, embed_lab.training.contract; print(*[o for o in ('torch', 'datasets', 'sentence_transformers', 'pandas', 'pyarrow') if o in sys.modules])", cwd='/').stdout.strip()
 

@@ -1,5 +1,5 @@
 "A disk that is full or may not be written to is said in a line, and costs nothing that was there"
-import os, shutil, signal, subprocess, time
+import os, re, shutil, signal, subprocess, time
 import pytest
 from support import begin, bin, content, emb, exp, manifest, whole_run_path as name
 from fastcore.nbio import mk_cell, read_nb, write_nb
@@ -64,5 +64,6 @@ def test_ctrl_c_loses_nothing_and_the_next_run_goes_on(own):
     os.killpg(p.pid, signal.SIGINT)
     out, err = p.communicate(timeout=120)
     assert p.returncode == 130 and manifest(run)['status'] == 'interrupted' and 'Traceback' not in err
+    assert re.search(r'; the same command resumes it from step \d+ of \d+$|resumes it after its training', err.strip().splitlines()[-1]), err
     again = emb('run', exp, '-p', 'epochs', '12', cwd=own)
     assert 'was resumed from checkpoint-' in again.stdout and [o['status'] for o in manifest(run)['attempts']] == ['interrupted']

@@ -43,7 +43,7 @@ def test_a_notebook_that_fails_says_why(whole, tmp_path):
     write_nb(nb, lab/'experiments'/'exp_09_wrong.ipynb')
     before = content(lab/'results')
     res = emb('run', 'exp_09_wrong', '--estimate', cwd=lab, ok=2)
-    assert res.stderr.strip().splitlines()[-1] == 'emb: exp_09_wrong cannot be estimated: ZeroDivisionError: division by zero'
+    assert res.stderr.strip().splitlines()[-1] == f'emb: exp_09_wrong cannot be estimated: ZeroDivisionError: division by zero (cell {sum(o.cell_type == "code" for o in nb.cells[:at + 2])}, line 1)'
     assert {k for k in content(lab/'results') if '.locks' not in k} == {k for k in before if '.locks' not in k}
     assert '--json is for estimates' in emb('run', exp, '--json', cwd=lab, ok=2).stderr
 

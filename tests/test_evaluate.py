@@ -126,8 +126,9 @@ def test_all_that_is_written(judged):
 def test_fused_is_fused(judged):
     splits, run, scores = judged
     from embed_lab.models.bm25 import search_bm25
+    from embed_lab.models.search import tie_order
     task = splits.task('gold')
-    hits = fuse_rankings([search(load_model(run.base), task), search_bm25(task)])
+    hits = fuse_rankings([search(load_model(run.base), task), search_bm25(task)], order=dict(zip(task.corpus, tie_order(task.corpus))))
     assert per_query(task.qrels, {q: [d for d,_ in h] for q,h in hits.items()}) == scores.systems['fused']
 
 def test_prompts_are_the_encoders_affair(judged, base):

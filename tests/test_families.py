@@ -226,3 +226,39 @@ def test_light():
     import subprocess, sys
     code = "import sys, embed_lab.models.families; print([o for o in ('torch', 'numpy', 'sentence_transformers', 'pandas') if o in sys.modules])"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout.strip() == '[]'
+
+# pooling that nobody has said
+
+def test_a_pooling_that_is_guessed_is_said_once_before_training(bare, saved, tmp_path):
+    from embed_lab.runs.record import rehearsal
+    from embed_lab.training.weights import base_model
+    copy, whole = shutil.copytree(bare, tmp_path/'copy'), saved('whole')
+    for o in (bare, copy): assert [re.sub('^.* has', 'has', l) for l in lines('acme/mine', o)] == ['has no modules.json, so its pooling is a guess: the mean of all tokens; if it was trained with another one, copy the whole model']
+    config = json.loads((copy/'config.json').read_text())
+    (copy/'config.json').write_text(json.dumps(config | dict(architectures=['Qwen3ForCausalLM'])))
+    assert 'a guess: the last token;' in lines('acme/mine', copy)[0]
+    assert not lines('acme/mine', whole) and not [o for o in lines('intfloat/e5-small-v2', bare) if 'a guess' in o]
+    assert 'reads the mean of all tokens, for want of a modules.json' in lines('BAAI/bge-small-en-v1.5', bare)[0] # a family's own is known
+    for prompted in (False, True):
+        run = rehearsal(bare)
+        with pytest.warns(UserWarning, match='its pooling is a guess'): base_model(run, 32, prompted), base_model(run, 32, prompted)
+        assert len(run.manifest['warnings']) == 1
+
+def test_a_folder_that_leaves_its_pooling_out_is_refused(saved):
+    from embed_lab.models.base import load_model
+    path = saved('whole', unit=False)
+    modules = json.loads((path/'modules.json').read_text())
+    (path/'modules.json').write_text(json.dumps(modules[:1]))
+    with pytest.raises(LabError, match='whole has no pooling in its modules.json, so it gives no vector of a text; copy the whole model$'): load_model(path)
+    (path/'modules.json').write_text(json.dumps(modules))
+    shutil.rmtree(path/'1_Pooling')
+    with pytest.raises(LabError, match='the model does not load'): load_model(path)
+
+def test_the_check_and_the_run_read_the_same_length(bert, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from embed_lab.data.profile import _token_limit
+    from embed_lab.models.families import saved_length
+    model = SentenceTransformer(str(bert), device='cpu', local_files_only=True)
+    model.max_seq_length = 20
+    model.save_pretrained(str(tmp_path))
+    assert _token_limit(tmp_path) == saved_length(tmp_path) == 20

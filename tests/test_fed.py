@@ -7,6 +7,7 @@ from embed_lab.data.files import write_rows
 from embed_lab.lab import LabError
 from embed_lab.labs.choose import first_recipes, refuse_unfed
 from embed_lab.labs.scaffold import init_lab
+from embed_lab.notebooks import parameter_limits
 
 def row(i, label=1, **kw): return dict(query=f'question number {i}', passage=f'the answer to {i}', label=label, **kw)
 
@@ -51,7 +52,7 @@ def lab(tmp_path, pairs_lab, monkeypatch):
 def test_it_is_refused_once_with_the_recipe_that_can_before_anything_starts(lab, args):
     res = CliRunner().invoke(app, args)
     assert res.exit_code == 2 and res.stderr.count('\n') == 1 and res.stdout == ''
-    assert re.search(r'emb: exp_0\d_\w+( with loss=contrastive)?: contrastive loss needs labels 0 and 1, but all 80 rows have label 1: .*; try `emb run exp_0[26]_\w+`\n', res.stderr)
+    assert re.search(r'emb: exp_0\d_\w+( with loss=contrastive)?: contrastive loss needs labels 0 and 1, but all 80 rows have label 1; try `emb run exp_0[26]_\w+`\n', res.stderr)
     assert not [*lab.results.rglob('run.json')]
 
 def test_a_recipe_that_is_not_there_yet_is_named_with_how_to_make_it(lab):
@@ -83,6 +84,65 @@ def test_a_default_that_was_edited_counts(lab):
     refuse_unfed(lab, 'exp_06_lora', [{}])
     write_rows(lab.data/'train.jsonl', kinds['pairs'][0])
     with pytest.raises(LabError, match='try `emb run exp_06_lora -p loss in-batch`'): refuse_unfed(lab, 'exp_06_lora', [{}])
+
+# what is suggested is not refused itself
+
+def fed_back(lab, message):
+    "Do what a refusal says, as far as no kernel is needed"
+    from embed_lab.labs.recipes import find_recipe
+    from embed_lab.labs.scaffold import new_experiment
+    for command in re.search('try `(.*)`$', message)[1].split(' && '):
+        words = command.split()
+        if words[:2] == ['emb', 'new']: new_experiment(lab, words[2], find_recipe(words[4]))
+        else: refuse_unfed(lab, words[2], [dict(zip(words[4::3], words[5::3]))])
+    return words
+
+edits = {'loss: str = .[a-z-]+.': ["loss: str = 'cosent'", "loss: str = 'contrastive'", "loss: str = 'in-batch'"], 'batch_size: int = [0-9]+': ['batch_size: int = 1', 'batch_size: int = 3', 'batch_size: int = 500']}
+some_rows = {k: v[0] for k,v in kinds.items()} | dict(signs=[row(i, score=1 - 2*(i%2)) for i in range(80)], wrong=[row(i, 0) for i in range(80)],
+    one_passage=[row(i, i%2) | dict(passage='it depends') for i in range(80)], none=[row(i, score=0) for i in range(80)], single=[row(0), row(1, 0)])
+
+@pytest.mark.parametrize('kind', some_rows)
+def test_what_is_suggested_is_accepted(lab, kind):
+    write_rows(lab.data/'train.jsonl', some_rows[kind])
+    whole, seen = {o: o.read_text() for o in lab.experiments.glob('*.ipynb')}, 0
+    for path,text in whole.items():
+        for pattern,texts in edits.items():
+            for new in texts:
+                if not re.search(pattern, text): continue
+                path.write_text(re.sub(pattern, new, text, count=1))
+                for given in ({}, dict(loss='contrastive'), dict(batch_size='2')):
+                    if 'loss' in given and 'loss: str' not in text: continue
+                    try: refuse_unfed(lab, path.stem, [given])
+                    except LabError as e:
+                        assert ('no recipe can use it' in str(e)) == (kind == 'wrong'), e
+                        if kind != 'wrong': fed_back(lab, str(e))
+                        seen += 1
+                    for o in {*lab.experiments.glob('*.ipynb')} - {*whole}: o.unlink()
+        path.write_text(text)
+    assert seen or kind in ('judged', 'negatives', 'graded', 'single')
+
+def test_a_batch_size_is_suggested_where_it_helps(lab, monkeypatch):
+    "As for a loss of another package that wants more rows than the limits of the parameter say"
+    monkeypatch.delitem(parameter_limits, 'batch_size')
+    path = lab.experiments/'exp_02_in_batch.ipynb'
+    path.write_text(path.read_text().replace('batch_size: int = 64', 'batch_size: int = 1'))
+    with pytest.raises(LabError, match='but batch_size is 1 for all 80 rows; try `emb run exp_02_in_batch -p batch_size 64`'): refuse_unfed(lab, path.stem, [{}])
+
+def test_scores_are_learnt_as_scores_and_not_as_answers(lab):
+    "A score of -1 on a row with label 1 is no answer"
+    from embed_lab.labs.choose import choose_recipes
+    write_rows(lab.data/'train.jsonl', some_rows['signs'])
+    with pytest.raises(LabError, match='all 80 rows have label 1; try `emb run exp_01_baseline -p loss cosent`'): refuse_unfed(lab, 'exp_01_baseline', [{}])
+    with pytest.raises(LabError, match='try `emb run exp_06_lora -p loss cosent`'): refuse_unfed(lab, 'exp_06_lora', [dict(loss='contrastive')])
+    fits = {o.recipe.name: o for o in choose_recipes(lab.data).fits}
+    assert next(iter(fits)) == 'pairwise' and any(o.startswith('40 rows have label 1 and a score of 0 or less') for o in fits['in-batch'].con)
+
+def test_a_name_that_is_taken_is_not_suggested(lab):
+    (lab.experiments/'exp_10_mine.ipynb').write_text((lab.experiments/'exp_01_baseline.ipynb').read_text())
+    (lab.experiments/'exp_02_in_batch.ipynb').unlink()
+    with pytest.raises(LabError) as e: refuse_unfed(lab, 'exp_01_baseline', [{}])
+    assert 'emb new exp_11_mine --recipe in-batch && emb run exp_11_mine' in str(e.value)
+    fed_back(lab, str(e.value))
 
 def test_decisions_about_the_data_count(lab):
     "Where every wrong answer turned out to be right, nothing is wrong any more"

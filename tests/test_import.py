@@ -8,6 +8,7 @@ from embed_lab.cli.commands import app
 from embed_lab.data import importing
 from embed_lab.data.columns import find_columns, refuse_foreign_file
 from embed_lab.data.files import file_hash, write_rows
+from embed_lab.data.folder import check_data
 from embed_lab.data.formats import detect_format, read_records
 from embed_lab.data.importing import import_data
 from embed_lab.data.reading import Scan, read_rows, scan_blocks
@@ -28,7 +29,7 @@ def texts(rows): return [{k: v if isinstance(v, str) else json.dumps(v) for k,v 
 
 def table(rows, delimiter=',', encoding='utf-8', **kw):
     out = io.StringIO(newline='')
-    w = csv.DictWriter(out, list(rows[0]), delimiter=delimiter, **kw)
+    w = csv.DictWriter(out, list(dict.fromkeys(k for o in rows for k in o)), delimiter=delimiter, **kw)
     w.writeheader()
     w.writerows(texts(rows))
     return out.getvalue().encode(encoding)
@@ -207,6 +208,26 @@ base = dict(query='a', passage='b', label=1)
     (dict(query='a', passage='b', tags='x', group=3.0, note=None), base | dict(group=3, tags=['x'])), (dict(query='a', title='t', text='b'), base | dict(title='t')), (dict(query='a', passage='b', context='c'), base | dict(context='c'))])
 def test_what_columns_become(tmp_path, record, row):
     assert rows_of(tmp_path, [record, dict(record, **{next(iter(record)): 'another'}) | (dict(score=1) if 'score' in record else {})])[0] == row
+
+@pytest.mark.parametrize('record,row', [
+    (dict(neg=['c', '', None], pos_scores=[7], neg_scores=[1, 9, None]), dict(negatives=['c'], teacher_scores=[7, 1])), (dict(pos_scores=[7], neg_scores=[]), dict(teacher_scores=[7])), (dict(neg=[], pos_scores=[7], neg_scores=None), dict(teacher_scores=[7])),
+    (dict(neg=['c'], pos_scores=['7.5'], neg_scores=['-1']), dict(negatives=['c'], teacher_scores=[7.5, -1])), (dict(neg=['c'], pos_scores=[], neg_scores=[]), dict(negatives=['c'], pos_scores=[], neg_scores=[])),
+    *((dict(neg=['c', 'd'], pos_scores=[7], neg_scores=o), dict(negatives=['c', 'd'], pos_scores=[7], neg_scores=o)) for o in ([1], [1, 2, 3], [1, 'high'], [1, True], [1, None], [1, 1e300], [1, [2]], 1, {})),
+    (dict(neg=['c'], pos_scores=[7]), dict(negatives=['c'], pos_scores=[7])), (dict(neg=['c'], teacher_scores=[7, 1]), dict(negatives=['c'], teacher_scores=[7, 1]))])
+def test_a_teachers_scores_stay_with_their_passages_or_as_they_were(tmp_path, record, row):
+    "A score whose passage is not known would be read for another one"
+    (tmp_path/'test.jsonl').write_bytes(lines([dict(query='a', pos=['b']) | record, dict(query='e', pos=['f'])]))
+    said = import_data([tmp_path/'test.jsonl'], tmp_path/'made').said
+    assert read_rows(tmp_path/'made'/'gold.jsonl')[0] == base | row
+    unmatched = 'teacher_scores' not in row
+    assert any("1 row keeps its teacher's scores as they are, unread: there must be one number for each passage (" in o for o in said) == unmatched
+    check_data(tmp_path/'made', train=False)
+
+def test_scores_in_a_cell_and_under_another_name(tmp_path):
+    (tmp_path/'test.csv').write_bytes(table([dict(query='a', passage='b', negatives='["c"]', ce='[0.5, -1]'), dict(query='d', passage='e', negatives='["c"]', ce='[7]'), dict(query='f', passage='g', negatives='', ce='')]))
+    res = import_data([tmp_path/'test.csv'], tmp_path/'made', mapping=['teacher_scores=ce'])
+    assert read_rows(tmp_path/'made'/'gold.jsonl') == [base | dict(negatives=['c'], teacher_scores=[.5, -1]), dict(query='f', passage='g', label=1)]
+    assert 'teacher_scores from `ce`, which recipe `distil` learns from' in res.said[0] and any('1 row left out: `teacher_scores` holds 1 number, and the passage and its `negatives` are 2' in o for o in res.said)
 
 def test_several_positives_are_several_rows(tmp_path):
     rows = rows_of(tmp_path, dict(query='a', pos=['b', 'c'], neg=['d'], pos_scores=[3, 2], neg_scores=[1]))
@@ -469,7 +490,7 @@ def test_check_still_describes_rows_that_are_malformed(tmp_path):
 def test_init_takes_what_import_takes(tmp_path, wanted):
     (tmp_path/'faq.csv').write_bytes(table(pairs()))
     res = CliRunner().invoke(app, ['init', str(tmp_path/'lab'), '--data', str(tmp_path/'faq.csv'), '--recipe', 'in-batch'])
-    assert res.exit_code == 0 and 'query from `query`' in res.stdout
+    assert res.exit_code == 0 and 'query from `query`' in res.stdout, res.output
     assert {k: v for k,v in hashes(tmp_path/'lab'/'data').items()} == wanted
 
 def test_what_import_says_and_where_it_writes(tmp_path, monkeypatch, wanted):
@@ -481,21 +502,112 @@ def test_what_import_says_and_where_it_writes(tmp_path, monkeypatch, wanted):
 
 # real data
 
-@needs_shared
-@pytest.mark.parametrize('name', ['nl2bash', 'medquad', 'banking77', 'pquad_fa', 'xquad_es'])
-def test_real_sets_survive_every_layout(name, tmp_path, capfd):
-    "Each split of a set as JSONL, CSV, Parquet, one array and n-tuples: the same files"
-    import pyarrow as pa, pyarrow.parquet as pq
-    from embed_lab.data.task import read_beir
-    splits = {k: v[:300] for k,v in read_beir(shared/name).items()}
-    writers = {'jsonl': lambda o, f: write_rows(f, o), 'csv': lambda o, f: f.write_bytes(table(o)), 'json': lambda o, f: f.write_bytes(json.dumps(o, indent=1).encode()),
-        'parquet': lambda o, f: pq.write_table(pa.Table.from_pylist(o), f), 'tsv': lambda o, f: f.write_bytes(table(renamed(o, query='anchor', passage='positive'), '\t', 'utf-16'))}
+five_sets = 'nl2bash', 'medquad', 'banking77', 'pquad_fa', 'xquad_es'
+
+def real_rows(name, most=300):
+    "Split → rows of a real set, as a lab reads them"
+    from embed_lab.data.folder import read_beir
+    return {k: v[:most] for k,v in read_beir(shared/name).items()}
+
+def one_by_one(write, ext):
+    "A layout with a file a split"
+    def make(at, splits):
+        at.mkdir()
+        for k,v in splits.items(): write(v, at/f'{k}.{ext}')
+    return make
+
+def arrow_table(rows):
+    import pyarrow as pa
+    keys = dict.fromkeys(k for o in rows for k in o)
+    return pa.table({k: [o.get(k) for o in rows] for k in keys})
+
+def as_parquet(rows, path):
+    import pyarrow.parquet as pq
+    pq.write_table(arrow_table(rows), path)
+
+def as_arrow(rows, path):
+    import pyarrow as pa
+    made = arrow_table(rows)
+    with pa.OSFile(str(path), 'wb') as f, pa.ipc.new_file(f, made.schema) as out: out.write_table(made)
+
+def as_saved(at, splits):
+    from datasets import Dataset, DatasetDict
+    DatasetDict({k: Dataset.from_list(v) for k,v in splits.items()}).save_to_disk(str(at))
+
+def as_json(rows, path): path.write_bytes(json.dumps(rows, indent=1).encode())
+def as_table(delimiter=',', encoding='utf-8', **names): return lambda rows, path: path.write_bytes(table(renamed(rows, **names), delimiter, encoding))
+
+row_layouts = dict(jsonl=one_by_one(lambda o, f: write_rows(f, o), 'jsonl'), gz=one_by_one(lambda o, f: f.write_bytes(gzip.compress(lines(o))), 'ndjson.gz'), json=one_by_one(as_json, 'json'), csv=one_by_one(as_table(), 'csv'),
+    excel=one_by_one(as_table(';', 'utf-8-sig', query='question', passage='answer'), 'csv'), tsv=one_by_one(as_table('\t', 'utf-16', query='anchor', passage='positive'), 'tsv'), parquet=one_by_one(as_parquet, 'parquet'), arrow=one_by_one(as_arrow, 'arrow'), saved=as_saved)
+
+def scored(rows):
+    "The same pairs with passages of other rows for negatives, and what a teacher says of them"
+    passages = list(dict.fromkeys(o['passage'] for o in rows))
+    def said(i): return round(9 - 7.3*(i % 5), 4)
+    def one(i, o):
+        wrong = [t for t in (passages[(i*7 + j) % len(passages)] for j in (1, 3)) if t != o['passage']]
+        return dict(query=o['query'], passage=o['passage'], label=1, negatives=wrong, teacher_scores=[said(i), *(said(i + j) for j in range(1, len(wrong) + 1))])
+    return [one(i, o) for i,o in enumerate(rows)]
+
+def flag_embedding(rows):
+    "Records of FlagEmbedding"
+    return [dict(query=o['query'], pos=[o['passage']], neg=o['negatives'], pos_scores=o['teacher_scores'][:1], neg_scores=o['teacher_scores'][1:]) for o in rows]
+
+def several_positives(rows):
+    "The same, where rows with one query and equal negatives are one record"
+    res = []
+    for o in flag_embedding(rows):
+        if res and all(o[k] == res[-1][k] for k in ('query', 'neg', 'neg_scores')):
+            for k in ('pos', 'pos_scores'): res[-1][k] = res[-1][k] + o[k]
+        else: res.append(o)
+    return res
+
+def tuples(rows): return [dict(anchor=o['query'], positive=o['passage']) | {f'negative_{i}': t for i,t in enumerate(o['negatives'], 1)} for o in rows]
+
+def over(write, records): return lambda rows, path: write(records(rows), path)
+def as_lines(rows, path): path.write_bytes(lines(rows))
+
+scored_layouts = dict(own=one_by_one(lambda o, f: write_rows(f, o), 'jsonl'), own_csv=one_by_one(as_table(), 'csv'), own_parquet=one_by_one(as_parquet, 'parquet'), flag=one_by_one(over(as_lines, flag_embedding), 'jsonl'), flag_grouped=one_by_one(over(as_lines, several_positives), 'jsonl'),
+    flag_array=one_by_one(over(as_json, flag_embedding), 'json'), flag_csv=one_by_one(over(as_table(), flag_embedding), 'csv'), flag_parquet=one_by_one(over(as_parquet, flag_embedding), 'parquet'))
+tuple_layouts = dict(own=scored_layouts['own'], lines=one_by_one(over(as_lines, tuples), 'jsonl'), csv=one_by_one(over(as_table(), tuples), 'csv'), parquet=one_by_one(over(as_parquet, tuples), 'parquet'))
+
+def files_of(layouts, home, splits):
+    "Layout → hashes of a lab's files that come of it; `splits` are written in each"
     seen = {}
-    for kind,write in writers.items():
-        (tmp_path/kind).mkdir()
-        for k,v in splits.items(): write(v, tmp_path/kind/f'{k}.{kind}')
-        import_data([tmp_path/kind], tmp_path/f'{kind}_data', corpus='fixed')
-        seen[kind] = hashes(tmp_path/f'{kind}_data')
-    assert all(o == seen['jsonl'] for o in seen.values())
-    got = {k: read_rows(tmp_path/'csv_data'/f'{k}.jsonl') for k in splits}
+    for kind,make in layouts.items():
+        make(home/kind, splits)
+        import_data([home/kind], home/f'{kind}_data', corpus='fixed')
+        seen[kind] = hashes(home/f'{kind}_data')
+    return seen
+
+def survive(layouts, home, splits):
+    "Every layout gives the same files, and what a lab makes of them comes back as the same files once more"
+    seen = files_of(layouts, home, splits)
+    first, *others = seen.values()
+    assert all(o == first for o in others), {k: o for k,o in seen.items() if o != first}
+    made = home/f'{next(iter(layouts))}_data'
+    got = {k: read_rows(made/f'{k}.jsonl') for k in split_names if (made/f'{k}.jsonl').is_file()}
+    (home/'back').mkdir()
+    back = files_of(layouts, home/'back', got)
+    assert all(o == first for o in back.values())
+    return got
+
+@needs_shared
+@pytest.mark.parametrize('name', five_sets)
+def test_real_sets_survive_every_layout(name, tmp_path, capfd):
+    "Each split of a set as rows of every format and back: the same files"
+    splits = real_rows(name)
+    got = survive(row_layouts, tmp_path, splits)
     if len(splits) == 3 or 'train' not in splits: assert got == splits
+
+@needs_shared
+@pytest.mark.parametrize('name', five_sets)
+def test_real_sets_survive_flag_embedding_and_tuples(name, tmp_path):
+    "With negatives and a teacher's scores, as FlagEmbedding and sentence-transformers keep them, and back"
+    splits = {k: scored(v) for k,v in real_rows(name).items()}
+    whole = len(splits) == 3 or 'train' not in splits
+    for layouts,some in ((scored_layouts, splits), (tuple_layouts, {k: without(v, 'teacher_scores') for k,v in splits.items()})):
+        home = tmp_path/f'of {len(layouts)}'
+        home.mkdir()
+        got = survive(layouts, home, some)
+        if whole: assert got == {k: list({json.dumps(o): o for o in v}.values()) for k,v in some.items()} # equal rows once

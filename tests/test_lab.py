@@ -12,14 +12,14 @@ data/train.jsonl data/dev.jsonl data/gold.jsonl data/corpus.jsonl data/guard.jso
 experiments/exp_01_baseline.ipynb experiments/exp_02_in_batch.ipynb
 inventory/__init__.py inventory/_modidx.py inventory/datasets.py inventory/preprocess.py inventory/train.py inventory/evaluate.py inventory/plotting.py
 nbs/00_datasets.ipynb nbs/01_preprocess.ipynb nbs/02_train.ipynb nbs/03_evaluate.ipynb nbs/04_plotting.ipynb
-results/.gitkeep results/exp_01_baseline/.gitkeep results/exp_02_in_batch/.gitkeep'''.split()
+results/.gitkeep results/cache/exports.json results/exp_01_baseline/.gitkeep results/exp_02_in_batch/.gitkeep'''.split()
 
 # the sample, and init
 
 def test_the_sample_lab_has_exactly_these_files_and_a_second_init_changes_nothing(tmp_path):
     first = emb('init', 'lab', cwd=tmp_path).stdout
     lab = tmp_path/'lab'
-    assert files(lab) == sorted(made) and all(f'created  {o}' in first for o in made)
+    assert files(lab) == sorted(made) and all(f'created  {o}' in first for o in made if 'cache' not in o)
     rows = {o: [json.loads(l) for l in (lab/'data'/f'{o}.jsonl').read_text().splitlines()] for o in ('train', 'dev', 'gold', 'corpus', 'guard')}
     asked = {o: {r['query'] for r in rows[o]} for o in ('train', 'dev', 'gold', 'guard')}
     assert len(asked['train']) >= 2000 and len(asked['dev']) >= 250 and len(asked['gold']) >= 250 and 150 <= len(asked['guard']) <= 300 and len(rows['corpus']) >= 1000
@@ -32,7 +32,7 @@ def test_the_sample_lab_has_exactly_these_files_and_a_second_init_changes_nothin
     second = emb('init', 'lab', cwd=tmp_path).stdout
     assert 'created  README.md' in second and 'kept     nbs/01_preprocess.ipynb' in second
     after = content(lab)
-    assert {o for o in after if after[o] != before.get(o)} <= {'README.md', 'inventory/preprocess.py', 'inventory/_modidx.py'}
+    assert {o for o in after if after[o] != before.get(o)} <= {'README.md', 'inventory/preprocess.py', 'inventory/_modidx.py', 'results/cache/exports.json'}
     assert b'ours, until' in after['inventory/preprocess.py']
     third = emb('init', 'lab', cwd=tmp_path).stdout
     assert 'created' not in third and content(lab) == after
@@ -151,7 +151,7 @@ def test_a_loss_that_the_data_cannot_feed_is_refused_by_name(lab):
     train = lab/'data'/'train.jsonl'
     train.write_text(''.join(l for l in train.read_text().splitlines(keepends=True) if '"label":1' in l))
     res = emb('run', 'exp_01_baseline', cwd=lab, ok=2)
-    assert 'contrastive loss needs labels 0 and 1' in res.stderr and 'use recipe `in-batch`' in res.stderr and 'Traceback' not in res.stderr
+    assert 'contrastive loss needs labels 0 and 1' in res.stderr and 'try `emb run exp_02_in_batch`' in res.stderr and 'Traceback' not in res.stderr
     assert not (lab/'results'/'exp_01_baseline'/'run.json').exists()
 
 def test_copies_differ_in_imports_and_export_alone(lab):
@@ -176,7 +176,7 @@ def test_init_takes_a_real_set_in_the_beir_layout(tmp_path):
 # running
 
 artifacts = ['eval/Information-Retrieval_evaluation_dev_results.csv', 'eval/gold_metrics.json', 'eval/per_query.jsonl', 'eval/slices.json', 'final/modules.json', 'history.jsonl',
-    'plots/gold_metrics.html', 'plots/loss.html', 'plots/lr.html', 'plots/plotly.min.js', 'run.json']
+    'plots/gold_metrics.html', 'plots/loss.html', 'plots/lr.html', 'run.json']
 
 @pytest.mark.parametrize('exp', ['exp_01_baseline', 'exp_02_in_batch'])
 def test_plain_papermill_and_emb_run_make_the_same_run(lab, exp):
@@ -188,7 +188,7 @@ def test_plain_papermill_and_emb_run_make_the_same_run(lab, exp):
     for o in (a, b):
         assert set(artifacts + [f'{exp}.ipynb']) <= set(files(o))
         assert list((o/'final').rglob('*.safetensors')) and not list((o/'final').rglob('*.bin'))
-    assert {o for o in files(a) if 'checkpoints' not in o} - {'.gitkeep'} == {o for o in files(b) if 'checkpoints' not in o}
+    assert {*files(a)} - {'.gitkeep'} == {*files(b)} and not any('checkpoint' in o for o in files(a))
     ma, mb = manifest(a), manifest(b)
     assert ma.keys() == mb.keys() and ma['status'] == mb['status'] == 'completed' and ma['inputs'] == mb['inputs'] and ma['overrides'] == mb['overrides'] == {'epochs': 2}
     for o in ('eval/gold_metrics.json', 'eval/per_query.jsonl', 'history.jsonl', 'final/model.safetensors'): assert (a/o).read_bytes() == (b/o).read_bytes(), o
@@ -319,3 +319,50 @@ def test_an_unreachable_hub_is_said_within_seconds(lab):
     with socket.create_server(('127.0.0.1', 0)) as hub:
         res = refused(lab, 'run', 'exp_02_in_batch', '-p', 'model', 'nobody/nothing', HF_HUB_OFFLINE='0', HF_ENDPOINT=f'http://127.0.0.1:{hub.getsockname()[1]}')
     assert 'the hub cannot be reached' in res
+
+# plain papermill, any way it is called
+
+asked = "from embed_lab.runs.record import start\nrun = start(globals())"
+
+def small(lab, name='small'):
+    "An experiment that trains nothing"
+    cells = [dict(cell_type='code', id=f'c{i}', metadata=dict(tags=tags), source=source, outputs=[], execution_count=None)
+        for i,(source,tags) in enumerate([('lr: float = 0.1', ['parameters']), (asked, []), ('run.finish(lr=lr)', [])])]
+    (lab/'experiments'/f'{name}.ipynb').write_text(json.dumps(dict(cells=cells, metadata=dict(kernelspec=dict(name='python3', display_name='x', language='python')), nbformat=4, nbformat_minor=5)))
+
+def test_papermills_that_start_at_once_are_recorded_each_in_its_own_folder(lab):
+    small(lab)
+    for i in range(4): (lab/'results'/f'small_{i}').mkdir()
+    some = [subprocess.Popen([bin/'papermill', 'experiments/small.ipynb', f'results/small_{i}/small.ipynb', '-p', 'lr', f'0.{i}1'], cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for i in range(4)]
+    said = [p.communicate()[0] for p in some]
+    assert [p.returncode for p in some] == [0]*4, said
+    runs = [manifest(lab/'results'/f'small_{i}') for i in range(4)]
+    assert [o['status'] for o in runs] == ['completed']*4 and [o['overrides'] for o in runs] == [dict(lr=float(f'0.{i}1')) for i in range(4)] == [o['headline'] for o in runs]
+
+def test_an_output_that_is_no_run_is_refused_with_what_to_type(lab, tmp_path):
+    small(lab)
+    for out,wanted in (('-', 'papermill writes no notebook'), (tmp_path/'out.ipynb', f"papermill writes {tmp_path/'out.ipynb'}"), ('results/small.ipynb', 'small.ipynb, and a run of this lab'), ('results/cache/small.ipynb', 'and a run of this lab')):
+        (lab/'results'/'cache').mkdir(exist_ok=True)
+        said = sh(bin/'papermill', 'experiments/small.ipynb', out, cwd=lab, ok=1).stderr
+        assert wanted in said and f'type `cd {lab} && papermill experiments/NAME.ipynb results/NAME/NAME.ipynb`' in said, said
+    assert not [*(lab/'results').rglob('run.json')]
+
+def test_papermill_is_told_where_it_writes_and_from_where_it_is_called(lab, tmp_path):
+    small(lab)
+    for o in ('told', 'far'): (lab/'results'/o).mkdir()
+    sh(bin/'papermill', 'experiments/small.ipynb', 'results/told/small.ipynb', '--inject-paths', cwd=lab)
+    sh(bin/'papermill', lab/'experiments'/'small.ipynb', '../my_lab/results/far/small.ipynb', '--cwd', lab, '-p', 'lr', '0.3', cwd=lab.parent/'my_lab')
+    assert manifest(lab/'results'/'told')['overrides'] == {} and manifest(lab/'results'/'far')['overrides'] == dict(lr=.3)
+
+def test_papermill_in_a_jupyter_session_does_not_take_that_sessions_notebook(lab):
+    small(lab, 'host')
+    small(lab)
+    (lab/'results'/'scratch'/'host').mkdir(parents=True)
+    (lab/'results'/'scratch'/'host'/'kept.txt').touch()
+    (lab/'results'/'small').mkdir()
+    code = "import papermill as pm; pm.execute_notebook('experiments/small.ipynb', 'results/small/small.ipynb', parameters=dict(lr=.2), progress_bar=False)"
+    sh(sys.executable, '-c', code, cwd=lab, JPY_SESSION_NAME=str(lab/'experiments'/'host.ipynb'))
+    assert manifest(lab/'results'/'small')['overrides'] == dict(lr=.2) and (lab/'results'/'scratch'/'host'/'kept.txt').exists()
+    res = sh(sys.executable, '-c', code.replace('results/small/', ''), cwd=lab, ok=1, JPY_SESSION_NAME=str(lab/'experiments'/'host.ipynb'))
+    assert 'this kernel does not say which notebook it runs' in res.stderr and (lab/'results'/'scratch'/'host'/'kept.txt').exists()

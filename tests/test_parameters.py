@@ -98,6 +98,62 @@ def test_derived_values_are_refused_either_way(home):
     err, run = papermill(home, 'exp_08_derived', '-p', 'epochs', '3', ok=1)
     assert wanted in err and run is None
 
+beyond = dict(epochs=0, batch_size=1, lr='-1e-4', max_length=2, seed=2**32, dim=0, rank=-1, layers=-1, temperature=0, negatives=0, top=0, candidates=0,
+    mini_batch=-1, skip=-1, threads=0, chunk=-1, devices=0, attention_dropout=1)
+
+def test_every_number_of_a_recipe_has_limits_and_is_refused_beyond_them():
+    from embed_lab.notebooks import limits_text, override_parameters, read_overrides, read_parameters, shipped_notebooks
+    seen = set()
+    for nb in sorted(shipped_notebooks('experiments').glob('*.ipynb')):
+        numbers = {k for k,o in (override_parameters | read_parameters(nb)).items() if re.search('int|float', o.kind)}
+        assert all(limits_text(o) for o in numbers - {'margin'}), nb # a difference of scores may have either sign
+        seen |= numbers
+        for k in numbers & beyond.keys():
+            with pytest.raises(LabError, match=f'parameter `{k}` is .*give a number [<>]'): read_overrides(nb, {k: str(beyond[k])})
+    assert beyond.keys() == seen - {'margin', 'relative_margin'}
+    with pytest.raises(LabError, match='`dims` is 0; give a number >= 1'):
+        read_overrides(shipped_notebooks('experiments')/'exp_04_matryoshka.ipynb', dict(dims='[64, 0]'))
+
+def test_limits_are_kept_by_run_sweep_and_papermill(home):
+    before = results(home)
+    for args in (('run', 'exp_07_kinds', '-p', 'epochs', '0'), ('sweep', 'exp_07_kinds', '-g', 'epochs=1,0'), ('run', 'exp_07_kinds', '-p', 'seed', '4294967296')):
+        err = emb(*args, cwd=home, ok=2).stderr
+        assert re.search('parameter `(epochs|seed)` is .*; give a number', err) and err.count('\n') == 1, err
+    assert results(home) == before
+    err, run = papermill(home, 'exp_07_kinds', '-p', 'epochs', '0', ok=1)
+    assert 'LabError: parameter `epochs` is 0; give a number > 0, such as its default 1' in err and run is None
+
+# settings
+
+odd = [('modle = ../my_model', '3: no setting is called `modle`; did you mean `model`?'), ('seed = 1.5', '3: seed = 1.5; write a whole number from 0 to 4294967295'),
+    ('seed = -1', '3: seed = -1;'), ('seed = ', '3: seed = ;'), ('seed = 4294967296', '3: seed = 4294967296;'), ('corpus = fixed # of 2026', '3: corpus = fixed # of 2026; write `open`'),
+    ('data =', '3: data is empty; write `data = data`'), ('model =', '3: model is empty'), ('[lab]\nseed = 3', '3: [lab] is not read; write every setting under [DEFAULT]'),
+    ('seed = \x1b[2J', r'3: seed = \x1b[2J cannot be meant'), ('no equals sign', 'not readable as settings'), ('seed = 1\nseed = 2', 'not readable as settings')]
+
+@pytest.mark.parametrize('line, wanted', odd, ids=[o for o,_ in odd])
+def test_a_setting_nobody_could_mean_is_refused_with_its_line(home, line, wanted, monkeypatch):
+    file = home/'settings.ini'
+    kept = file.read_text()
+    file.write_text(f'[DEFAULT]\nresults = results\n{line}\n')
+    try: err = emb('run', 'exp_07_kinds', cwd=home, ok=2).stderr
+    finally: file.write_text(kept)
+    assert wanted in err and str(file) in err and err.count('\n') == 1, err
+
+def test_folders_of_settings_may_begin_at_home(tmp_path, monkeypatch):
+    from embed_lab.lab import read_lab
+    monkeypatch.setenv('HOME', str(tmp_path/'me'))
+    (tmp_path/'settings.ini').write_text('[DEFAULT]\ndata = ~/rows\nresults = ../runs\n')
+    lab = read_lab(tmp_path)
+    assert lab.data == tmp_path/'me'/'rows' and lab.results == tmp_path/'..'/'runs'
+
+def test_settings_of_another_program_are_not_a_labs(tmp_path):
+    (tmp_path/'settings.ini').write_text('[DEFAULT]\nlib_name = poems\nuser = nobody\n')
+    for args in (('ls',), ('run', 'exp_01_baseline')):
+        err = emb(*args, cwd=tmp_path, ok=2).stderr
+        assert f"the only settings.ini here, {tmp_path/'settings.ini'}, is not a lab's: make a lab with `emb init`" in err and err.count('\n') == 1, err
+    err = emb('init', '.', cwd=tmp_path, ok=2).stderr
+    assert "settings.ini is not a lab's; make a lab elsewhere" in err and sorted(o.name for o in tmp_path.iterdir()) == ['settings.ini'], err
+
 # what is accepted
 
 def test_every_experiment_can_be_told_how_to_compute(home):
@@ -170,7 +226,7 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     assert res.stdout.startswith(plain) and not res.stderr
     own, _, machine = res.stdout[len(plain):].partition('How this machine computes')
     title, head, *rows = own.strip().splitlines()
-    assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'default', 'comment']
+    assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'limits', 'default', 'comment']
     assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'devices', 'attention_dropout']
     assert re.search(r"^loss +Literal\['contrastive', 'in-batch'\] +'contrastive' +how it learns", res.stdout, re.M)
     assert re.search(r'^model +Optional\[str\] +None +\\x1b\[2J from', res.stdout, re.M) and '\x1b' not in res.stdout

@@ -3,7 +3,7 @@ import json, re
 import pytest
 from dataclasses import replace
 from hypothesis import given, settings, strategies as st
-from support import emb, papermill
+from support import emb, papermill, root
 from embed_lab.data.check import failing_leaks
 from embed_lab.inventory.datasets import Splits, check_leaks, leak_table, to_dataset
 from embed_lab.inventory.preprocess import add_prompts, balance_labels, drop_conflicts, drop_duplicates, drop_leaks
@@ -94,6 +94,13 @@ def test_prompts_change_every_text_and_hide_nothing(splits):
 
 def row(q, p, label=1, **kw): return dict(query=q, passage=p, label=label, **kw)
 
+def test_a_teachers_scores_go_with_the_negatives_that_conflict():
+    rows = [row('reset', 'hold the button'), row('reset', 'pull the plug', negatives=['call us', 'hold the button', 'wait'], teacher_scores=[7, 1, 6, 2]),
+        row('make tea', 'boil water', negatives=['wait'], teacher_scores=[5, 0]), row('reset', 'wave', negatives=['hold the button'], teacher_scores=[4, 6])]
+    splits = Splits(*(to_dataset(o) for o in (rows, rows[:1], rows[:1])))
+    train = drop_conflicts(splits).rows('train')
+    assert [(o.get('negatives'), o.get('teacher_scores')) for o in train] == [(None, None), (['call us', 'wait'], [7, 1, 2]), (['wait'], [5, 0]), ([], [4])]
+
 def test_what_only_qrels_judges_is_gold_too():
     corpus, qrels = dict(d1='hold the button', d2='pull the plug'), dict(q1=dict(d1=1, d2=1))
     splits = Splits(to_dataset([row('start over', 'pull the plug'), row('make tea', 'boil water')]), to_dataset([row('wash wool', 'cold programme')]), to_dataset([row('reset', 'hold the button', query_id='q1')]), corpus, qrels)
@@ -143,7 +150,19 @@ def test_a_clean_run_has_no_leaks_and_no_stamp(lab):
 def test_the_steps_run_in_a_labs_hook_and_cure_it(lab):
     spoil(lab)
     nb = lab/'nbs'/'01_preprocess.ipynb'
-    nb.write_text(nb.read_text().replace('    # return balance_labels(', '    return balance_labels(', 1))
+    nb.write_text(nb.read_text().replace('    # return drop_conflicts(', '    return drop_conflicts(', 1))
     emb('run', 'exp_01_baseline', cwd=lab)
     out = (lab/'results'/'exp_01_baseline'/'exp_01_baseline.ipynb').read_text()
     assert manifest(lab/'results'/'exp_01_baseline')['leaks'] == [] and re.search(r'drop_leaks: \d+ of [\d,]+ train rows dropped: .*by passage', out)
+
+def test_the_hook_can_be_followed_as_its_comment_says():
+    "With and without its line the lesson runs (in a notebook of its own the steps are there); so do data with which nothing is trained"
+    code = (root/'nbs'/'inventory'/'01_preprocess.ipynb').read_text()
+    assert code.count('    # return drop_conflicts(drop_leaks(drop_duplicates(splits)))\\n') == 1
+    cells = [''.join(o['source']) for o in json.loads(code)['cells'] if o['cell_type'] == 'code']
+    names = {}
+    for o in cells[:-1]: exec(o.replace('    # return drop_conflicts', '    return drop_conflicts'), names)
+    none = to_dataset([]).from_dict(dict(query=[], passage=[], label=[]))
+    judged = to_dataset([dict(query='a', passage='b', label=1)])
+    assert names['preprocess'](Splits(none, none, judged)).gold.num_rows == 1
+    assert len(names['preprocess'](names['splits']).train) < len(names['splits'].train)

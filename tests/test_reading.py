@@ -4,7 +4,7 @@ import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from embed_lab.data.check import check_folder, failing_leaks
 from embed_lab.data.files import write_rows
-from embed_lab.data.folder import check_data
+from embed_lab.data.folder import check_data, folder_rules
 from embed_lab.data.reading import read_rows
 from embed_lab.data.task import scan_qrels
 from embed_lab.evaluation.judge import judge
@@ -124,12 +124,62 @@ def guard(*rows):
     def change(files): files['guard.jsonl'] = [dict(query=q, passage=p, label=l) for q,p,l in rows]
     return change
 
+def again(split, **keys): # The first row once more, changed
+    def change(files):
+        rows = files.get(f'{split}.jsonl')
+        if isinstance(rows, list) and rows: rows.append({k: v for k,v in (rows[0] | keys).items() if v is not ...})
+    return change
+
+def in_capitals(files):
+    "Another query to a retrieval system, and perhaps another question: `ls -a` and `ls -A`"
+    again('gold', label=0)(files)
+    if files.get('gold.jsonl'): files['gold.jsonl'][-1] |= dict(query=files['gold.jsonl'][-1]['query'].upper())
+
+def graded_again(split):
+    def change(files): every(split, score=2)(files), again(split, score=1)(files)
+    return change
+
+def unread_contradiction(files):
+    "Labels contradict each other, and qrels judge"
+    with_qrels(files)
+    again('gold', label=0)(files)
+
+def copies_in_qrels(files):
+    with_qrels(files)
+    files['corpus.jsonl'] += [dict(o, _id=f"again{o['_id']}") for o in files['corpus.jsonl']]
+
+def unasked(files):
+    "Queries of gold that qrels do not judge, or call nothing relevant"
+    with_qrels(files, ['q3\td1\t0'])
+    files['qrels.tsv'] = files['qrels.tsv'].replace('q4\td4\t1\n', '').replace('q3\td3\t1\n', '')
+
+def decided(decision, row=0, **keys): # About a passage of train, after the rows of its query have changed
+    def change(files):
+        if not files.get('train.jsonl'): return
+        files['train.jsonl'][row] |= keys
+        o = files['train.jsonl'][row]
+        files['decisions.jsonl'] = [dict(query=o['query'].upper() + '?', passage=o['passage'] + '.', decision=decision)]
+    return change
+
+def decided_elsewhere(decision, **keys): # About a passage that train does not have
+    def change(files):
+        decided(decision, **keys)(files)
+        for o in files.get('decisions.jsonl', []): o['passage'] = 'something else'
+    return change
+
 def drop(name):
     def change(files): files.pop(name, None)
     return change
 
 def text(name, content):
     def change(files): files[name] = content
+    return change
+
+def taught(*scores):
+    "Rows of train with one negative each, and what a teacher says of both; `...` leaves it out"
+    def change(files):
+        for o in files.get('train.jsonl', []): o['negatives'] = ['nothing of the kind']
+        some('train', scores, 'teacher_scores')(files)
     return change
 
 huge = 2**64
@@ -145,7 +195,12 @@ taken = {
     'qrels against labels': relabelled, 'tags of some': some('gold', [['a'], ['b', 'a'], ..., []], 'tags'),
     'qrels with 1.0': lines('q0\td1\t0.0', 'q1\td0\t2.0'), 'qrels with a blank last line': lines(''), 'a judgement twice': lines('q0\td0\t1'),
     'signs for passages': some('gold', ['👍', '★★', ..., ...], 'passage'), 'signs for queries': some('gold', ['?', ..., ...], 'query'), 'nothing but signs': some('gold', ['👍', '★★', '!', '…', '☂'], 'passage'), 'labels for passages': some('gold', ['A', 'B'], 'passage'),
-    'a guard': guard(('a', 'b', 1), ('c', 'd', 1))}
+    'qrels of a missing query': lines('q99\td0\t1'), 'qrels of a missing query and document': lines('q99\td99\t1'), 'copies beside qrels': copies_in_qrels, 'queries that qrels do not score': unasked, 'odd grades in qrels': lines('q0\td1\t-1', 'q1\td0\t50'),
+    'labels that qrels overrule': unread_contradiction, 'a row again': again('gold'), 'a row again in capitals': in_capitals, 'a row again as 1.0': again('dev', score=1.), 'a negative that answers': again('gold', negatives=['some text']),
+    'train that contradicts itself': again('train', label=0), 'a wrong answer to keep': decided('keep', label=0), 'a wrong answer to drop': decided('drop', label=0), 'a right answer found': decided('relabel', label=0), 'an answer found': decided_elsewhere('relabel'),
+    'a decision about nothing': decided_elsewhere('drop'), 'a decision about a null score': decided_elsewhere('relabel', score=None),
+    'a guard': guard(('a', 'b', 1), ('c', 'd', 1)),
+    "a teacher's scores": taught([7, -2], [.5, 1e30]), 'scores of some rows': taught([7.5, -2], ..., None), 'huge whole scores': taught([huge, 2], [.5, 10**30]), 'a score of the passage alone': every('train', teacher_scores=[1]), 'scores that nothing reads': every('gold', teacher_scores=[1])}
 refused = {
     'fractional score': some('dev', [..., .5], 'score'), 'fractional grade': some('gold', [1, 2.5], 'score'), 'immense grade': some('gold', [1, 1e300], 'score'), 'immense score': some('train', [.5, 1e300], 'score'), 'huge whole score': some('train', [.5, huge], 'score'),
     'grade over 1000': some('dev', [1001], 'score'), 'nothing relevant in dev': every('dev', label=0), 'nothing relevant in gold': every('gold', label=0), 'graded 0': every('gold', score=0),
@@ -155,11 +210,16 @@ refused = {
     'an id the corpus lacks': lambda files: (with_corpus(files), some('gold', ['d99'], 'passage_id')(files)), 'ids of other documents': shifted,
     'a corpus without the passages': corpus_of('something', 'else'), 'an empty corpus': corpus_of(), 'two documents with one id': one_id, 'one text under two titles': two_titles,
     'a judgement twice with other grades': lines('q0\td0\t0'), 'qrels without a header': qrels('q0\td0\t1\nq1\td1\t1\n'), 'fractional qrels': lines('q0\td1\t0.5'), 'immense qrels': lines('q0\td1\t1e300'), 'qrels of a missing document': lines('q0\td99\t1'),
-    'qrels of a missing query': lines('q99\td0\t1'), 'qrels with nothing relevant': qrels('query-id\tcorpus-id\tscore\nq0\td0\t0\n'), 'empty qrels': qrels(''), 'qrels without a corpus': no_corpus, 'qrels for one query': qrels('query-id\tcorpus-id\tscore\nq0\td0\t1\n'),
+    'qrels with nothing relevant': qrels('query-id\tcorpus-id\tscore\nq0\td0\t0\n'), 'empty qrels': qrels(''), 'qrels without a corpus': no_corpus, 'qrels for one query': qrels('query-id\tcorpus-id\tscore\nq0\td0\t1\n'),
+    'right and wrong in gold': again('gold', label=0), 'right and wrong in dev': again('dev', label=0), 'two grades in gold': graded_again('gold'), 'two grades in dev': graded_again('dev'),
+    'right and wrong in guard': guard(('a', 'b', 1), ('c', 'd', 1), ('a', 'b', 0)), 'an answer to keep as wrong': decided('keep'), 'an answer to drop': decided('drop'), 'a graded row to relabel': decided('relabel', label=0, score=.5), 'an answer without a grade': decided_elsewhere('relabel', score=1),
     'a guard of one row': guard(('a', 'b', 1)), 'a guard without answers': guard(('a', 'b', 0), ('c', 'd', 0)), 'an empty guard': text('guard.jsonl', ''),
+    'too few scores': taught([7], [1, 2]), 'too many scores': taught([1, 2], [1, 2, 3]), 'scores without negatives': every('gold', teacher_scores=[1, 2]), 'no score in a list': taught([]), 'scores for null': every('train', negatives=None, teacher_scores=[1, 2]),
+    'a text for a score': taught([1, '2']), 'nothing for a score': taught([1, None]), 'truth for a score': taught([1, True]), 'one score for all': taught(.5), 'scores as text': taught('[1, 2]'), 'an immense teacher': taught([1, 2], [1e300, 1]), 'an immense whole score': taught([10**40, 1]), 'scores in a list': taught([[1, 2]]),
+    'a teacher who says NaN': text('dev.jsonl', '{"query": "a", "passage": "b", "label": 1, "negatives": ["c"], "teacher_scores": [1, NaN]}\n'),
     'no dev': drop('dev.jsonl'), 'no train': drop('train.jsonl'), 'an empty gold': text('gold.jsonl', '\n'), 'a bad line': text('dev.jsonl', '{"query": "a"}\n'), 'a bad decision': text('decisions.jsonl', '{"query": "a", "passage": "b", "decision": "maybe"}\n')}
 
-whole_file = {'an empty guard', 'no dev', 'no train', 'an empty gold', 'a bad line', 'a bad decision'} # comes after what changes rows
+whole_file = {'an empty guard', 'no dev', 'no train', 'an empty gold', 'a bad line', 'a bad decision', 'a teacher who says NaN'} # comes after what changes rows
 
 def written(folder, files):
     "A lab's folder with these files"
@@ -203,7 +263,13 @@ def agree(data, run):
     assert bool(why) == bool(said), (why, said)
     if why and 'no such file' not in why and 'no train.jsonl' not in why: assert any(why == f'{place}: {text}' for place,text in said), (why, said)
     assert '\n' not in why
+    if not why: assert doubts(data) == sorted(o.split(' (and ')[0] for o in check_data(data))
     return not why
+
+def doubts(data):
+    "What `emb check` warns of beyond single lines and leaks: a run repeats it"
+    found = [o for o in check_folder(data).findings if o.level == 'warn' and o.rule in folder_rules and o.examples]
+    return sorted(f"{o.examples[0]['place']}: {o.examples[0]['text']}".split(' (and ')[0] for o in found)
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
@@ -239,10 +305,57 @@ def test_zipped_judgements_are_read_and_torn_ones_refused(home):
     whole = gzip.compress((data/'qrels.tsv').read_bytes())
     (data/'qrels.tsv').unlink()
     (data/'qrels.tsv.gz').write_bytes(whole)
-    assert check_data(data) == [] and flaws(data) == [] and len(load_splits(data).qrels) == 5
+    assert flaws(data) == [] and len(load_splits(data).qrels) == 5
     (data/'qrels.tsv.gz').write_bytes(whole[:30])
     with pytest.raises(LabError, match='qrels.tsv.gz:1: the gzip file is damaged'): check_data(data)
     assert [place for place,_ in flaws(data)][0].endswith('qrels.tsv.gz:1')
+
+def warned(data):
+    "What a run warns of, after seeing that the check warns of it too"
+    found = check_data(data)
+    said = [f"{e['place']}: {e['text']}" for o in check_folder(data).findings if o.level == 'warn' for e in o.examples]
+    assert all(any(w.startswith(o) for o in said) for w in found), (found, said)
+    return found
+
+def test_rows_that_a_teacher_did_not_score_are_counted(home):
+    files = fresh()
+    taught([7, 2], [1, 0], ..., None, [1, 0], ...)(files)
+    why = 'no `teacher_scores` for its passage and `negatives`, which 3 rows have; recipe `distil` leaves such rows out unless it is given a `teacher`'
+    assert warned(written(home/'lab', files)) == [f'data/train.jsonl:3: {why} (and 2 more like it)']
+    for o in files['train.jsonl'][2:]: o['label'] = 0 # of which nothing is learnt anyway
+    del files['train.jsonl'][4]
+    assert warned(written(home/'lab', files)) == []
+
+def test_scores_are_read_as_numbers_of_one_type(home):
+    files = fresh()
+    taught([huge, 2], [.5, 10**30])(files)
+    assert load_splits(written(home/'lab', files)).train['teacher_scores'][:2] == [[float(huge), 2.], [.5, 1e30]]
+
+def test_a_corpus_that_is_older_than_the_splits_is_named_with_what_makes_it_again(home):
+    files = fresh()
+    titled(files)
+    for k in ('train', 'dev'): files['corpus.jsonl'] += [dict(_id=f'{k}{i}', title='Care', text=o['passage']) for i,o in enumerate(files[f'{k}.jsonl'])]
+    assert warned(written(home/'lab', files)) == []
+    files['train.jsonl'][0]['negatives'] = ['something', 'else', files['dev.jsonl'][0]['passage']]
+    files['train.jsonl'].append(dict(query='a', passage='something', label=1))
+    files['dev.jsonl'].append(dict(query='a', passage='else', label=0))
+    files['dev.jsonl'].append(dict(query='b', passage='more', label=1))
+    data = written(home/'lab', files)
+    [old] = [o for o in check_folder(data).findings if o.rule == 'old corpus']
+    assert old.level == 'note' and '3 passages of train and dev are not in it, so gold is searched without them; if this file was made' in str(old)
+    assert warned(data) == [] # a corpus may well be smaller on purpose
+    assert check_data(data, train=False) == [] # nothing of train is read
+    (data/'corpus.jsonl').unlink()
+    emb('corpus', data, cwd=home)
+    assert warned(data) == []
+
+def test_a_chunk_that_names_its_document_is_not_missing(home):
+    files = fresh()
+    with_corpus(files)
+    files['corpus.jsonl'] += [dict(_id=f'{k}{i}', text=f"Before. {o['passage']} After.") for k in ('train', 'dev') for i,o in enumerate(files[f'{k}.jsonl'])]
+    for k in ('train', 'dev'):
+        for i,o in enumerate(files[f'{k}.jsonl']): o['passage_id'] = f'{k}{i}'
+    assert warned(written(home/'lab', files)) == []
 
 def test_what_qrels_call_relevant_leaks_whatever_the_label_of_its_row(home):
     files = fresh()

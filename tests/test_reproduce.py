@@ -43,21 +43,25 @@ def test_every_status_keeps_the_schema(lab):
 def test_secrets_stay_out_and_the_dirty_diff_is_kept(lab):
     token = 'hf_0123456789abcdefghij'
     def git(*args): return sh('git', '-c', 'user.name=a', '-c', 'user.email=a@b', *args, cwd=lab).stdout.strip()
-    git('init', '-q'); git('add', '.'); git('commit', '-qm', 'first'); git('remote', 'add', 'origin', f'https://me:{token}@host.invalid/lab.git')
-    cell = f"raise ValueError('{token} at https://me:password@host.invalid/x')"
+    git('init', '-q'); git('add', '.'); git('commit', '-qm', 'first'); git('remote', 'add', 'origin', f'https://me:{token}@host.invalid/lab.git?private_token=4711')
+    cell = f"print('{token}'); raise ValueError('{token} at https://me:password@host.invalid/x')"
     nb = lab/'experiments'/f'{exp}.ipynb'
     nb.write_text(nb.read_text().replace('run.finish(**scores.headline())', cell.replace("'", "\\u0027")))
-    emb('run', exp, '-p', 'lr', .02, cwd=lab, ok=1, HF_TOKEN=token)
+    model = manifest(name(lab))['inputs']['parameters']['model'] # a folder
+    emb('run', exp, '-p', 'lr', .02, cwd=lab, ok=1, HF_TOKEN=token, TOKENIZER=model, GIT_AUTHOR_NAME='in_batch', MODEL_TOKEN=model)
     out = lab/'results'/f'{exp},lr=0.02'
     said, m = (out/'run.json').read_text(), manifest(out)
-    assert token not in said and 'password' not in said and m['error'] == 'ValueError: *** at https://***@host.invalid/x'
-    assert m['git']['remote'] == 'https://***@host.invalid/lab.git' and m['git']['commit'] == git('rev-parse', 'HEAD')
+    assert token not in said and 'password' not in said and m['error'].startswith('ValueError: *** at https://***@host.invalid/x (cell ')
+    assert m['inputs']['parameters'] == manifest(name(lab))['inputs']['parameters'] | dict(lr=.02, epochs=1) and m['experiment'] == exp
+    printed = json.dumps([c['outputs'] for c in json.loads((out/f'{exp}.ipynb').read_text())['cells'] if c['cell_type'] == 'code'])
+    assert token not in printed and 'me:password' not in printed and '***' in printed
+    assert m['git']['remote'] == 'https://***@host.invalid/lab.git?private_token=***' and m['git']['commit'] == git('rev-parse', 'HEAD')
     diff = gzip.decompress((out/'dirty.patch.gz').read_bytes())
     assert m['git']['dirty'] == 'sha256:' + hashlib.sha256(diff).hexdigest() and b'raise ValueError' in diff and token.encode() not in diff
     (lab/'there').mkdir()
     subprocess.run(['git', 'apply', '--check', '--reverse'], cwd=lab, input=diff.replace(b'***@host', b'me:password@host').replace(b'***', token.encode()), check=True)
 
-def test_a_lab_without_git_works_and_says_so(lab): assert 'no git here' in (name(lab)/f'{exp}.ipynb').read_text()
+def test_a_lab_without_git_works_and_says_so(lab): assert 'no commit: the lab is not in a git repository' in (name(lab)/f'{exp}.ipynb').read_text()
 
 # again
 
@@ -86,14 +90,14 @@ def line(lab):
 def seed(lab): return 'seed was 42, now 7'
 
 def package(lab):
-    (lab/'shadow'/'plotly-0.0.1.dist-info').mkdir(parents=True)
-    (lab/'shadow'/'plotly-0.0.1.dist-info'/'METADATA').write_text('Metadata-Version: 2.1\nName: plotly\nVersion: 0.0.1\n')
+    (lab.parent/'shadow'/'plotly-0.0.1.dist-info').mkdir(parents=True)
+    (lab.parent/'shadow'/'plotly-0.0.1.dist-info'/'METADATA').write_text('Metadata-Version: 2.1\nName: plotly\nVersion: 0.0.1\n')
     return 'plotly was '
 
 @pytest.mark.parametrize('change, cause, args', [(byte, 'data', []), (line, 'code', []), (package, 'environment', []), (seed, 'seed', ['-p', 'seed', 7])])
 def test_what_changed_makes_it_different_and_is_named_first(lab, change, cause, args):
     what = change(lab)
-    path = os.pathsep.join(filter(None, [str(lab/'shadow'), os.environ.get('PYTHONPATH')]))
+    path = os.pathsep.join(filter(None, [str(lab.parent/'shadow'), os.environ.get('PYTHONPATH')]))
     word, why, first, res = again(lab, *args, ok=1, **(dict(PYTHONPATH=path) if change is package else {}))
     assert (word, why) == ('DIFFERENT', cause) and what in first and len(res['changed']) == 1
     assert res['equal'] == (cause == 'environment'), res['moved']
@@ -146,3 +150,28 @@ def test_an_archive_is_all_that_another_machine_needs(lab, tmp_path, packed):
 def test_other_code_than_ran_is_not_packed(lab, tmp_path, change):
     change(lab)
     assert 'cannot be packed: ' in emb('reproduce', run, '--archive', tmp_path/'run.tar.gz', cwd=lab, ok=2).stderr and not (tmp_path/'run.tar.gz').exists()
+
+# the old run is not what it was
+
+def edited(file): return lambda run: (run/file).write_text((run/file).read_text().replace('0.', '0.9', 1))
+def gone(file): return lambda run: shutil.rmtree(run/file) if (run/file).is_dir() else (run/file).unlink()
+
+@pytest.mark.parametrize('harm, said', [(gone('final'), 'final/ is gone'), (edited('eval/per_query.jsonl'), 'eval/per_query.jsonl has changed'), (gone('eval/slices.json'), 'eval/slices.json is gone'),
+    (gone(f'{exp}.ipynb'), f'{exp}.ipynb is gone'), (edited('history.jsonl'), 'history.jsonl has changed'), (lambda run: None, '')])
+def test_what_is_left_of_the_old_run_is_said_by_both(lab, monkeypatch, harm, said):
+    from embed_lab.evaluation import reproduce as r
+    from embed_lab.evaluation.archive import pack_run
+    from embed_lab.lab import read_lab
+    def repeat(plan, anew, show, old): # quickly, with other last digits
+        shutil.copytree(whole_copy, plan.path)
+        new = manifest(plan.path)
+        new['outcome']['metrics'], new['headline']['tuned']['mean'] = 'sha256:1', new['headline']['tuned']['mean'] + 1e-9
+        (plan.path/'run.json').write_text(json.dumps(new))
+        return new
+    whole_copy = shutil.copytree(name(lab), lab/'copy')
+    monkeypatch.setattr(r, 'execute', repeat)
+    harm(name(lab))
+    res, line = r.reproduce(read_lab(lab), run), f'{run}: {said} since it completed; the verdict goes by what run.json says of it'
+    assert (res.since, res.to_dict()['since']) == (said, said or None) and (line in res.lines()) == bool(said)
+    assert ('because the scores of its queries are not as they were' in res.measured) == said.startswith('eval/')
+    assert (f'{run}: {said} since it completed' in pack_run(read_lab(lab), run).notes) == bool(said)

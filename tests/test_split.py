@@ -1,5 +1,5 @@
 "What `split` promises of any rows: no leak, no row lost, no byte changed, nothing moved by what is added"
-import gzip, os
+import gzip, os, re
 from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -7,12 +7,12 @@ import numpy as np, pytest
 from embed_lab.data import split as module
 from embed_lab.data.check import check_folder, leaks_between
 from embed_lab.lab import LabError
-from embed_lab.data.folder import read_folder
+from embed_lab.data.folder import read_corpus, read_folder
 from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.reading import read_rows
 from embed_lab.data.files import write_rows
 from embed_lab.data.split import largest_judged_component, narrow_search, split_rows, split_names, write_corpus, write_split
-from embed_lab.data.task import read_corpus, retrieval_task, task_hashes
+from embed_lab.data.task import retrieval_task, task_hashes
 from support import root
 
 from hypothesis import HealthCheck, event, given, settings, strategies as st
@@ -85,8 +85,9 @@ def test_a_key_named_by_the_owner_is_not_split(noise):
 def test_rows_that_have_nothing_to_do_with_them_move_none(noise, more, first):
     rows, new = noise + quiet(25), [{k: f'new {v}'.replace(' ', ' n') if isinstance(v, str) else v for k,v in o.items()} for o in quiet(more)]
     with TemporaryDirectory() as tmp:
-        try: _, old = dealt(Path(tmp), rows)
+        try: split, old = dealt(Path(tmp), rows)
         except LabError: return
+        if split.packed: return # and says that new rows may move old ones
         _, now = dealt(Path(tmp), new + rows if first else rows + new)
         shift = len(new) if first else 0
         assert {i: now[i + shift] for i in old} == old
@@ -111,6 +112,43 @@ def test_shares_are_kept_whatever_the_size_of_components(tmp_path):
         assert split.components == 3000 and split.largest == size
         assert all(abs(split.got[k] - split.asked[k]) < .02 for k in split_names)
 
+
+def of_customers(sizes): return [dict(query=f'q{i} c{c} z{i}x{c}', passage=f't{i} u{c} v{i}x{c}', label=1, customer=c) for c,n in enumerate(sizes) for i in range(n)]
+
+@pytest.mark.parametrize('size', [1, 3, 5, 50])
+def test_twenty_equal_groups_are_cut_as_asked(tmp_path, size):
+    write_rows(tmp_path/'all.jsonl', of_customers([size]*20))
+    for key in ('customer', 'group'):
+        write_rows(tmp_path/'all.jsonl', [o | {key: o['customer']} for o in of_customers([size]*20)])
+        split = split_rows(tmp_path/'all.jsonl', by=None if key == 'group' else key)
+        assert {k: len(v)//size for k,v in split.rows.items()} == dict(train=16, dev=2, gold=2)
+        assert split.packed == ('new rows may move old ones' in ' '.join(split.lines())) and (split.packed or size < 50)
+        paths = write_split(split, tmp_path/key)
+        assert [len({o['customer'] for o in read_rows(p)}) for p in paths] == [16, 2, 2]
+
+sizes = st.lists(st.integers(1, 60), min_size=1, max_size=30)
+
+@sixty
+@given(sizes=sizes, dev=st.sampled_from([.05, .1, .3]), gold=st.sampled_from([.1, .2]))
+def test_shares_that_are_named_work(sizes, dev, gold):
+    "What a refusal advises is not refused"
+    with TemporaryDirectory() as tmp:
+        write_rows(Path(tmp)/'all.jsonl', of_customers(sizes))
+        try: split = split_rows(Path(tmp)/'all.jsonl', dev, gold, by='customer')
+        except LabError as e:
+            named = re.search(r'shares that work: `--dev ([.0-9]+) --gold ([.0-9]+)`', str(e))
+            event('refused')
+            if not named: return
+            event('advised')
+            split = split_rows(Path(tmp)/'all.jsonl', *map(float, named.groups()), by='customer')
+        to = {i: k for k,v in split.rows.items() for i in v.tolist()}
+        customers = [c for c,n in enumerate(sizes) for _ in range(n)]
+        assert len({(c, to[i]) for i,c in enumerate(customers, 1)}) == len(sizes) and all(len(split.rows[k]) for k in ('dev', 'gold'))
+
+def test_what_texts_tie_is_not_packed(tmp_path):
+    "A FAQ is to be called one, and not judged by two of its answers"
+    write_rows(tmp_path/'faq.jsonl', [dict(query=f'q{i} r{i} s{i}', passage=f'answer {i % 20}', label=1) for i in range(1000)])
+    with pytest.raises(LabError, match='write `corpus = fixed` in settings.ini$'): split_rows(tmp_path/'faq.jsonl')
 
 def test_bytes_survive(tmp_path):
     odd = ['{"query": "</script><script>alert(1)</script>", "passage": "\\u001b[31m red \\u00e9 é 😀", "label": 1, "n": 1.0e3, "n2": 1}',
@@ -206,7 +244,7 @@ def test_a_row_split_of_articles_is_mended(tmp_path):
 
 @pytest.mark.skipif(not real.is_dir(), reason='the shared data sets are not on this machine')
 def test_a_faq_is_refused_as_open_and_splits_as_fixed(tmp_path):
-    from embed_lab.data.task import read_beir
+    from embed_lab.data.folder import read_beir
     write_rows(tmp_path/'all.jsonl', [o for v in read_beir(real/'banking77').values() for o in v])
     with pytest.raises(LabError, match='passages in .* rows, the most common in .* write `corpus = fixed` in settings.ini'): split_rows(tmp_path/'all.jsonl')
     split = split_rows(tmp_path/'all.jsonl', corpus='fixed')

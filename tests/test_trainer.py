@@ -11,11 +11,13 @@ from embed_lab.inventory.plotting import loss_figure
 from embed_lab.inventory.train import Trained, train
 from embed_lab.data.task import Task
 from embed_lab.lab import LabError
-from embed_lab.models.base import set_overrides, tiny_model
+from embed_lab.models.base import set_overrides, tiny_model, tiny_transformer
 from embed_lab.runs.record import rehearsal
+from embed_lab.training import checkpoints
 from embed_lab.training.trainer import LabTrainer
 import numpy as np
 from dataclasses import replace
+from support import too_fast
 
 things, deeds = ('router', 'lamp', 'kettle', 'camera'), ('reset', 'pair', 'clean', 'repair', 'open', 'mount')
 rows = [dict(query=f'how do I {d} my {t}', passage=f'{d} {t} steps', label=1) for d in deeds for t in things]
@@ -37,6 +39,60 @@ def test_looking_more_often_at_dev_changes_no_loss(base_with_dropout):
     (once, one_look), (often, four_looks) = curves(1), curves(4)
     assert once == often and (len(one_look), len(four_looks)) == (2, 5)
 
+# checkpoints between the looks at dev
+
+def weights_and_curve(run):
+    from safetensors.torch import load_file
+    with warnings.catch_warnings():
+        warnings.filterwarnings('ignore', too_fast)
+        res = train(splits, run, loss='in-batch', epochs=3, batch_size=2, lr=.01, evals=2)
+    return {k: v.tolist() for o in sorted(run.final.rglob('*.safetensors')) for k,v in load_file(o).items()}, res.history
+
+class Stopped(Exception): pass
+
+def stop_at(monkeypatch, step):
+    plain = LabTrainer.training_step
+    def training_step(self, *args, **kw):
+        if self.state.global_step == step: raise Stopped
+        return plain(self, *args, **kw)
+    monkeypatch.setattr(LabTrainer, 'training_step', training_step)
+
+@pytest.fixture
+def seals(monkeypatch):
+    "Checkpoints are due at each of the 12 steps, looks at dev after 6 and 12, the loss is logged after 5 and 10 too; receives the names of checkpoints that are sealed, and stops at one that is named here"
+    found, seal = dict(names=[], stop=None), checkpoints.seal_checkpoint
+    def sealed(folder, key):
+        if folder.name == found['stop']: raise Stopped
+        seal(folder, key)
+        found['names'].append(folder.name)
+    monkeypatch.setattr(checkpoints, 'checkpoint_pause', lambda training, writing: 0.)
+    monkeypatch.setattr('embed_lab.inventory.train.SentenceTransformerTrainingArguments', lambda *args, **kw: SentenceTransformerTrainingArguments(*args, **kw | dict(logging_steps=5)))
+    monkeypatch.setattr('embed_lab.training.trainer.seal_checkpoint', sealed)
+    return found
+
+def test_checkpoints_between_looks_change_nothing_and_resuming_from_one_is_exact(base_with_dropout, seals, monkeypatch):
+    run = rehearsal(base_with_dropout)
+    often = weights_and_curve(run)
+    assert len(seals['names']) == 12 and len([*run.checkpoints.glob('checkpoint-*')]) <= 2
+    for step in (3, 9): # before and after the first look, in the middle of an epoch of four steps, between two logs
+        run = rehearsal(base_with_dropout)
+        with monkeypatch.context() as m:
+            stop_at(m, step)
+            with pytest.raises(Stopped): weights_and_curve(run)
+        run.manifest['attempts'] = ['one']
+        assert weights_and_curve(run) == often
+        assert run.manifest['resumed'] == f'checkpoint-{step}' and run.manifest['torn'] == []
+    with monkeypatch.context() as m:
+        m.setattr(checkpoints, 'checkpoint_pause', lambda training, writing: 1e9)
+        assert weights_and_curve(rehearsal(base_with_dropout)) == often
+
+@pytest.mark.parametrize('stop, whole', [(4, {3}), (9, {6, 8})]) # 6 was taken at a look
+def test_an_older_checkpoint_goes_when_the_newer_one_is_sealed(base_with_dropout, seals, stop, whole):
+    run, seals['stop'] = rehearsal(base_with_dropout), f'checkpoint-{stop}'
+    with pytest.raises(Stopped): weights_and_curve(run)
+    found = {int(o.name.split('-')[1]): checkpoints.checkpoint_flaw(o) for o in run.checkpoints.glob('checkpoint-*')}
+    assert {*found} == whole | {stop} and {k for k,o in found.items() if not o} == whole
+
 class Letters:
     "Texts as counts of their letters"
     def encode_query(self, texts, **options): return np.array([[t.count(c) for c in 'abcdefghijklmnopqrstuvwxyz'] for t in texts], dtype=np.float32)
@@ -47,10 +103,12 @@ class Dot(Letters): similarity_fn_name = 'dot'
 class Broken(Letters):
     def encode_document(self, texts, **options): return self.encode_query(texts) * np.nan
 
-def test_search_goes_by_the_encoder_s_similarity_and_by_the_corpus_where_scores_are_equal():
+def test_search_goes_by_the_encoder_s_similarity_and_by_a_hash_of_the_text_where_scores_are_equal():
+    from embed_lab.models.search import tie_order
     task = Task(dict(q0='reset'), dict(b='terse', a='reset', c='reset it'), dict(q0=dict(a=1)))
-    assert [d for d,_ in search(Letters(), task)['q0']] == ['b', 'a', 'c'] # the same letters: as they stand in the corpus
-    assert [d for d,_ in search(Dot(), task)['q0']] == ['c', 'b', 'a']
+    places = dict(zip(task.corpus, tie_order(task.corpus)))
+    assert [d for d,_ in search(Letters(), task)['q0']] == [*sorted('ab', key=places.get), 'c'] # the same letters
+    assert [d for d,_ in search(Dot(), task)['q0']] == ['c', *sorted('ab', key=places.get)]
     with pytest.raises(LabError, match='NaN or infinity'): search(Broken(), task)
 
 def test_texts_are_changed_in_negatives_too():
@@ -174,3 +232,38 @@ def test_other_devices_train_with_the_same_trainer_and_all_its_callbacks(base, m
 def test_without_a_look_at_dev_only_the_loss_is_told_and_drawn():
     history = [dict(step=8, loss=.3)]
     assert repr(Trained(None, history)) == 'Trained for 8 steps.' and len(loss_figure(history).data) == 1
+
+# base models that cannot be trained
+
+def constant(o): o.fill_(.5)
+def grown(o): o.mul_(1e-7).add_(1.) # vectors that differ by no more than rounding
+def near(o): o.mul_(.02).add_(1.) # cosines above .999, as untuned language models have them
+
+def spoiled(model, how, path):
+    with torch.no_grad():
+        for o in model.parameters(): how(o)
+    model.save_pretrained(str(path))
+    return path
+
+@pytest.mark.parametrize('make', [tiny_model, tiny_transformer])
+@pytest.mark.parametrize('how', [torch.nn.init.zeros_, constant])
+def test_a_base_model_whose_vectors_are_all_alike_is_refused_before_a_step(make, how, tmp_path):
+    run = rehearsal(spoiled(make([t for o in rows for t in (o['query'], o['passage'])]), how, tmp_path))
+    with pytest.raises(LabError, match='^the model that training begins with gives all texts of train the same vector'): train(splits, run, loss='in-batch', batch_size=8)
+    assert not [*run.checkpoints.iterdir()] and not run.final.exists()
+
+@pytest.mark.parametrize('how, refused', [(grown, True), (near, False)])
+def test_only_what_rounding_hides_is_refused(how, refused, tmp_path):
+    run = rehearsal(spoiled(tiny_model([t for o in rows for t in (o['query'], o['passage'])]), how, tmp_path))
+    if not refused:
+        train(splits, run, loss='in-batch', batch_size=8, evals=1)
+        return
+    with pytest.raises(LabError, match='the same vector'): train(splits, run, loss='in-batch', batch_size=8)
+
+def test_a_search_whose_vectors_are_all_alike_has_nothing_for_a_reranker(base, tmp_path):
+    from embed_lab.inventory.rerank import first_stage, new_reranker, train_reranker
+    texts = [t for o in rows for t in (o['query'], o['passage'])]
+    tiny_transformer(texts).save_pretrained(str(tmp_path/'bert'))
+    run, wrong = rehearsal(tmp_path/'bert'), [dict(o, passage=p['passage'], label=0) for o,p in zip(rows, rows[1:])]
+    first, second = first_stage(run, str(spoiled(tiny_model(texts), constant, tmp_path/'flat'))), new_reranker(run, None, 32)
+    with pytest.raises(LabError, match='the same vector'): train_reranker(replace(splits, train=to_dataset(rows + wrong)), run, first, second)

@@ -66,7 +66,7 @@ def test_the_base_model_is_scored_beside_bm25_and_the_run_says_so(judging):
 def test_lists_say_untuned_and_one_alone_is_not_compared(judging, monkeypatch):
     monkeypatch.chdir(judging.path)
     line = CliRunner().invoke(app, ['ls']).stdout.splitlines()[1].split()
-    assert line[:3] == [exp, 'completed', 'untuned'] and len(line) == 5 # base and BM25, and no gain
+    assert line[:3] == [exp, 'completed', 'untuned'] and len(line) == 7 # base, BM25, minutes and MB, and no gain
     with pytest.raises(LabError, match='exp_09_untuned is an untuned model; name another run'): compare(judging, [exp])
     res = CliRunner().invoke(app, ['encode', exp, 'data/corpus.jsonl', '--out', 'vectors'])
     assert res.exit_code == 2 and 'exp_09_untuned left no model' in res.stderr
@@ -122,5 +122,5 @@ def test_a_model_that_cannot_read_gold_is_refused_before_anything_is_written(jud
     broken = shutil.copytree(base, tmp_path/'broken')
     for o in broken.rglob('tokenizer.json'): o.unlink()
     res = emb('run', exp, '-p', 'model', broken, cwd=judging.path, ok=2)
-    assert '100 % of the tokens of gold are unknown' in res.stderr and 'copy the model again' in res.stderr and res.stderr.count('\n') == 1
+    assert '100 % of the tokens of gold are unknown' in res.stderr and 'copy the model again' in res.stderr and res.stderr.count('emb: ') == 1
     assert not list(judging.results.glob(f'{exp},*/eval/gold_metrics.json'))

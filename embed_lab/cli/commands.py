@@ -13,7 +13,8 @@ else. Outside a lab it offers nothing, silently."""
 
 # %% auto #0
 __all__ = ['app', 'init', 'list_recipes', 'new', 'import_sources', 'check', 'split', 'corpus_command', 'estimate_all', 'run',
-           'sweep_command', 'ls', 'compare_command', 'reproduce_command', 'demo']
+           'sweep_command', 'ls', 'note_command', 'tag_command', 'rename_command', 'promote_command', 'rm_command',
+           'tidy_command', 'compare_command', 'board_command', 'reproduce_command', 'demo']
 
 # %% ../../nbs/cli/01_commands.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -21,10 +22,15 @@ from os.path import relpath
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Optional
+from ..lab import count, forget_lab, one_line
+
+# %% ../../nbs/cli/01_commands.ipynb #33ce656f
+forget_lab()
+
+# %% ../../nbs/cli/01_commands.ipynb #be56fb49
 import typer
-from ..lab import count, one_line
 from .terminal import CommandGroup, PairsCommand, ParameterOptions, parameter_values
-from .terminal import print_json, print_table, progress_bar
+from .terminal import print_json, print_table, progress_bar, say
 
 # %% ../../nbs/cli/01_commands.ipynb #64e68446
 app = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False,
@@ -34,7 +40,7 @@ app = typer.Typer(cls=CommandGroup, no_args_is_help=True, rich_markup_mode=None,
 def _version(value:bool):
     if value:
         from embed_lab import __version__
-        typer.echo(f'emb {__version__}')
+        say(f'emb {__version__}')
         raise typer.Exit()
 
 _Version = Annotated[Optional[bool], typer.Option('--version', callback=_version, is_eager=True,
@@ -56,6 +62,10 @@ def _runs():
     from embed_lab.runs.results import RunFiles
     return sorted(o.parent.name for o in _there('results', f'*/{RunFiles.manifest}'))
 
+def _scratch_runs():
+    from embed_lab.runs.results import RunFiles
+    return sorted(o.parent.name for o in _there('results', f'scratch/*/{RunFiles.manifest}'))
+
 def _recipes():
     from embed_lab.labs.recipes import recipes
     return list(recipes())
@@ -66,12 +76,12 @@ _Experiment = Annotated[str, typer.Argument(help='Name of a notebook in experime
 def _tell(made):
     "Name what was written and what was left alone"
     for word,files in (('created', made.created), ('kept', made.kept), ('extended', made.changed)):
-        for o in files: typer.echo(f'{word:9}{one_line(o)}')
+        for o in files: say(f'{word:9}{one_line(o)}')
 
 def _tell_left_out():
     "Name the recipes that cannot be used, and why"
     from embed_lab.labs.recipes import find_recipes
-    for o in find_recipes()[1]: typer.echo(f'emb: {o}', err=True)
+    for o in find_recipes()[1]: say(f'emb: {one_line(o)}', err=True)
 
 # %% ../../nbs/cli/01_commands.ipynb #cc326b27
 @app.command(epilog='Example: emb init my_lab --recipe in-batch --data ../my_data')
@@ -87,12 +97,12 @@ def init(
     from embed_lab.labs.scaffold import init_lab
     made = init_lab(path, recipe, data, first_recipes)
     _tell(made)
-    for o in made.said: typer.echo(one_line(o))
+    for o in made.said: say(one_line(o))
     _tell_left_out()
-    there = '' if path.resolve() == Path.cwd() else f'cd {quote(str(path))} && '
-    typer.echo(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
-    typer.echo(f"Which recipes this data can feed: {there}emb recipes --for "
-        f"{quote(relpath(made.lab.data, made.lab.path))}")
+    there = '' if path.absolute() == Path.cwd() else f'cd {one_line(quote(str(path)))} && '
+    say(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
+    say(f"Which recipes this data can feed: {there}emb recipes --for "
+        f"{one_line(quote(relpath(made.lab.data, made.lab.path)))}")
 
 # %% ../../nbs/cli/01_commands.ipynb #54554511
 @app.command('recipes', epilog='Example: emb recipes --for data')
@@ -107,7 +117,7 @@ def list_recipes(
     if data:
         from embed_lab.labs.choose import choose_recipes
         res = choose_recipes(data)
-        return print_json(res.to_dict()) if json else typer.echo('\n'.join(res.lines()))
+        return print_json(res.to_dict()) if json else say('\n'.join(res.lines()))
     rows = []
     for name,o in recipes().items():
         a, ours = about(o.notebook), o.package == 'embed-lab'
@@ -126,12 +136,12 @@ def new(
     "Make an experiment from a recipe or an earlier one."
     from embed_lab.labs import scaffold
     from embed_lab.runs.execute import find_experiment
-    from embed_lab.lab import LabError, open_lab
-    lab = open_lab()
+    from embed_lab.lab import LabError, lab_around
+    lab = lab_around()
     if recipe and source: raise LabError('--recipe and --from exclude each other; give only one')
     origin = find_experiment(lab, source) if source else scaffold.find_recipe(recipe) if recipe else None
     _tell(scaffold.new_experiment(lab, name, origin))
-    typer.echo(f'\nNext: emb run {name}')
+    say(f'\nNext: emb run {name}')
 
 # %% ../../nbs/cli/01_commands.ipynb #dd0d4d6c
 @app.command('import', epilog='Example: emb import faq.csv --map query=Frage --map passage=Antwort --to data')
@@ -149,9 +159,9 @@ def import_sources(
     root = find_lab()
     to = to or (Path(relpath(read_lab(root).data)) if root else Path('data'))
     with progress_bar('import', False) as show: res = import_data(sources, to, mapping or (), tick=show)
-    for o in res.lines(): typer.echo(one_line(o) if o.strip() else '')
-    for o in res.files: typer.echo(f'created  {one_line(short_path(o))}')
-    typer.echo(f'\nNext: emb check {quote(str(to))}')
+    for o in res.lines(): say(one_line(o) if o.strip() else '')
+    for o in res.files: say(f'created  {one_line(short_path(o))}')
+    say(f'\nNext: emb check {one_line(quote(str(to)))}')
 
 # %% ../../nbs/cli/01_commands.ipynb #a74293f2
 _Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates from this Jaccard similarity of '
@@ -181,7 +191,7 @@ def check(
     else: typer.echo('\n'.join(report.report_lines(res, text_width(), level_painter())))
     if html:
         write_atomic(html, page.report_page(res).encode())
-        typer.echo(f'wrote {one_line(html)}', err=json)
+        say(f'wrote {one_line(html)}', err=json)
     if not res.clean: raise typer.Exit(1)
 
 def _need_plotly():
@@ -193,7 +203,7 @@ def _base_of(path): # Path or None
     "The base model of the lab around some data, where it is at hand"
     from embed_lab.lab import find_lab, read_lab
     from embed_lab.models.base import local_model
-    root = find_lab(path.resolve()) or find_lab()
+    root = find_lab(path) or find_lab()
     return local_model(read_lab(root).model, root) if root else None
 
 def _find(model): # Path
@@ -215,15 +225,15 @@ def split(
     from embed_lab.lab import find_lab, read_lab
     from embed_lab.data.split import split_rows, write_split
     from embed_lab.data.task import present_files
-    root = find_lab(file.resolve().parent) or find_lab()
+    root = find_lab(file.absolute().parent) or find_lab()
     corpus = read_lab(root).corpus if root else 'open'
     with progress_bar('split', False) as show: res = split_rows(file, dev, gold, by, corpus, threshold, show)
     into = into or file.parent
     kept = present_files(into).get('corpus.jsonl')
     files = write_split(res, into)
-    typer.echo('\n'.join(one_line(o) if o.strip() else '' for o in res.lines()))
-    for o in files: typer.echo(f'created  {one_line(o)}')
-    typer.echo(f'kept     {one_line(kept)}' if kept else f"created  {one_line(into/'corpus.jsonl')}")
+    say('\n'.join(one_line(o) if o.strip() else '' for o in res.lines()))
+    for o in files: say(f'created  {one_line(o)}')
+    say(f'kept     {one_line(kept)}' if kept else f"created  {one_line(into/'corpus.jsonl')}")
 
 # %% ../../nbs/cli/01_commands.ipynb #2184991d
 @app.command('corpus', epilog='Example: emb corpus')
@@ -233,7 +243,7 @@ def corpus_command(path:Annotated[Path, typer.Argument(help='A lab, or a folder 
     from embed_lab.data.split import write_corpus
     from embed_lab.lab import short_path
     file, n = write_corpus(data_folder(path)[0])
-    typer.echo(f"created  {one_line(short_path(file))}: {count(n, 'document')}; new runs cannot be compared with earlier ones")
+    say(f"created  {one_line(short_path(file))}: {count(n, 'document')}; new runs cannot be compared with earlier ones")
 
 # %% ../../nbs/cli/01_commands.ipynb #30fc0056
 def _searched(
@@ -251,8 +261,9 @@ def _score_rows(
     several = len(_searched(runs)) > 1
     columns = {'nDCG@10': 'tuned', 'base': 'base', 'BM25': 'bm25', 'gain over base, 95 %': 'gain'}
     def shown(score, key):
-        if not score or isinstance(score, str): return score or ''
-        return '{mean:+.3f} [{low:+.3f}, {high:+.3f}]'.format(**score) if key == 'gain' else '{mean:.3f}'.format(**score)
+        if not isinstance(score, dict): return score if isinstance(score, str) else ''
+        try: return ('{mean:+.3f} [{low:+.3f}, {high:+.3f}]' if key == 'gain' else '{mean:.3f}').format(**score)
+        except (LookupError, ValueError, TypeError, OverflowError): return '' # a team's own, or edited
     def row(name, run):
         scores = run.get('headline') or {}
         known = dict(run=name, status=run['status']) | {title: shown(scores.get(k), k) for title,k in columns.items()}
@@ -264,29 +275,49 @@ def _score_rows(
 def _score_table(runs):
     "Print scores, and how many documents were searched for them"
     print_table(_score_rows(runs))
-    numbers = _searched(runs) - {None}
-    if len(_searched(runs)) == len(numbers) == 1: typer.echo(f"gold was searched among {count(numbers.pop(), 'document')}")
+    _tell_searched(runs)
+
+def _tell_searched(runs):
+    "Print how many documents were searched, where that is one number"
+    numbers = _searched(runs)
+    if len(numbers) == 1 and None not in numbers: say(f"gold was searched among {count(numbers.pop(), 'document')}")
 
 # %% ../../nbs/cli/01_commands.ipynb #66f7db7d
+def _way_back(path): # Folder of a run that was cut short
+    "What its command will do the next time, in words"
+    from embed_lab.runs.results import RunFiles
+    from embed_lab.training.checkpoints import step_reached
+    at = step_reached(path/RunFiles.checkpoints)
+    if not at: return 'starts it from the beginning, since it has no checkpoint yet'
+    return f'resumes it from step {at[0]:,} of {at[1]:,}' if at[0] < at[1] else 'resumes it after its training, which is complete'
+
 def _tell_run(
     todo,    # Its `Plan`
     run:dict # Its manifest
 ):
     "Report how a run ended"
     from embed_lab.lab import short_path
+    from embed_lab.runs.listing import failure_text
     name, file = todo.path.name, short_path(todo.path/todo.notebook.name)
-    for o in run.get('torn', []): typer.echo(f"{name}: {o}; it was set aside", err=True)
-    if run.get('resumed'): typer.echo(f"{name} was resumed from {run['resumed']}")
-    for o in run.get('warnings', []): typer.echo(f"{name}: {one_line(o)}", err=True)
+    for o in run.get('torn', []): say(f"{name}: {o}; it was set aside", err=True)
+    if run.get('resumed'): say(f"{name} was resumed from {run['resumed']}")
+    for o in run.get('warnings', []): say(f"{name}: {one_line(o)}", err=True)
     if run['status'] == 'completed':
-        typer.echo(f"{name} completed: {file}")
+        say(f"{name} completed: {file}")
         _score_table([(name, run)])
     else:
-        why = one_line(run['error'].removeprefix('LabError: '))
-        typer.echo(f"emb: {name} {run['status']}: {why}; see {file}", err=True)
-    if off := run.get('estimate', {}).get('seconds'):
+        then = f'; the same command {_way_back(todo.path)}' if run['status'] in ('interrupted', 'killed') else ''
+        say(f"emb: {one_line(name)} {run['status']}: {failure_text(run)}; see {file}{then}", err=True)
+    if off := (run.get('estimate') or {}).get('seconds'):
         from embed_lab.training.estimate import duration_text
-        typer.echo(f"took {duration_text(off['was'])}; the estimate was {duration_text(off['estimated'])}")
+        say(f"took {duration_text(off['was'])}; the estimate was {duration_text(off['estimated'])}")
+
+def _tell_elsewhere(todo):
+    "Say of a completed run that this machine would compute it otherwise"
+    moved = [one_line(o) for o in todo.computed_otherwise]
+    if moved:
+        say(f"{todo.path.name} was computed otherwise than it would be here: {'; '.join(moved)}. "
+            "It stays as it is; --restart makes it again", err=True)
 
 # %% ../../nbs/cli/01_commands.ipynb #4e60fb47
 def _run_one(
@@ -298,13 +329,27 @@ def _run_one(
 )->dict:             # The run's manifest
     "Run an experiment and report how it ended"
     from embed_lab.runs.execute import execute, plan
-    from embed_lab.lab import short_path
     todo = plan(lab, name, given)
-    for o in todo.exported: typer.echo(f'exported {short_path(o)}')
-    if todo.done and not anew: typer.echo(f'{todo.path.name} is up to date')
-    with progress_bar(todo.path.name) as show: run = execute(todo, anew, show, warm=warm)
+    for o in todo.exported: say(f'exported {one_line(o)}')
+    _tell_doubt(todo, anew)
+    if todo.done and not anew:
+        say(f'{todo.path.name} is up to date')
+        _tell_elsewhere(todo)
+    try:
+        with progress_bar(todo.path.name) as show: run = execute(todo, anew, show, warm=warm)
+    except KeyboardInterrupt: # it came before the run could record it
+        say(f'{one_line(todo.path.name)}: the same command {_way_back(todo.path)}', err=True)
+        raise
     _tell_run(todo, run)
     return run
+
+# %% ../../nbs/cli/01_commands.ipynb #2d31c11d
+def _tell_doubt(todo, anew=False): # A `Plan`
+    "Say why a run is made again though one is there, and where that goes"
+    if todo.doubt: say(f'emb: {one_line(todo.path.name)}: {one_line(todo.doubt)}; '
+        'what is left of it goes to results/aside, and the run is made again', err=True)
+    elif why := todo.displaced(anew):
+        say(f'{one_line(todo.path.name)}: what is there goes to results/aside, because {one_line(why)}', err=True)
 
 # %% ../../nbs/cli/01_commands.ipynb #0f0ab9ec
 def _list_parameters(
@@ -312,16 +357,17 @@ def _list_parameters(
 ):
     "Print the parameters of each experiment, or one line that says why they cannot be read"
     from embed_lab.runs.execute import find_experiment
-    from embed_lab.lab import LabError, open_lab
-    from embed_lab.notebooks import read_parameters, override_parameters
+    from embed_lab.lab import LabError, lab_around
+    from embed_lab.notebooks import limits_text, override_parameters, read_parameters
     def listing(params):
-        print_table([dict(name=o.name, type=o.kind, default=repr(o.default), comment=o.help) for o in params])
-    try: found = [(nb.stem, read_parameters(nb).values()) for nb in (find_experiment(open_lab(), o) for o in names)]
-    except LabError as e: return typer.echo(f'\nemb: no parameters to list: {one_line(e)}', err=True)
+        print_table([dict(name=o.name, type=o.kind, limits=limits_text(o.name), default=repr(o.default), comment=o.help)
+            for o in params])
+    try: found = [(nb.stem, read_parameters(nb).values()) for nb in (find_experiment(lab_around(), o) for o in names)]
+    except LabError as e: return say(f'\nemb: no parameters to list: {one_line(e)}', err=True)
     for name,params in found:
-        typer.echo(f"\nParameters of {one_line(name)}{':' if params else ': none'}")
+        say(f"\nParameters of {one_line(name)}{':' if params else ': none'}")
         if params: listing(params)
-    typer.echo('\nHow this machine computes; every experiment takes these:')
+    say('\nHow this machine computes; every experiment takes these:')
     listing(override_parameters.values())
 
 # %% ../../nbs/cli/01_commands.ipynb #a7df33d2
@@ -343,11 +389,11 @@ def _tell_estimate(
     from embed_lab.training.estimate import duration_text, size_text, stage_table
     time, batch = duration_text(sum(res['seconds'].values())), f"a batch of {res['batch_size']:,}"
     if res['largest_batch']: batch += f" (about {res['largest_batch']:,} would fit in {size_text(res['free_memory'])})"
-    typer.echo(f"{name}: about {time}, {size_text(res['memory'])} of memory, "
+    say(f"{name}: about {time}, {size_text(res['memory'])} of memory, "
         f"{size_text(res['disk'])} in results/, with {batch}")
     print_table(stage_table(res))
-    for o in res.get('warnings', []): typer.echo(f'{name}: {one_line(o)}', err=True)
-    for o in res['troubles']: typer.echo(f'emb: {o}', err=True)
+    for o in res.get('warnings', []): say(f'{name}: {one_line(o)}', err=True)
+    for o in res['troubles']: say(f'emb: {one_line(o)}', err=True)
 
 def estimate_all(
     lab,           # The lab
@@ -382,16 +428,18 @@ def run(
         help='Run nothing; from a few timed steps, estimate time, memory, disk and the largest batch that fits.')] = False,
     json:Annotated[bool, typer.Option('--json', help='With --estimate: print JSON.')] = False):
     "Run experiments into results/. After the name of an experiment, --help also lists its parameters."
-    from embed_lab.lab import LabError, open_lab
+    from embed_lab.lab import LabError, lab_around
     from embed_lab.runs.warm import kernel_source
-    lab, several = open_lab(), len(experiments) > 1
+    lab, several = lab_around(), len(experiments) > 1
     if json and not only_estimate:
         raise LabError('--json is for estimates; add --estimate, or use `emb ls --json` for runs')
     given = parameter_values(parameter) | (dict(devices=str(devices)) if devices else {})
     for o in experiments: _refuse_unfed(lab, o, [given])
     if only_estimate: raise typer.Exit(estimate_all(lab, experiments, given, json))
-    if several: typer.echo(kernel_source(), err=True)
-    ended = [_run_one(lab, o, given, anew, several)['status'] for o in experiments]
+    if several: say(kernel_source(), err=True)
+    ended = []
+    for o in experiments:
+        if 'interrupted' not in ended: ended.append(_run_one(lab, o, given, anew, several)['status'])
     if 'interrupted' in ended: raise typer.Exit(130)
     if any(o != 'completed' for o in ended): raise typer.Exit(1)
 
@@ -414,7 +462,7 @@ def _followed(
     def once(key, line):
         if key in told: return
         told.add(key)
-        typer.echo(line, err=True)
+        say(line, err=True)
     def look(some):
         running = [o.status == 'running' for o in some]
         if any(running) and not ray: once('kernels', kernel_source())
@@ -434,14 +482,21 @@ def _fleet(ray, cpus, gpus, jobs):
     join_cluster(ray)
     room = cluster_capacity(wanted)
     there = f"the cluster at {one_line(ray)}, which has room for {count(room, 'run')}"
-    typer.echo(f'each run gets {wanted.words} of {there}', err=True)
-    return jobs or room, lambda lab, some: closing(Fleet(lab, some, wanted))
+    say(f'each run gets {wanted.words} of {there}', err=True)
+    return jobs or room, lambda lab, some, earlier: closing(Fleet(lab, some, wanted, earlier))
 
 def _runner(stack, lab, jobs, look, elsewhere):
     "What runs a list of points, after earlier ones: here, or where `_fleet` says"
-    from embed_lab.runs.sweep import sweep
+    from embed_lab.runs.sweep import ThisMachine, sweep
+    here, said = [], set()
+    def place(some, earlier):
+        if elsewhere: return stack.enter_context(elsewhere(lab, some, earlier))
+        if not here: here.append(ThisMachine(lab, min(jobs, len(some)), [*earlier, *some]))
+        return here[0] # all batches of a study compute alike
     def run(some, earlier=()):
-        where = stack.enter_context(elsewhere(lab, some)) if elsewhere and not all(o.good for o in some) else None
+        where = None if all(o.good for o in some) or jobs < 1 else place(some, earlier)
+        if where and where.said and where.said not in said: say(where.said, err=True)
+        said.add(where and where.said)
         return sweep(some, jobs, lambda now: look([*earlier, *now]), where)
     return run
 
@@ -475,14 +530,15 @@ def sweep_command(
     top:Annotated[int, typer.Option(min=1, help='How many of the best to list, by dev and never by gold.')] = 5,
     json:Annotated[bool, typer.Option('--json', help='Print the points as JSON.')] = False):
     "Run an experiment with many settings. Finished runs are kept, so the same command resumes a sweep that was stopped."
-    from embed_lab.lab import LabError, open_lab
+    from embed_lab.lab import LabError, lab_around
     if (cpus is not None or gpus is not None) and not ray:
         raise LabError('--cpus and --gpus say what each run gets of a cluster; '
             'name the cluster with --ray auto or an address')
     if trials and file: raise LabError('--trials searches, and --points says what to run; give only one')
-    lab, given = open_lab(), parameter_values(parameter)
+    lab, given = lab_around(), parameter_values(parameter)
     with ExitStack() as stack:
         some = _swept(stack, lab, experiment, grid or [], given, trials, file, seeds, jobs, (ray, cpus, gpus))
+    _tell_points_elsewhere([o for o in some if o.status == 'up to date'])
     _tell_sweep(some, top, json)
     if not all(o.good for o in some): raise typer.Exit(1)
 
@@ -503,8 +559,19 @@ def _swept(stack, lab, experiment, grid, given, trials, file, seeds, jobs, clust
         from embed_lab.runs.study import study
         _refuse_unfed(lab, experiment, [given | dict(loss=o) for o in axes['loss']] if 'loss' in axes else [given])
         return study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // each))
-    run(some)
+    for o in some: _tell_doubt(o.plan)
+    try: run(some)
+    except KeyboardInterrupt:
+        stack.close()
+        _tell_rest(some)
+        raise
     return some
+
+def _tell_rest(some):
+    "Say what the same command will do after a sweep was stopped"
+    begun = [o for o in some if o.status in ('interrupted', 'killed', 'failed')]
+    say(f"{sum(o.good for o in some):,} of {count(len(some), 'point')} done; the same command runs the rest", err=True)
+    for o in begun: say(f'{one_line(o.name)}: the same command {_way_back(o.plan.path)}', err=True)
 
 def _tell_sweep(some, top, json):
     "Print the points of a sweep, or the best of them"
@@ -515,31 +582,293 @@ def _tell_sweep(some, top, json):
     best = _best_rows(some, top)
     if not best: return
     print_table(best)
-    typer.echo("\nBy dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
+    for line in _computed_apart(some): say(f'\n{line}')
+    say("\nBy dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
+
+def _computed_apart(some):
+    "A line where the points of a sweep were not all computed alike; differences between them may come from that"
+    from collections import Counter
+    from embed_lab.runs.manifest import computed_text
+    from embed_lab.runs.results import read_run
+    each = Counter(computed_text((read_run(o.plan.path) or {}).get('hardware', {})) for o in some if o.good)
+    if len(each) < 2: return []
+    return ['not all points were computed alike, which moves dev by itself: '
+        + '; '.join(f"{count(n, 'point')} on {o or 'unknown hardware'}" for o,n in each.most_common())]
+
+def _tell_points_elsewhere(some):
+    "Say once of points that were up to date that this machine would compute them otherwise; threads depend on the jobs"
+    from collections import Counter
+    each = Counter('; '.join(w for w in o.plan.computed_otherwise if not w.startswith('threads ')) for o in some)
+    for moved,n in each.items():
+        if moved: say(f"{count(n, 'point')} up to date, but computed otherwise than here: {one_line(moved)}", err=True)
+
+# %% ../../nbs/cli/01_commands.ipynb #ae1a1f1e
+def _cut(text, width):
+    "A line that fits; whole where there is no width"
+    return text if width is None or len(text) <= width else text[:max(1, width - 1)] + '…'
+
+def _cut_inside(text, width):
+    "A name that fits, with its beginning and its end, which distinguish runs"
+    if len(text) <= width: return text
+    end = max(1, (width - 1)*2//3)
+    return f'{text[:max(1, width - 1 - end)]}…{text[-end:]}'
+
+def _narrowed(rows, width):
+    "Rows with only the columns that fit, a line each"
+    def wide(k): return max(len(k), *(len(one_line(o[k])) for o in rows))
+    def needed(keys, name): return sum(map(wide, keys)) + name + 2*len(keys)
+    keys, name = [k for k in rows[0] if k != 'run'], wide('run')
+    for k in ('gain, 95 %', 'tags', 'minutes', 'documents', 'BM25', 'base', 'gain', 'MiB'):
+        if k in keys and needed(keys, min(name, 34)) > width: keys.remove(k)
+        elif k == 'gain, 95 %' and k in keys and 'gain' in keys: keys.remove('gain')
+    room = max(8, width - needed(keys, 0))
+    return [dict(run=_cut_inside(one_line(o['run']), room)) | {k: o[k] for k in keys} for o in rows]
+
+# %% ../../nbs/cli/01_commands.ipynb #8822f4b8
+def _list_rows(runs, rows, changed):
+    "What `emb ls` shows of each run"
+    scores = {o['run']: o for o in _score_rows([*runs.items()])}
+    def row(o):
+        text, name = scores[o['run']], o['run']
+        status = 'changed' if name in changed and changed[name].broken else o['status']
+        gain = text.pop('gain over base, 95 %')
+        return text | {'status': status, 'gain': gain.split(' ')[0], 'gain, 95 %': gain, 'minutes': _short_number(o['minutes']),
+            'MiB': _short_number(o['mib']), 'tags': one_line(o['tags'])}
+    res = [row(o) for o in rows]
+    idle = [k for k in ('tags', 'gain', 'gain, 95 %') if not any(o[k] for o in res)]
+    return [{k: v for k,v in o.items() if k not in idle} for o in res]
+
+def _short_number(n): return f'{n:,.0f}' if n >= 10 else f'{n:.1f}'
+
+def _list_table(lab, runs, rows, changed):
+    "Print a line for each run, as wide as there is room for"
+    from embed_lab.cli.terminal import terminal_width
+    shown, width = _list_rows(runs, rows, changed), terminal_width()
+    if width is None: shown = [{k: v for k,v in o.items() if k != 'gain' or 'gain, 95 %' not in o} for o in shown]
+    print_table(_narrowed(shown, width) if width else shown)
+    _tell_searched([*runs.items()])
+
+def _tell_beside(lab):
+    "Name the runs that are not in the list"
+    from embed_lab.runs.results import list_others
+    words = dict(scratch=('scratch run', 'of JupyterLab'), aside=('run', 'moved aside'), reproduced=('run', 'repeated'))
+    found = {k: len(list_others(lab, k)) for k in words}
+    said = [f'{count(n, words[k][0])} {words[k][1]} in results/{k}' for k,n in found.items() if n]
+    if said: say(f"beside these: {', '.join(said)}; `emb board` shows them")
 
 # %% ../../nbs/cli/01_commands.ipynb #2be52f71
-@app.command(epilog='Example: emb ls --json')
+@app.command(epilog="Example: emb ls --where 'status=completed seed=2' --sort gain")
 def ls(
-    json:Annotated[bool, typer.Option('--json', help='Print the manifests as JSON.')] = False,
+    where:Annotated[str, typer.Option(metavar='CONDITIONS',
+        help='Only runs of which all of this is true: a name, one of = != > >= < <= ~ and a value, such as '
+            "'status=completed ndcg@10>0.5 run=exp_02*'. Names are run, experiment, status, error, ndcg@10, base, bm25, gain, "
+            'documents, started, minutes, mib, note, tags and every parameter.')] = '',
+    sort:Annotated[str, typer.Option(metavar='NAME',
+        help='Order by one of these names: the largest number and the newest first, words from a to z; -NAME for the reverse.')] = '',
+    json:Annotated[bool, typer.Option('--json', help='Print the manifests as JSON, each with what the list shows as `listed`.')] = False,
+    verify:Annotated[bool, typer.Option('--verify',
+        help='Read every file of every completed run, and compare it with the record, whatever its size and time say. '
+            'Exit code 1: something is gone, changed or unreadable.')] = False,
     schema:Annotated[bool, typer.Option('--schema',
         help='Print the JSON schema of a manifest instead of the runs.')] = False):
-    "List the runs, with their true status and headline scores."
+    "List the runs, with their true status and headline scores, and what has changed since they completed."
     if schema:
         from embed_lab.runs import manifest
         return print_json(manifest.manifest_schema())
-    from embed_lab.lab import open_lab
-    from embed_lab.runs.results import list_runs
-    lab = open_lab()
-    runs = list_runs(lab)
-    if json: return print_json(runs)
-    if not runs: return typer.echo('no runs yet; start one with `emb run`')
-    _score_table(runs.items())
-    typer.echo('\n'.join(_looks(lab, runs)))
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.results import survey_runs
+    lab = lab_around()
+    runs, unreadable = survey_runs(lab)
+    rows = _chosen(lab, runs, where, sort)
+    runs = {o['run']: runs[o['run']] for o in rows}
+    changed = _changes(lab, runs, verify)
+    for o in unreadable.values(): say(f'emb: {one_line(o)}', err=True)
+    if json: print_json({o['run']: runs[o['run']] | _more(o, changed) for o in rows})
+    elif runs: _tell_runs(lab, runs, rows, changed, verify)
+    elif where: say('no run is like that; leave out --where for all of them')
+    elif not unreadable: say('no runs yet; start one with `emb run`')
+    if verify and (changed or unreadable): raise typer.Exit(1)
+
+def _chosen(lab, runs, where, sort):
+    "The facts of the runs that were asked for, in that order"
+    from embed_lab.runs.listing import choose_rows, run_facts
+    return choose_rows([run_facts(lab.results/k, o) for k,o in runs.items()], where, sort)
+
+def _more(row, changed):
+    "What JSON says of a run besides its manifest"
+    return dict(listed=row) | (dict(changed=changed[row['run']].files) if row['run'] in changed else {})
+
+def _changes(lab, runs, verify):
+    "Name → what has changed since a run completed"
+    from embed_lab.runs.results import verify_runs
+    with progress_bar('ls', lines=verify) as show:
+        found = verify_runs(lab, {lab.results/k: o for k,o in runs.items()}, verify, True, show)
+    return {k.name: o for k,o in found.items()}
+
+def _tell_runs(lab, runs, rows, changed, verify):
+    "Print runs, their scores, why some failed, and what has changed since they completed"
+    from embed_lab.cli.terminal import terminal_width
+    _list_table(lab, runs, rows, changed)
+    width = terminal_width()
+    for o in rows:
+        if o['error']: say(_cut(f"{one_line(o['run'])} {o['status']}: {o['error']}", width))
+        if o['note']: say(_cut(f"{one_line(o['run'])}: {one_line(o['note'])}", width))
+    for k,o in changed.items():
+        again = f"; `emb run {runs[k]['experiment']}` makes it again" if o.broken else ''
+        say(f'{one_line(k)}: {o} since it completed{again}')
+    _tell_beside(lab)
+    if verify and not changed: say(f"every file of {count(len(runs), 'run')} is as recorded")
+    say('\n'.join(_looks(lab, runs)))
 
 def _looks(lab, runs):
     "How often the gold of these runs has been looked at"
     from embed_lab.runs.looks import gold_hash, count_looks
-    return map(repr, count_looks(lab, [gold_hash(o['inputs']) for o in runs.values()]))
+    return map(repr, count_looks(lab, [gold_hash(o['inputs']) for o in runs.values()], runs))
+
+# %% ../../nbs/cli/01_commands.ipynb #10bfbc4d
+_Run = Annotated[str, typer.Argument(help='A run of results/, by name; of others with the folder before it, such as scratch/NAME.',
+    autocompletion=_runs)]
+
+@app.command('note', epilog="Example: emb note exp_02_in_batch 'the one we serve since May'")
+def note_command(
+    run:_Run,
+    words:Annotated[Optional[list[str]], typer.Argument(help="What to say; '' takes the note away. Without it, print the note.")] = None):
+    "Note beside a run what it was for, or what it taught. The run stays as it is."
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.keeping import find_any_run, note_run
+    from embed_lab.runs.results import read_notes
+    lab = lab_around()
+    if words is not None: note_run(lab, run, ' '.join(words))
+    elif said := read_notes(find_any_run(lab, run)).note: say(said)
+    else: say(f"{one_line(run)} has no note; write one with `emb note {quote(run)} 'words'`")
+
+@app.command('tag', epilog='Example: emb tag exp_02_in_batch served v2')
+def tag_command(
+    run:_Run,
+    tags:Annotated[Optional[list[str]], typer.Argument(help='Words to add. Without any, print the tags.')] = None,
+    remove:Annotated[Optional[list[str]], typer.Option('--remove', help='A tag to take away; can be repeated.')] = None):
+    "Give a run tags, by which lists can be narrowed. The run stays as it is."
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.keeping import tag_run
+    now = tag_run(lab_around(), run, tags or [], remove or [])
+    say(' '.join(now) or f'{one_line(run)} has no tags')
+
+# %% ../../nbs/cli/01_commands.ipynb #a18f7451
+@app.command('mv', epilog='Example: emb mv exp_02_in_batch,seed=3 served')
+def rename_command(
+    run:Annotated[str, typer.Argument(help='A completed run of results/.', autocompletion=_runs)],
+    name:Annotated[str, typer.Argument(help='What it is to be called.')]):
+    "Rename a completed run. The command that made it still finds it up to date."
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.keeping import rename_run
+    say(f'renamed {one_line(run)} to {rename_run(lab_around(), run, name).name}')
+
+@app.command('promote', epilog='Example: emb promote exp_02_in_batch')
+def promote_command(run:Annotated[str, typer.Argument(help='A run of JupyterLab in results/scratch/.', autocompletion=_scratch_runs)]):
+    "Record what was tried in JupyterLab, by running its experiment with the same parameters."
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.keeping import promotion
+    experiment, given, changed = promotion(lab := lab_around(), run)
+    for o in changed: say(f'since the scratch run, {one_line(o)}', err=True)
+    status = _run_one(lab, experiment, given)['status']
+    if status != 'completed': raise typer.Exit(130 if status == 'interrupted' else 1)
+
+# %% ../../nbs/cli/01_commands.ipynb #aab47328
+def _agreed(question, yes):
+    "Whether a person says yes, or has said so before; raises `LabError` where there is none to ask"
+    import sys
+    from embed_lab.lab import LabError
+    if yes: return True
+    if not sys.stdin.isatty(): raise LabError('this asks before it removes anything, and there is no terminal to ask on; add --yes')
+    try: return typer.confirm(question)
+    except typer.Abort: # Ctrl-C, or the end of the input
+        say('', err=True)
+        raise KeyboardInterrupt from None
+
+def _what_goes(lab, path, runs):
+    "What a run is, and what will miss it, a line each"
+    from embed_lab.lab import LabError, short_path
+    from embed_lab.runs.keeping import dependents
+    from embed_lab.runs.results import read_run, run_bytes
+    from embed_lab.training.estimate import size_text
+    try: status = (read_run(path) or {}).get('status', 'without a manifest')
+    except LabError: status = 'damaged'
+    said = [f'{short_path(path)}: {status}, {size_text(sum(run_bytes(path).values()))}']
+    for k,named in dependents(lab, path, runs).items():
+        said.append(f"{k} was made from {'it, and cannot be made again without it' if named else 'a copy of its model'}")
+    return said
+
+@app.command('rm', epilog='Example: emb rm exp_02_in_batch,lr=0.1 scratch/exp_01_baseline')
+def rm_command(
+    runs:Annotated[list[str], typer.Argument(help='Runs by name; others with the folder before it, such as aside/NAME.',
+        autocompletion=_runs)],
+    yes:Annotated[bool, typer.Option('--yes', '-y', help='Do not ask.')] = False):
+    "Remove runs for good, after saying what they are and which others were made from them. Their looks at gold still count."
+    from embed_lab.lab import lab_around, short_path
+    from embed_lab.runs.keeping import find_any_run, remove_runs
+    from embed_lab.runs.results import list_runs
+    lab = lab_around()
+    paths = list(dict.fromkeys(find_any_run(lab, o) for o in runs))
+    known = list_runs(lab)
+    for o in paths: say('\n'.join(map(one_line, _what_goes(lab, o, known))))
+    if not _agreed(f"Remove {count(len(paths), 'run')} for good?", yes): raise typer.Exit(1)
+    remove_runs(lab, paths)
+    for o in paths: say(f'removed {one_line(short_path(o))}')
+
+# %% ../../nbs/cli/01_commands.ipynb #826a4d2c
+def _disk_rows(use): # A `DiskUse`
+    "What the disk holds, for people"
+    from embed_lab.runs.tidy import kinds
+    from embed_lab.training.estimate import duration_text, size_text
+    def cost(kind, o):
+        if not o['can_go']: return ''
+        if kind == 'checkpoints': return 'not needed again'
+        if kind == 'cache':
+            return f"{count(o['texts'], 'text')} to encode again" + (f", {duration_text(o['seconds'])}" if o['seconds'] else '')
+        return f"{duration_text(o['seconds'])} to run again"
+    said = use.to_dict()
+    runs = dict(what='recorded runs', number=f"{said['runs']['count']:,}", size=size_text(said['runs']['bytes']))
+    rows = [runs | {'can go': '', 'which costs': '', 'by': 'emb rm RUN'}]
+    for k in kinds:
+        o = said[k]
+        row = dict(what=k, number=f"{o['count']:,}", size=size_text(o['bytes']))
+        goes, by = (size_text(o['can_go']), f'emb tidy --{k}') if o['can_go'] else ('', '')
+        rows.append(row | {'can go': goes, 'which costs': cost(k, o), 'by': by})
+    return rows
+
+def _tell_staying(pieces, most=5):
+    "Say of the first of some pieces why they stay"
+    from embed_lab.lab import short_path
+    for o in pieces[:most]: say(f'{one_line(short_path(o.path))} stays: {one_line(o.stays)}')
+    if len(pieces) > most: say(f'and {len(pieces) - most:,} more; --json names all')
+
+# %% ../../nbs/cli/01_commands.ipynb #f56d0db3
+@app.command('tidy', epilog='Example: emb tidy --checkpoints --scratch')
+def tidy_command(
+    checkpoints:Annotated[bool, typer.Option('--checkpoints', help='Remove those of completed runs whose model is safe.')] = False,
+    scratch:Annotated[bool, typer.Option('--scratch', help='Remove runs of JupyterLab.')] = False,
+    aside:Annotated[bool, typer.Option('--aside',
+        help='Remove runs that made way for others, but for the only copy of a completed one.')] = False,
+    reproduced:Annotated[bool, typer.Option('--reproduced', help='Remove repeated runs of which the original is there.')] = False,
+    cache:Annotated[bool, typer.Option('--cache',
+        help='Remove vectors that are kept; they are made again when they are needed.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON, sizes in bytes.')] = False):
+    "Say what results/ takes on the disk, what of it can go and what that costs. Only what is named by an option is removed."
+    from embed_lab.lab import lab_around, short_path
+    from embed_lab.runs.tidy import survey_disk, tidy
+    from embed_lab.training.estimate import size_text
+    told = dict(checkpoints=checkpoints, scratch=scratch, aside=aside, reproduced=reproduced, cache=cache)
+    lab, chosen = lab_around(), [k for k,v in told.items() if v]
+    use = survey_disk(lab)
+    if chosen:
+        with progress_bar('tidy', False) as show: freed, stay = tidy(use, chosen, show)
+        if json: return print_json(dict(freed=freed, stays={short_path(o.path): o.stays for o in stay}))
+        say(f'freed {size_text(freed)}')
+        return _tell_staying(stay)
+    if json: return print_json(use.to_dict())
+    say(f'{one_line(short_path(lab.results))}/ takes {size_text(use.bytes)}')
+    print_table(_disk_rows(use))
+    _tell_staying([o for k in use.pieces if k != 'checkpoints' for o in use.pieces[k] if o.stays])
 
 # %% ../../nbs/cli/01_commands.ipynb #624f973a
 @app.command('compare', epilog="Example: emb compare 'exp_01*' 'exp_02*'")
@@ -556,41 +885,70 @@ def compare_command(
         help='Also write a page with charts, slices and every query to this .html, and its notebook beside it.')] = None):
     "Compare recipes over queries and seeds. A single recipe is compared with its untuned base model."
     from embed_lab.evaluation import compare as c
-    from embed_lab.lab import LabError, open_lab
+    from embed_lab.lab import LabError, lab_around
     if json + markdown + latex > 1: raise LabError('--json, --markdown and --latex exclude one another; give only one')
-    lab = open_lab()
+    lab = lab_around()
     res = c.compare(lab, runs, measure, lend)
     if report:
         from embed_lab.evaluation import page as reports
         with progress_bar('compare', False) as show:
             show('writing the report', 0, 1)
             notebook = reports.write_report(lab, runs, measure, report)
-        typer.echo(f'wrote {one_line(report)} and {one_line(notebook)}', err=json or markdown or latex)
+        say(f'wrote {one_line(report)} and {one_line(notebook)}', err=json or markdown or latex)
     if json: return print_json(res.to_dict())
     if markdown or latex: return typer.echo(res.markdown() if markdown else res.latex(), nl=False)
     for rows in (res.score_table(1), res.pair_table()):
         print_table(rows)
-        typer.echo()
-    typer.echo('\n'.join(map(one_line, res.lines())))
+        say('')
+    say('\n'.join(map(one_line, res.lines())))
+
+# %% ../../nbs/cli/01_commands.ipynb #6d144c44
+@app.command('board', epilog='Example: emb board --open')
+def board_command(
+    to:Annotated[Optional[Path], typer.Argument(
+        help='The page, a name that ends in .html, or in .ipynb for a notebook; results/board.html if left out.')] = None,
+    show:Annotated[bool, typer.Option('--open', help='Open it in the browser.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print what is on it as JSON, and write nothing.')] = False):
+    "Put the whole lab on one page: recipes, scores, verdicts, failures, what came from what. It opens offline."
+    from embed_lab.evaluation.board import board
+    from embed_lab.evaluation.board_page import write_board
+    from embed_lab.lab import lab_around, short_path
+    lab = lab_around()
+    with progress_bar('board', False) as tick:
+        if json: return print_json(board(lab, tick).to_dict())
+        file = write_board(lab, to, tick)
+    say(f'wrote {one_line(short_path(file))}')
+    if show: _open_page(file)
+
+def _open_page(file):
+    "Open a page in the browser, or say where it is"
+    import webbrowser
+    if webbrowser.open(file.resolve().as_uri()): return
+    say(f'emb: no browser to open it with here; open {one_line(file.resolve())}', err=True)
 
 # %% ../../nbs/cli/01_commands.ipynb #e4c0de02
 def _encoder_folder(name):
     "The folder of a model by a run's name or its own path, and whether a run saved it"
-    from embed_lab.lab import LabError, find_lab, open_lab
+    from embed_lab.lab import LabError, find_lab, lab_around
     from embed_lab.models.base import find_model
-    from embed_lab.runs.results import RunFiles, find_run, read_run
+    from embed_lab.runs.results import RunFiles, find_run, read_run, verify_runs
     if Path(name).is_dir() and not (Path(name)/RunFiles.manifest).is_file():
         return find_model(Path(name).resolve()), (Path(name).resolve().parent/RunFiles.manifest).is_file()
     if find_lab() is None:
         raise LabError(f"{name} is not a model's folder, and there is no lab here with a run of that name; "
             "name a folder, or change into a lab")
-    path = find_run(open_lab(), name)
-    status = (read_run(path) or {}).get('status', 'unreadable')
+    path = find_run(lab := lab_around(), name)
+    run = read_run(path) or {}
+    status = run.get('status', 'unreadable')
     if status != 'completed':
         raise LabError(f"{path.name} is {status}, and only a completed run has a model to encode with; "
             "finish it with `emb run`, or name another")
     if not (path/RunFiles.final).is_dir():
         raise LabError(f"{path.name} left no model, as it trained none; name the folder of its base model, or another run")
+    changes = verify_runs(lab, {path: run}).get(path)
+    lost = changes and changes.within(RunFiles.final)
+    if lost: raise LabError(f"{path.name} no longer has the model that it made: {lost}; make it again with "
+        f"`emb run {run['experiment']}`, or name the folder of a model")
     return find_model(path/RunFiles.final), True
 
 def _refuse_other_kinds(path):
@@ -603,12 +961,12 @@ def _refuse_other_kinds(path):
 
 def _encoder(name, path, saved):
     "The model to encode with, prompts and all"
-    from embed_lab.models.base import load_model
+    from embed_lab.models.base import load_model, loading
     from embed_lab.models.families import apply_prompts, conventions
     model = load_model(path)
     if saved: return model
-    asked = conventions(name, path)
-    for o in asked.warnings: typer.echo(f'emb: {one_line(o)}', err=True)
+    with loading(path): asked = conventions(name, path)
+    for o in asked.warnings: say(f'emb: {one_line(o)}', err=True)
     return apply_prompts(model, asked)
 
 # %% ../../nbs/cli/01_commands.ipynb #e4c0de04
@@ -635,8 +993,38 @@ def _encode_vectors(
         show('loading the model', 0, None)
         res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show)
     texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
-    typer.echo(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, "
+    say(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, "
         f"{count(res.dimension, 'dimension')}")
+
+# %% ../../nbs/cli/01_commands.ipynb #4ae2d96e
+@app.command('search', epilog="Example: emb search exp_02_in_batch 'how do I reset my router'")
+def _search(
+    run:Annotated[str, typer.Argument(help='Name of a completed run in results/.', autocompletion=_runs)],
+    words:Annotated[Optional[list[str]], typer.Argument(metavar='WORDS...', help='What to search for.')] = None,
+    file:Annotated[Optional[Path], typer.Option(
+        help='Many queries: a text file with one a line, or .jsonl with the key `query`.')] = None,
+    top:Annotated[int, typer.Option(min=1, max=100, help='How many first hits of each system are shown.')] = 5,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Ask a run's model: its first hits beside those of its base and of BM25, over the lab's corpus, with what gold knows of them."
+    from embed_lab.evaluation.ask import open_searcher, read_queries
+    from embed_lab.lab import LabError, lab_around
+    if bool(words) == bool(file): raise LabError("give either words to search for or --file FILE; "
+        f"for example: emb search {one_line(run)} 'how do I reset my router'")
+    queries = [' '.join(words)] if words else read_queries(file)
+    with progress_bar('search', False) as show:
+        searcher = open_searcher(lab_around(), run, show)
+        answers = searcher.search(queries)
+    for o in searcher.said: say(f'emb: {one_line(o)}', err=True)
+    if json: return print_json([o.to_dict(top) for o in answers])
+    for i,o in enumerate(answers): _tell_answer(o, top, '\n' if i else '')
+
+def _tell_answer(found, top, before):
+    "Print the table of an answer"
+    from embed_lab.cli.terminal import text_width
+    known = sum(g > 0 for g in (found.grades or {}).values())
+    say(f"{before}{one_line(found.query)}" + (f" ({count(known, 'relevant document')} in gold)" if known else ''))
+    rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
+    print_table(rows) if rows else say('nothing is found')
 
 # %% ../../nbs/cli/01_commands.ipynb #73372f81
 @app.command('reproduce', cls=PairsCommand, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')
@@ -644,21 +1032,31 @@ def reproduce_command(
     run:Annotated[str, typer.Argument(help='Name of a completed run in results/.', autocompletion=_runs)],
     parameter:ParameterOptions = None,
     archive:Annotated[Optional[Path], typer.Option(
-        help='Do not run it; pack everything that another machine needs to run it into this .tar.gz.')] = None,
+        help='Do not run it; list what another machine needs to run it, and pack that into this .tar.gz.')] = None,
     data:Annotated[bool, typer.Option('--data', help='With --archive: pack the data as well.')] = False,
-    json:Annotated[bool, typer.Option('--json', help='Print the verdict as JSON.')] = False):
+    json:Annotated[bool, typer.Option('--json', help='Print the verdict, or what the archive holds, as JSON.')] = False):
     "Repeat a run from its manifest. The verdict is IDENTICAL (exit code 0), WITHIN NOISE (0) or DIFFERENT (1), and why."
     from embed_lab.evaluation import reproduce as r
-    from embed_lab.lab import LabError, open_lab
+    from embed_lab.lab import LabError, lab_around
+    from embed_lab.runs.results import RunFiles
     if data and not archive: raise LabError('--data packs the data into an archive; add --archive FILE')
-    lab = open_lab()
-    if archive:
-        files = r.archive_run(lab, run, archive, data)
-        what = f"{count(len(files), 'file')}{'' if data else ', without data'}"
-        return typer.echo(f"wrote {one_line(archive)}: {what}; unpack it on the other machine and follow its README.md")
+    lab = lab_around()
+    if archive: return _write_archive(lab, run, archive, data, json)
+    if (lab.results/'reproduced'/Path(run).name/RunFiles.manifest).exists():
+        say(f'{one_line(run)}: its earlier repetition goes to results/aside', err=True)
     with progress_bar(f'{run}, repeated') as show: res = r.reproduce(lab, run, parameter_values(parameter), show)
-    print_json(res.to_dict()) if json else typer.echo('\n'.join(map(one_line, res.lines())))
+    print_json(res.to_dict()) if json else say('\n'.join(map(one_line, res.lines())))
     if res.word == 'DIFFERENT': raise typer.Exit(1)
+
+# %% ../../nbs/cli/01_commands.ipynb #ce97427f
+def _write_archive(lab, run, file, data, json):
+    from embed_lab.evaluation.archive import archive_place, pack_run
+    archive_place(file)
+    packed = pack_run(lab, run, data)
+    print_json(packed.to_dict()) if json else say('\n'.join(packed.lines()))
+    packed.write(file)
+    what = f"{count(len(packed.members), 'file')}, {packed.bytes:,} bytes{'' if data else ', without data'}"
+    say(f"wrote {one_line(file)}: {what}; unpack it on the other machine and follow its README.md", err=json)
 
 # %% ../../nbs/cli/01_commands.ipynb #018b1a18
 @app.command(epilog='Example: emb demo my_first_lab')
@@ -666,9 +1064,9 @@ def demo(path:Annotated[Path, typer.Argument(help='Folder of the lab; created if
     "Try it all on sample data. Makes a lab, checks the data, fine-tunes, and compares with the untuned model."
     from embed_lab.labs.scaffold import init_lab
     made = init_lab(path)
-    typer.echo(f"lab: {one_line(path)} ({count(len(made.created), 'file')} created, {len(made.kept):,} kept)")
+    say(f"lab: {one_line(path)} ({count(len(made.created), 'file')} created, {len(made.kept):,} kept)")
     from embed_lab.data import check
-    typer.echo(f'data: {check.check_folder(made.lab.data).verdict()}')
+    say(f'data: {check.check_folder(made.lab.data).verdict()}')
     ended = _run_one(made.lab, 'exp_02_in_batch', {})
     if ended['status'] != 'completed': raise typer.Exit(1)
-    typer.echo(f'\nLook around: cd {quote(str(path))} && jupyter lab results/exp_02_in_batch/exp_02_in_batch.ipynb')
+    say(f'\nLook around: cd {one_line(quote(str(path)))} && jupyter lab results/exp_02_in_batch/exp_02_in_batch.ipynb')

@@ -18,16 +18,17 @@ together: the leaks between the splits of a folder, and the order in which a fol
 __all__ = ['leaks_between', 'failing_leaks', 'refuse_leaks', 'data_folder', 'check_folder', 'narrow_search_text']
 
 # %% ../../nbs/data/12_check.ipynb #0d3d9d97
-import io, subprocess, sys
+import io, os, subprocess, sys
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
-from ..lab import LabError, count, find_lab, read_lab, short_path
+from ..lab import LabError, count, find_lab, python_command, read_lab, short_path
 from .columns import refuse_foreign_file
+from .files import refuse_no_file
 from .findings import BeirSource, JsonlSource
-from .findings import leak_examples, qrels_findings, row_findings, schema_findings, with_places
-from .folder import DataFolder, SplitJudge, folder_scan, read_docs
+from .findings import leak_examples, row_findings, schema_findings, with_places
+from .folder import DataFolder, SplitJudge, collection_rules, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
 from .profile import has_vocabulary, unknown_in_folder, unknown_text
@@ -110,7 +111,8 @@ def data_folder(
 )->tuple:         # (folder or file, 'open' or 'fixed')
     "What is to be checked, and what the nearest lab says of its corpus"
     if Path(path).is_file(): refuse_foreign_file(path)
-    path = Path(path).resolve()
+    if not Path(path).is_dir(): refuse_no_file(path)
+    path = Path(os.path.realpath(path))
     if not path.exists(): raise LabError(f"{path}: no such file or folder; name a lab, a data folder or a JSONL file")
     root = find_lab(path) or find_lab()
     lab = root and read_lab(root)
@@ -148,16 +150,12 @@ def _sources_of(
 # %% ../../nbs/data/12_check.ipynb #21bc6ee7
 def _beir_sources(path:Path)->tuple:
     "As `_sources_of`, for BEIR's corpus, queries and judgements"
-    (docs, d_scan), (queries, q_scan) = (read_docs(path/o) for o in ('corpus.jsonl', 'queries.jsonl'))
-    docs, queries = docs.texts, queries.texts
+    (docs, d_scan), (queries, q_scan) = (read_docs(path/o, collection_rules) for o in ('corpus.jsonl', 'queries.jsonl'))
     files = {k: path/'qrels'/f'{v}.tsv' for k,v in beir_splits.items()}
-    sources = {k: BeirSource(f, queries, docs) for k,f in files.items() if f.is_file()}
+    sources = {k: BeirSource(f, queries.texts, docs) for k,f in files.items() if f.is_file()}
     if not sources: raise LabError(f"{short_path(path)}/qrels: no train.tsv, dev.tsv or test.tsv; judgements belong there")
     found = schema_findings(d_scan.path, d_scan) + schema_findings(q_scan.path, q_scan)
-    for o in sources.values():
-        mine = {q for _,q,_,_ in o.judged}
-        found += qrels_findings(o.path, o.judged, o.bad, mine & set(queries), docs)
-    return sources, found + [_missing_finding(k, f, 'train' in sources) for k,f in files.items() if k not in sources], docs
+    return sources, found + [_missing_finding(k, f, 'train' in sources) for k,f in files.items() if k not in sources], docs.texts
 
 def _missing_finding(split:str, path:Path, train:bool)->Finding:
     "What a missing file of BEIR's judgements means for a lab"
@@ -182,15 +180,14 @@ def _lab_sources(path:Path)->tuple:
 def _add_judged(
     table:Table,       # Where gold's relevant passages are added
     folder:DataFolder  # Whose gold has been read
-)->list:               # `Finding`s
-    "Judgements beside gold"
-    ids, known, docs = {}, set(), folder.docs.texts if folder.docs else {}
-    if 'gold' in folder.judges: ids, known = folder.judges['gold'].ids, folder.judges['gold'].known
-    judged, bad = folder.judgements
-    good = [(q, docs[d]) for _,q,d,g in judged if g > 0 and q in ids and d in docs]
+):
+    "The pairs that judgements beside gold call relevant"
+    folder.finish()
+    if folder.docs is None or 'gold' not in folder.judges: return
+    (ids, known), docs = (folder.judges['gold'].ids, folder.judges['gold'].known), folder.docs.texts
+    good = [(q, docs[d]) for _,q,d,g in folder.judgements[0] if g > 0 and q in ids and d in docs]
     more = [(ids[q], text) for q,text in good if (q, text) not in known]
     if more: table.add('gold', [Row(q, t, 1) for (q,_),t in more], [line for (_,line),_ in more])
-    return qrels_findings(folder.scans['qrels.tsv'].path, judged, bad, set(ids), folder.docs and docs)
 
 # %% ../../nbs/data/12_check.ipynb #e0c70625
 def _read_table(
@@ -211,8 +208,8 @@ def _file_findings(
     folder:DataFolder|None  # The folder they are in, where it is a lab's
 )->list:                    # `Finding`s
     "What is wrong with files and lines"
-    scans = {} if folder is None else {k: o for k,o in folder.scans.items() if k != 'qrels.tsv'}
-    scans |= {f'{k}.jsonl': o.scan for k,o in sources.items() if o.scan}
+    scans = {} if folder is None else dict(folder.scans)
+    scans |= {f'{k}.jsonl': o.scan for k,o in sources.items()}
     return [f for o in scans.values() for f in schema_findings(o.path, o)]
 
 # %% ../../nbs/data/12_check.ipynb #74334b42
@@ -241,7 +238,7 @@ def _passages_apart(
 ):                   # A function of a table without passages that adds them and returns which are near
     "A second process for the passages, ended when this one is"
     code = 'import sys; from embed_lab.data.check import _send_passages; _send_passages(sys.argv[1], float(sys.argv[2]))'
-    other = subprocess.Popen([sys.executable, '-c', code, str(path), str(threshold)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    other = subprocess.Popen([*python_command(code), str(path), str(threshold)], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     def joined_to(table):
         out, err = other.communicate()
         if other.returncode:
@@ -282,13 +279,13 @@ def check_folder(
     else:
         table = Table()
         _read_table(sources, table, tick)
-        if qrels: findings = findings + _add_judged(table, folder)
+        if qrels: _add_judged(table, folder)
         nearness = Nearness(table, threshold, tick)
     if folder: folder.read_rest()
     findings = findings + _file_findings(sources, folder)
     for name,o in sources.items():
-        if o.scan or len(table.part(name)): continue
-        findings.append(Finding('empty', 'fail', 1, f'{short_path(o.path)} has no usable row'))
+        if not isinstance(o, BeirSource) or table.part(name).good.any(): continue
+        findings.append(Finding('nothing to measure', 'fail', 1, f'{short_path(o.path)}: nothing relevant that can be used'))
     return _make_report(path, corpus, threshold, model, table, sources, nearness, findings, len(docs or ()), base or model)
 
 # %% ../../nbs/data/12_check.ipynb #a223a9f6

@@ -21,12 +21,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
-from tempfile import TemporaryDirectory
 import msgspec, numpy as np
-from .files import find_data_file, move_all, open_data
+from .files import WorkFolder, find_data_file, move_all, open_data
 from .reading import file_blocks, longest_line
 from .rows import clip_value
-from .split import split_rows
+from .split import cut_missing
 from .task import document_text, judged_row, present_files
 from ..lab import LabError, count, find_lab, one_line, read_lab, short_path
 
@@ -607,34 +606,11 @@ def _split_file(folder:Path, split:str)->Path: return folder/f"{'train' if split
 
 def _nothing_relevant(found:Collection, split:str, tally:Tally)->LabError:
     "What to say of a split that nothing can be learnt from or measured on"
-    n = sum(len(ds) for ds in found.qrels[split].values())
-    if not n: return LabError(f"{found.layout}: no judgements for {split}; remove that file, or add some")
+    n, which = sum(len(ds) for ds in found.qrels[split].values()), '' if split == 'all' else f' for {split}'
+    if not n: return LabError(f"{found.layout}: no judgements{which}; {'add some' if split == 'all' else 'remove that file, or add some'}")
     why = '; '.join(f'{k:,}: {o}, such as {first!r}' for o,(k,first) in tally.left.items()) or 'no grade is above 0'
-    return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')} for {split} ({why}); "
+    return LabError(f"{found.layout}: nothing relevant is left of {count(n, 'judgement')}{which} ({why}); "
         "do all files use the same ids?")
-
-# %% ../../nbs/data/18_collections.ipynb #bf897233
-def _parts(
-    path:Path,        # train.jsonl
-    shares:tuple,     # Of rows, for each of two parts; the first that leaves neither empty counts
-    found:Collection, # Where rows come from
-    corpus:str,       # 'open' or 'fixed'
-    tick:Callable     # Told how far it is
-)->tuple:             # (`Split`, notes)
-    "Train in three parts; raises `LabError` where it cannot be cut"
-    why, ways = '', [(o, corpus) for o in shares]
-    if corpus == 'open' and _relevant(found, 'train') & _relevant(found, 'gold'): ways += [(o, 'fixed') for o in shares]
-    for share,way in ways:
-        try: res = split_rows(path, share, share, corpus=way, tick=tick)
-        except LabError as e: why = why or str(e).removeprefix(f'{short_path(path)}: ')
-        else: return res, [] if way == corpus else [_shared_documents]
-    raise LabError(f"{found.layout}: a split is missing and cannot be cut from train, because {why}")
-
-_shared_documents = ("gold's documents answer train's questions too, so the cut allows the same for dev: if tomorrow's questions "
-    "are answered from these same documents, write `corpus = fixed` in settings.ini")
-
-def _relevant(found:Collection, split:str)->set: # Ids of documents
-    return {d for ds in found.qrels.get(split, {}).values() for d,g in ds.items() if g > 0}
 
 # %% ../../nbs/data/18_collections.ipynb #bfa9cfc3
 def _cut(
@@ -646,17 +622,8 @@ def _cut(
     "Cut dev and gold from train where they are missing"
     missing, path = [k for k in ('dev', 'gold') if k not in found.qrels], folder/'train.jsonl'
     if not missing or not path.exists(): return []
-    res, notes = _parts(path, (.1,) if len(missing) == 2 else (.05, .1), found, corpus, tick)
-    to = dict(train=folder/'.train', dev=folder/f'{missing[0]}.jsonl', gold=folder/f'{missing[-1]}.jsonl')
-    target = {line: k for k,v in res.rows.items() for line in v.tolist()}
-    files = {o: o.open('wb') for o in {*to.values()}}
-    with path.open('rb') as f:
-        for i,line in enumerate(f, 1): files[to[target[i]]].write(line)
-    for f in files.values():
-        _sync(f)
-        f.close()
-    os.replace(to['train'], path)
-    return [*notes, f"{' and '.join(missing)} cut from train by the rules of `emb split`"]
+    try: return cut_missing(path, missing, corpus, tick)
+    except LabError as e: raise LabError(f'{found.layout}: {e}') from None
 
 # %% ../../nbs/data/18_collections.ipynb #a2277b53
 @dataclass(frozen=True)
@@ -733,7 +700,7 @@ def write_collection(
     corpus = corpus or (read_lab(root).corpus if root else 'open')
     to.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(dir=to, prefix='.import.') as made:
+        with WorkFolder('.import', to) as made:
             counts = _make_files(found, Path(made), corpus, tick)
             move_all(Path(made), to)
     except BaseException:

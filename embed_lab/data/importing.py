@@ -26,18 +26,17 @@ from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 from shutil import copyfile
-from tempfile import TemporaryDirectory
 import msgspec
 from ..lab import LabError, count, find_lab, one_line, read_lab, require_package, short_path
 from ..notebooks import did_you_mean
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
-    refuse_fraction, refuse_missing_header, row_maker)
-from .files import move_all
+    refuse_fraction, refuse_missing_header, row_maker, unmatched_scores)
+from .files import WorkFolder, move_all
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
-from .rows import Row, line_flaws, row_rules
-from .split import split_names, split_rows, write_corpus, write_split
+from .rows import Row, line_flaws, row_rules, scores_match
+from .split import cut_missing, split_names, split_rows, write_corpus, write_split
 from .task import data_files, present_files
 
 # %% ../../nbs/data/19_importing.ipynb #7b2a20c0
@@ -248,6 +247,7 @@ class _Ledger:
     taken:dict=field(default_factory=dict) # Split → rows
     merged:int=0  # Rows that repeat one of the same split
     fractions:dict=field(default_factory=dict) # Split → rows with a score that is not whole
+    unmatched:list=field(default_factory=list) # Places of rows with a teacher's scores that match no passages
     left:dict=field(default_factory=dict)  # (rule, key) → [rows, what is wrong, the first places]
 
     def leave(self, flaw:tuple, place:str):
@@ -264,8 +264,12 @@ class _Ledger:
         rows = count(self.read, 'row')
         what = f'{rows} in {count(self.records, "record")}' if self.records != self.read else rows
         res = [f'{what} read: {taken:,} taken, {self.merged:,} merged with an equal row, {left:,} left out']
-        return res + [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
+        res += [f"{count(n, 'row')} left out: {why} ({', '.join(places)}{', …' if n > len(places) else ''})"
             for n,why,places in self.left.values()]
+        if not (n := len(self.unmatched)): return res
+        first = ', '.join(self.unmatched[:3]) + (', …' if n > 3 else '')
+        keep = count(n, "row keeps its teacher's scores as they are", "rows keep their teacher's scores as they are")
+        return [*res, f"{keep}, unread: there must be one number for each passage ({first})"]
 
 # %% ../../nbs/data/19_importing.ipynb #605c51a4
 _encode, _decode_row = msgspec.json.Encoder().encode, msgspec.json.Decoder(Row).decode
@@ -280,6 +284,7 @@ def _row_line(
     try:
         o = _decode_row(line)
         sound = not (o.query.isspace() or o.passage.isspace()) and len(line) < longest_line
+        sound = sound and (not isinstance(o.teacher_scores, list) or scores_match(o.teacher_scores, o.negatives))
     except (msgspec.DecodeError, RecursionError): sound = False
     return (line, None) if sound else _flaw_of(line)
 
@@ -328,6 +333,7 @@ def _careful_lines(
             line, flaw = _row_line(row) if row else (None, record)
             if flaw: ledger.leave(flaw, part.place(at))
             else: res.append(line)
+            if row and unmatched_scores(row, columns): ledger.unmatched.append(part.place(at))
             if row and isinstance(row.get('score'), float): _count_fraction(part, columns, row['score'], at, ledger)
     return res
 
@@ -376,26 +382,14 @@ def _take_all(parts:list, columns:list, folder:Path, ledger:_Ledger, tick:Callab
         which, why = '' if split == 'all' else f' of {split}', '; '.join(ledger.lines()[1:3])
         if not n: raise LabError(f"{parts[0].source}: no row{which} can be taken; {why}")
 
-# %% ../../nbs/data/19_importing.ipynb #0158e9fa
-def _cut_missing(
-    folder:Path,     # With train.jsonl
-    missing:str,     # 'dev' or 'gold'
-    corpus:str,      # 'open' or 'fixed'
-    tick:Callable    # Told how far it is
-)->str:              # What was done; raises `LabError` where the rows are too few or too much alike
-    "Cut a tenth of train for a split that is missing"
-    train = folder/'train.jsonl'
-    res = split_rows(train, .05, .05, corpus=corpus, tick=tick)
-    cut = {*chain(res.rows['dev'].tolist(), res.rows['gold'].tolist())}
-    with train.open('rb') as f, (folder/'rest').open('wb') as rest, (folder/f'{missing}.jsonl').open('wb') as out:
-        for i,line in enumerate(f, 1): (out if i in cut else rest).write(line)
-    os.replace(folder/'rest', train)
-    return f"{missing}: {count(len(cut), 'row')} cut from train by the rules of `emb split`"
-
 # %% ../../nbs/data/19_importing.ipynb #2a96d3c5
 def _labelled(path:Path)->int:
     "Rows with label 1"
     with path.open('rb') as f: return sum(o.label for o in map(_decode_row, f))
+
+def _cut(train:Path, missing:list, corpus:str, tick:Callable)->list: # What was done, one text a line
+    try: return cut_missing(train, missing, corpus, tick)
+    except LabError as e: raise LabError(f'{short_path(train)}: {e}') from None
 
 def _make_splits(
     folder:Path,    # With one file a split, or all.jsonl
@@ -413,7 +407,9 @@ def _make_splits(
         if by_label: res = replace(res, relevant={k: _labelled(folder/f'{k}.jsonl') for k in split_names})
         return res.lines()
     said = ['no rows for train: this data can evaluate models, not train them']
-    if 'train' in splits: said = [_cut_missing(folder, k, corpus, tick) for k in split_names if k not in splits]
+    if 'train' in splits:
+        missing = [k for k in split_names if k not in splits]
+        said = _cut(folder/'train.jsonl', missing, corpus, tick) if missing else []
     if not any(o.name.startswith('corpus.jsonl') for o in folder.iterdir()): write_corpus(folder)
     return said
 
@@ -554,7 +550,7 @@ def import_data(
     corpus = corpus or (read_lab(root).corpus if root else 'open')
     to.mkdir(parents=True, exist_ok=True)
     try:
-        with TemporaryDirectory(dir=to, prefix='.import.') as made:
+        with WorkFolder('.import', to) as made:
             if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
             else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
             return Imported(_moved(Path(made), to, sources), said)

@@ -6,18 +6,17 @@
 __all__ = ['report_page']
 
 # %% ../../nbs/data/13_page.ipynb #9633919c
-from html import escape
 import numpy as np
-from ..lab import need, one_line
+from ..lab import find_lab, need, one_line
 from .report import Report, clipped, entries_html, headline, leak_html
 from .report import length_rows, same_html, split_table, style_sheet
-from ..style import Markup, html_table, palette, styled_figure, tag
+from ..style import Markup, chart_text, html_table, palette, styled_figure, tag
 
 # %% ../../nbs/data/13_page.ipynb #5e1b9d69
 _tints = dict(train=palette['blue'], dev=palette['orange'], gold=palette['green'])
 _tints |= {'relevant': palette['blue'], 'not relevant': palette['grey']}
 
-def _label(text:object)->str: return escape(clipped(text, 28)) # Data as plotly shows it
+def _label(text:object)->str: return chart_text(clipped(text, 28)) # Data as plotly shows it
 
 def _figure(
     traces:list,    # Plotly's
@@ -109,8 +108,7 @@ main { max-width: 1040px; margin: 0 auto; padding: 1.5em 1.2em 4em }
 h1 { font-size: 24px; margin: 0 0 .4em } h2 { font-size: 18px; margin: 2em 0 .4em }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 400px), 1fr)); gap: 1.6em 2.4em }
 figure { margin: 0; min-width: 0 } figcaption { font-weight: 600; margin-bottom: .3em }
-@media (prefers-color-scheme: dark) { body { background: #161616; color: #e8e8e8 }
-  figure { background: #fff; color: #1a1a1a; border-radius: 4px; padding: .6em } }
+@media (prefers-color-scheme: dark) { body { background: #161616; color: #e8e8e8 } }
 </style>'''
 _allowed = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
 _policy = f'<meta http-equiv="Content-Security-Policy" content="{_allowed}">'
@@ -140,7 +138,8 @@ def report_page(
         part('Length in tokens', html_table(length_rows(report), 2)),
         part('In charts', quiet('Lengths, overlap and words are drawn from up to 5,000 evenly spaced rows of each '
             'split.'), _charts_html(_charts(report)))]
-    title = tag('title', f'Data report: {one_line(report.path)}')
+    lab = find_lab(report.path)
+    title = tag('title', f"Data report: {one_line(report.path)}{f' of {lab.name}' if lab else ''}")
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     head = f'<meta charset="utf-8">{_policy}{viewport}{title}{style_sheet}{_frame}'
     return f'<!DOCTYPE html>\n<html lang="en"><head>{head}</head><body>{tag("main", *body, cls="emb-check")}</body></html>\n'

@@ -14,8 +14,9 @@ __all__ = ['weak_from', 'broken_from', 'multilingual_models', 'same_within', 'sa
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-import msgspec, numpy as np
-from ..lab import LabError, need, short_path
+import numpy as np
+from .files import read_json
+from ..lab import LabError, need, one_line, short_path
 from .leaks import Nearness, Part, pair_columns, have_near, near_pairs
 from .texts import sorted_unique, normalised, word_set
 
@@ -101,10 +102,9 @@ def token_lengths(
 )->list:          # One dict a split and text, as `Report.lengths`; raises `LabError` without a tokenizer.json
     "How long texts are for a model, and what it does not see of them"
     need('tokenizers')
-    from tokenizers import Tokenizer
     if not (folder/'tokenizer.json').is_file():
         raise LabError(f"{short_path(folder)}: no tokenizer.json, so lengths cannot be counted; leave --model out")
-    tok = Tokenizer.from_file(str(folder/'tokenizer.json'))
+    tok = _tokenizer(folder/'tokenizer.json')
     tok.no_truncation()
     tok.no_padding()
     limit, res = _token_limit(folder), []
@@ -117,12 +117,17 @@ def token_lengths(
             res.append(dict(split=split, text=text) | sizes | shares)
     return res
 
+def _tokenizer(file:Path)->object: # Raises `LabError` where it is none
+    from tokenizers import Tokenizer
+    try: return Tokenizer.from_file(str(file))
+    except Exception as e: raise LabError(f'{short_path(file)} is not a tokenizer ({one_line(e)}); copy the model again') from None
+
 def _token_limit(folder:Path)->int|None:
     "How many tokens a model reads, as far as its folder says"
-    for file,key in (('sentence_bert_config.json', 'max_seq_length'), ('config.json', 'max_position_embeddings')):
-        if (folder/file).is_file():
-            limit = msgspec.json.decode((folder/file).read_bytes()).get(key)
-            if limit: return limit
+    places = dict(sentence_bert_config='max_seq_length', tokenizer_config='model_max_length', config='max_position_embeddings')
+    for file,key in places.items(): # sentence-transformers 6 saves it with the tokenizer
+        limit = read_json(folder/f'{file}.json', default={}).get(key)
+        if type(limit) is int and 0 < limit < 1 << 20: return limit
 
 # %% ../../nbs/data/11_profile.ipynb #c693a7e9
 weak_from, broken_from = .1, .95 # Shares of unknown tokens
@@ -162,10 +167,7 @@ def unknown_in_folder(
     if not has_vocabulary(folder): return dict.fromkeys(texts, 1.)
     file = next((o for o in (folder/'tokenizer.json', *sorted(folder.glob('*/tokenizer.json'))) if o.is_file()), None)
     if file is None or find_spec('tokenizers') is None: return {}
-    from tokenizers import Tokenizer
-    try: tok = Tokenizer.from_file(str(file))
-    except Exception as e: raise LabError(f'{short_path(file)} is not a tokenizer ({e}); copy the model again') from None
-    return unknown_tokens(tok, texts)
+    return unknown_tokens(_tokenizer(file), texts)
 
 # %% ../../nbs/data/11_profile.ipynb #ce0cc4e0
 def unknown_text(

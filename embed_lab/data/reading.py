@@ -14,15 +14,15 @@ Anyone who only wants rows needs `read_rows`, at the end."""
 __all__ = ['longest_line', 'Scan', 'file_blocks', 'repaired_block', 'Block', 'scan_blocks', 'numbered_rows', 'read_rows']
 
 # %% ../../nbs/data/04_reading.ipynb #eca380d6
-import gzip, re, zlib
+import gzip, hashlib, re, zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from operator import attrgetter
 from pathlib import Path
 import msgspec
 from ..lab import LabError, short_path
-from .files import open_data, find_data_file
-from .rows import Decision, Doc, Row, line_flaws, row_rules, texts_of, unknown_key
+from .files import ContentHash, find_data_file, open_data, stored_hash
+from .rows import Decision, Doc, line_flaws, Row, row_rules, scores_match, texts_of, unknown_key
 
 # %% ../../nbs/data/04_reading.ipynb #53d31715
 def _times(
@@ -105,6 +105,9 @@ def _raw(values:tuple)->bytes: # JSON
     "The values of an unknown key, one after the other"
     return b' '.join([o for o in values if o is not msgspec.UNSET] if msgspec.UNSET in values else values)
 
+def _texts_in(value:object)->int: # 0 for what is not a list, and for a list of numbers
+    return len(value) if type(value) is list and value and type(value[0]) is str else 0
+
 def _quotes_of(
     values:tuple # Of one key, a row each, or UNSET
 )->int:
@@ -116,7 +119,7 @@ def _quotes_of(
         raw = _raw(values)
         return 2*n + (raw.count(b'"') - raw.count(b'\\"') if b'"' in raw else 0)
     texts = sum(type(o) is str for o in values) if str in types else 0
-    return 2*(n + texts + sum(len(o) for o in values if type(o) is list) if list in types else n + texts)
+    return 2*(n + texts + sum(map(_texts_in, values)) if list in types else n + texts)
 
 # %% ../../nbs/data/04_reading.ipynb #c625ff2b
 def _sound_rows(
@@ -130,10 +133,19 @@ def _sound_rows(
     escaped = _escaped(block)
     if not _one_a_line(block, len(rows)) or b'u' in escaped and re.search(rb'\\u00[2-7]', block): return False
     if not all(_sound_raw(columns[k]) for k in extra): return False
+    if not _sound_scores(columns.get('teacher_scores', ()), columns.get('negatives', ())): return False
     texts = texts_of(rows)
     if not all(texts) or any(map(str.isspace, texts)) or not _quotes(block, escaped, needed, columns, len(rows)): return False
     if any(o in escaped for o in b'ubf'): return not _hides('\n'.join(texts).encode())
     return block.isascii() or not _hides_unescaped(block)
+
+def _sound_scores(
+    scores:tuple,   # Of teachers, a row each
+    negatives:tuple # Likewise
+)->bool:
+    "Does each list of scores match its passages?"
+    if scores.count(msgspec.UNSET) == len(scores): return True
+    return all(scores_match(s, o) for s,o in zip(scores, negatives) if s is not None and s is not msgspec.UNSET)
 
 def _escaped(block:bytes)->bytes: # What follows each backslash
     if b'\\' not in block: return b''
@@ -185,6 +197,10 @@ class Scan:
     read:int=0          # Bytes of the file read, as stored
     flaws:dict=field(default_factory=dict)   # (rule, key) → `_Seen`
     extra:list=field(default_factory=list)   # Unknown keys that have turned up
+    hashed:bool=False   # Whether the next two are wanted
+    sha256:str=''       # Of the file as stored, once it has been read to its end
+    unpacked:str=''     # Of its bytes without gzip, likewise
+    content:ContentHash|None=None # Over its rows in any order, where a reader keeps one
 
     def flaw(self, line:int, rule:str, key:str, why:str, n:int=1):
         "Note a flaw that `n` lines from `line` on have"
@@ -319,9 +335,11 @@ def scan_blocks(
 )->Iterator:   # A `Block` at a time; what was wrong is in `scan.flaws` then
     "The good rows of a file"
     known, (decode, keys) = [], _typed(scan.kind, [])
-    with open_data(scan.path) as f:
+    with open_data(scan.path, scan.hashed) as f:
+        plain = hashlib.sha256() if scan.hashed and isinstance(f, gzip.GzipFile) else None
         try:
             for text in file_blocks(f):
+                if plain and text: plain.update(text)
                 if text is None: _skip_line(scan)
                 elif (text := repaired_block(scan, text)) is None: return
                 else:
@@ -329,6 +347,8 @@ def scan_blocks(
                     block = _block(scan, text, decode, keys)
                     scan.read = _where(f)
                     yield block
+            if scan.hashed: scan.sha256 = stored_hash(f)
+            scan.unpacked = 'sha256:' + plain.hexdigest() if plain else scan.sha256
         except (EOFError, gzip.BadGzipFile, zlib.error) as e:
             scan.flaw(scan.lines + 1, 'unreadable', 'gzip', f"the gzip file is damaged ({e}); copy it again")
 

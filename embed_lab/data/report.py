@@ -20,8 +20,10 @@ from itertools import chain, zip_longest
 from unicodedata import combining, east_asian_width
 from fastcore.basics import patch
 from ..lab import count, one_line
+from .folder import collection_rules, folder_rules
 from .leaks import pairs_of_splits
-from ..style import Markup, html_table, level_colours, tag
+from .rows import row_rules
+from ..style import Markup, html_table, level_colours, literal, tag
 
 # %% ../../nbs/data/09_report.ipynb #fe88fd86
 @dataclass(frozen=True)
@@ -119,9 +121,24 @@ def _without_constant(rows:list)->list:
 
 # %% ../../nbs/data/09_report.ipynb #c133993e
 _levels = 'fail', 'warn', 'note'
-_by_harm = (('missing', 'empty'), ('no corpus', 'unknown tokens'), ('leak: pair', 'leak: query', 'leak: group', 'leak: passage'),
-    ('conflict',), ('nothing relevant',), ('',), ('false negative', 'leak: passage retyped', 'leak: near pair', 'leak: near passage'),
-    ('leak: near query', 'duplicate', 'near duplicate'), ('schema: invisible', 'schema: ending', 'schema: blank'), ('schema: unknown',),
+
+def _named(rules)->set: return {f'schema: {o}' if o in row_rules else o for o in rules} # As findings name them
+
+_whole = 'nothing to learn', 'nothing to measure'
+_stopping = _named(k for k,(level,_) in (row_rules | folder_rules).items() if level == 'fail') - {*_whole}
+_unread = 'schema: unreadable', 'schema: not-json'
+_by_harm = (
+    ('missing', *_unread, *_whole),
+    tuple(sorted(_stopping - {*_unread})),
+    ('no corpus', 'unknown tokens'),
+    ('leak: pair', 'leak: query', 'leak: group', 'leak: passage'),
+    ('conflict',),
+    ('nothing relevant', 'qrels: nothing relevant', 'qrels: unjudged query', 'copy', 'qrels: copy'),
+    ('',), # whatever is not named here
+    ('false negative', 'leak: passage retyped', 'leak: near pair', 'leak: near passage'),
+    ('leak: near query', 'duplicate', 'near duplicate'),
+    ('schema: invisible', 'schema: ending', 'schema: blank'),
+    ('schema: unknown',),
     ('many alike',))
 _harm_ranks = {rule: rank for rank,rules in enumerate(_by_harm) for rule in rules}
 
@@ -142,9 +159,9 @@ def kinds(self:Report)->list: # `Kind`s, the most harmful first
 
 # %% ../../nbs/data/09_report.ipynb #7e52b693
 @patch
-def level(self:Report)->str: # 'fail', 'warn' or 'clean'
+def level(self:Report)->str: # 'fail', 'warn' or 'fine'
     "The worst level that was found, which is also the colour of the verdict"
-    return next((k for k in ('fail', 'warn') if any(o.level == k for o in self.findings)), 'clean')
+    return next((k for k in ('fail', 'warn') if any(o.level == k for o in self.findings)), 'fine')
 
 @patch
 def verdict(self:Report)->str:
@@ -209,16 +226,15 @@ def fine_lines(
 )->list:          # Sentences
     "What was looked for and not found"
     rules = {o.rule for o in report.findings}
-    wrong = {o.rule for o in report.findings if o.level == 'fail' and not o.rule.startswith('leak: ')}
     def none(*some): return not rules & {*some}
     leaks = [o['leak'] for o in report.leaks]
     kinds = [k for k in dict.fromkeys(leaks) if none(f'leak: {k}')]
     whole = none(*(f'leak: {k}' for k in leaks))
     what = 'nothing leaks between the splits' if whole else f"no leak of these kinds: {', '.join(kinds)}"
     scored = {o['split'] for o in report.splits} & {'dev', 'gold'}
-    answered = scored and not any('nothing relevant' in o for o in rules)
-    found = [('every line can be used', not wrong - {'conflict', 'missing'}), (what, kinds),
-        ('no two rows contradict each other', none('conflict', 'false negative')),
+    answered = scored and none('nothing to measure', 'qrels: unjudged query') and not any('nothing relevant' in o for o in rules)
+    found = [('every line can be used', none(*_stopping, *_named(collection_rules))), (what, kinds),
+        ('no two rows contradict each other', none('conflict', 'false negative', 'judged twice')),
         ('no row is repeated, or nearly repeated', none('duplicate', 'near duplicate')),
         (f"every query of {' and '.join(sorted(scored))} has a relevant passage", answered)]
     return [says for says,so in found if so]
@@ -290,7 +306,7 @@ def _example_lines(
     return [o for p,t in rows for o in ('    ' + p, '      ' + _fitted(t, width - 6))]
 
 # %% ../../nbs/data/09_report.ipynb #4427108b
-level_titles = dict(fail='What fails', warn='What to look at', note='For information', clean='What is fine')
+level_titles = dict(fail='What fails', warn='What to look at', note='For information', fine='What is fine')
 
 def _kind_lines(kind:Kind, width:int|None)->list:
     "An entry in plain text"
@@ -303,7 +319,7 @@ def _section_lines(
 )->dict:             # Level → lines; what is fine last
     "What fails, what to look at, what is fine"
     found = {level: [_kind_lines(o, width) for o in report.kinds() if o.level == level] for level in _levels}
-    return found | dict(clean=[_wrapped(o.split(), width, '  ') for o in fine_lines(report)])
+    return found | dict(fine=[_wrapped(o.split(), width, '  ') for o in fine_lines(report)])
 
 def report_lines(
     report:Report,       # What was found
@@ -337,7 +353,7 @@ def _coded(
     return Markup(''.join(tag('code', o) if i % 2 else escape(o) for i,o in enumerate(one_line(text).split('`'))))
 
 # %% ../../nbs/data/09_report.ipynb #31479095
-def _tint(level, colour): return f'.emb-check .{level} {{ border-color: {colour} !important; background: {colour}26 }}'
+def _tint(level, colour): return f'.emb-check .level.{level} {{ border-color: {colour} !important; background: {colour}26 }}'
 
 style_sheet = '''<style>
 .emb-check { font: 15px/1.5 system-ui, sans-serif }
@@ -357,7 +373,7 @@ style_sheet = '''<style>
 .emb-check .finding .wide { margin: .4em 0 .2em 1.1em }
 .emb-check .finding summary { cursor: pointer; font-size: 14px; opacity: .75; margin-top: .3em }
 .emb-check b.rule { margin-right: .6em }
-.emb-check ul.fine { margin: .3em 0; padding-left: 1.1em }
+.emb-check ul.found { margin: .3em 0; padding-left: 1.1em }
 .emb-check .example { margin: .6em 0 .6em 1.1em; padding-left: .9em; border-left: 3px solid #8884; font-size: 14px }
 .emb-check .example p { margin: .2em 0 }
 .emb-check code { font-size: 13px; opacity: .75; background: none; padding: 0 }
@@ -366,7 +382,7 @@ style_sheet = '''<style>
 
 # %% ../../nbs/data/09_report.ipynb #adda46f0
 def _mark(
-    level:str, # 'fail', 'warn', 'note' or 'clean'
+    level:str, # 'fail', 'warn', 'note' or 'fine'
     text:str='' # What to write; the level when empty
 )->Markup:
     "A level as a small label"
@@ -425,7 +441,7 @@ def entries_html(
     def section(level, some): return tag('section', tag('h2', level_titles[level]), *some) if some else Markup()
     kinds, fine = report.kinds(), [tag('li', o) for o in fine_lines(report)]
     found = {level: [kind_html(o, report, width) for o in kinds if o.level == level] for level in _levels}
-    found['clean'] = [tag('ul', *fine, cls='fine')] if fine else []
+    found['fine'] = [tag('ul', *fine, cls='found')] if fine else []
     return Markup(''.join(section(*o) for o in found.items()))
 
 # %% ../../nbs/data/09_report.ipynb #37223492
@@ -439,4 +455,4 @@ def headline(
 @patch
 def _repr_html_(self:Report)->str:
     tables = html_table(split_table(self), 2), leak_html(self), html_table(length_rows(self), 2)
-    return style_sheet + tag('div', Markup(headline(self)), entries_html(self, 300), *tables, cls='emb-check')
+    return style_sheet + tag('div', Markup(headline(self)), entries_html(self, 300), *tables, cls=f'emb-check {literal}')

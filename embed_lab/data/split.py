@@ -11,7 +11,7 @@ tomorrow's rows do not move today's. A gold set that changes with every delivery
 
 # %% auto #0
 __all__ = ['split_names', 'connected_components', 'largest_judged_component', 'Split', 'split_rows', 'split_documents',
-           'write_corpus', 'narrow_search', 'write_split']
+           'write_corpus', 'narrow_search', 'write_split', 'cut_missing']
 
 # %% ../../nbs/data/14_split.ipynb #fc787ab6
 from collections.abc import Callable, Iterable, Iterator
@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 import msgspec, numpy as np, os
 from fastcore.basics import patch
@@ -30,8 +29,8 @@ from ..lab import LabError, count, short_path
 from .leaks import Nearness, Part, Table, contradicting_rows
 from .reading import Scan, file_blocks, repaired_block, scan_blocks
 from .rows import clip_value
-from .files import move_all, open_data
-from .task import present_files, text_hash
+from .files import move_all, open_data, WorkFolder
+from .task import grade_of, present_files, text_hash
 from .texts import Near, Vocabulary, sorted_unique, mix64, normalised
 
 # %% ../../nbs/data/14_split.ipynb #33c4dfb0
@@ -166,6 +165,16 @@ def largest_judged_component(
     "The largest component that dev and gold may get"
     return 1 << max(8, int(asked/2)).bit_length() - 1
 
+def _drawn(
+    read:_ReadFile,  # A file
+    part:np.ndarray, # Component of each row, from 0
+    n:int            # How many components
+)->np.ndarray:       # A 64-bit number for each, the same in any order of the rows
+    "What decides where components go"
+    first = np.full(n, np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(first, part, read.key)
+    return mix64(first)
+
 def _assigned(
     read:_ReadFile,     # A file
     part:np.ndarray,    # Component of each row, from 0
@@ -174,22 +183,51 @@ def _assigned(
 )->np.ndarray:          # For each row a place in `split_names`
     "Where each row goes"
     sizes = np.bincount(part)
-    first = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
-    np.minimum.at(first, part, read.key)
-    at = mix64(first) / 2.**64
+    at = _drawn(read, part, len(sizes)) / 2.**64
     large = sizes > largest_judged_component(len(part)*min(dev, gold))
     return np.where(large | (at >= gold + dev), 0, np.where(at < gold, 2, 1))[part]
 
+# %% ../../nbs/data/14_split.ipynb #12553afd
+def _is_far(
+    got:float,  # Share of rows
+    asked:float # Likewise
+)->bool:
+    "Whether a share came out too small or too large by half or more"
+    return not .5 < got/asked < 1.5
+
+def _packed(
+    read:_ReadFile,     # A file
+    part:np.ndarray,    # Component of each row, from 0
+    dev:float,          # Share of rows
+    gold:float          # Share of rows
+)->np.ndarray:          # For each row a place in `split_names`
+    "Where each row goes when components are packed towards the shares"
+    sizes, right = np.bincount(part), np.bincount(part, read.part.good) > 0
+    room, used, to = {1: dev*len(part), 2: gold*len(part)}, set(), np.zeros(len(sizes), np.int8)
+    order = np.argsort(_drawn(read, part, len(sizes)), kind='stable').tolist()
+    lead = [i for i in order if right[i] and sizes[i] <= min(room.values())][:2] # so that each has something relevant
+    for i in [*lead, *(i for i in order if i not in lead)]:
+        k = max(room, key=lambda k: (k not in used, room[k]))
+        if sizes[i] > room[k] + 1e-9: continue
+        to[i], room[k] = k, room[k] - sizes[i]
+        used.add(k)
+    return to[part]
+
 # %% ../../nbs/data/14_split.ipynb #a47a87f0
-def _blame(
+def _components_without(
     ties:_Ties, # A graph
     rows:int    # How many of its nodes are rows
-)->str:         # A kind of edge
-    "What holds rows together"
+)->dict:        # Kind of edge, of those there are → components that would remain
+    "How far rows would fall apart without each kind of tie"
     def without(kind):
         root = connected_components(ties.nodes, np.concatenate([v for k,v in ties.edges.items() if k != kind]))
         return np.count_nonzero(root[:rows] == np.arange(rows))
-    return max((k for k,v in ties.edges.items() if len(v)), key=without)
+    return {k: without(k) for k,v in ties.edges.items() if len(v)}
+
+def _blame(ties:_Ties, rows:int)->str: # A kind of edge
+    "What holds rows together"
+    free = _components_without(ties, rows)
+    return max(free, key=free.get)
 
 # %% ../../nbs/data/14_split.ipynb #2ff90d82
 _tie_texts = dict(query=('query', 'queries'), passage=('passage', 'passages'), group=('group', 'groups'),
@@ -223,6 +261,7 @@ class Split:
     components:int   # Sets of rows that stay together
     largest:int      # Rows of the largest
     notes:list       # What its owner should know
+    packed:bool=False # Whether components went where they fit, and not where a hash sends them
 
     def __len__(self): return sum(map(len, self.rows.values()))
 
@@ -246,12 +285,42 @@ def lines(self:Split)->list: # One text a line
         share = f'{self.got[k]:5.1%} where {self.asked[k]:.1%} was asked'
         return f'{k:5} {len(v):{wide},} rows, {share}; {self.balance[k]:.1%} of them relevant'
     sizes, labels = points(v - self.asked[k] for k,v in self.got.items()), points(v - every for v in self.balance.values())
-    far = [k for k in split_names[1:] if not .5 <= self.got[k]/self.asked[k] <= 1.5]
+    far = [k for k in split_names[1:] if _is_far(self.got[k], self.asked[k])]
     return [f"{count(len(self), 'row')} in {count(self.components, 'component')}; the largest has {count(self.largest, 'row')}",
         *(one(k, v) for k,v in self.rows.items()),
         f'sizes within {sizes} of what was asked, labels within {labels} of the {every:.1%} of all rows',
         *(f'{k} is far from what was asked: a hash keeps to shares on average, over many small components' for k in far),
         *self.notes]
+
+# %% ../../nbs/data/14_split.ipynb #a6e067ed
+def _is_declared(
+    ties:_Ties, # A graph
+    rows:int    # How many of its nodes are rows
+)->bool:
+    "Whether it is the owner who said what belongs together"
+    free = _components_without(ties, rows)
+    return any(free[k] == max(free.values()) for k in ('group', 'by') if k in free)
+
+def _dealt(read:_ReadFile, part:np.ndarray, dev:float, gold:float, declared:Callable)->tuple: # (places of rows, whether packed)
+    "Where rows go: by the hash, or where that misses and the owner declared the components, packed"
+    def misses(to):
+        got, right = np.bincount(to, minlength=3)/len(to), np.bincount(to, read.part.good, 3)
+        return _is_far(got[1], dev) or _is_far(got[2], gold) or not right[1:].all()
+    to = _assigned(read, part, dev, gold)
+    if not misses(to) or not declared(): return to, False
+    packed = _packed(read, part, dev, gold)
+    return (to, False) if misses(packed) else (packed, True)
+
+def _working_shares(
+    read:_ReadFile,   # A file
+    part:np.ndarray,  # Component of each row, from 0
+    asked:float       # Share of rows
+)->str:               # Empty where there are none
+    "Shares that the declared components can be cut into, the nearest to what was asked"
+    if part.max() > 10_000: return ''
+    tried = ((o/100, _dealt(read, part, o/100, o/100, lambda: True)) for o in sorted(range(1, 46), key=lambda o: abs(o/100 - asked)))
+    share = next((s for s,(to,packed) in tried if packed), 0)
+    return f"; shares that work: `--dev {share:g} --gold {share:g}`" if share else ''
 
 # %% ../../nbs/data/14_split.ipynb #14f9d3c2
 def _tangle(
@@ -275,6 +344,7 @@ def _tangle(
 def _refuse_options(
     split:Split,      # What came out
     read:_ReadFile,   # Its file
+    part:np.ndarray,  # Component of each row, from 0
     ties:_Ties,       # The graph
     root:np.ndarray,  # As `connected_components` gives them
     limit:int,        # `largest_judged_component`
@@ -282,16 +352,17 @@ def _refuse_options(
 ):                    # Raises `LabError`, or does nothing
     "Refuse a split that is far from what was asked"
     (k, got), n = min(split.got.items(), key=lambda o: o[1]/split.asked[o[0]]), len(split)
+    instead = _working_shares(read, part, split.asked[k]) if _is_declared(ties, n) else ''
     sizes = np.bincount(root[:n])
     large = np.flatnonzero(sizes > limit)
     if got < split.asked[k]/2 and sizes[large].sum() > n/3:
         raise LabError(f"{short_path(read.path)}: {k} would get {got:.1%} of the rows instead of {split.asked[k]:.1%}, "
             f"because {sizes[large].sum():,} of {n:,} rows are tied together "
-            f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}")
+            f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}{instead}")
     if k := next((k for k in split_names[1:] if not split.relevant[k]), ''):
         few = f"{count(n, 'row')} in {count(split.components, 'component')} {'is' if n == 1 else 'are'}"
         raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} too few for {split.asked[k]:.1%}; "
-            "add rows with label 1, or ask for more")
+            f"add rows with label 1, or ask for a larger share{instead}")
 
 # %% ../../nbs/data/14_split.ipynb #9e41ad35
 def _remarks(
@@ -310,12 +381,15 @@ def _remarks(
     if lost.any():
         res.append(f'{rows(sizes[lost].sum())} with a query that nothing answers; in dev and gold they are not scored as retrieval')
     if clash: res.append(f'{rows(clash)} with label 0 and the very passage that answers the query elsewhere; '
-        '`emb check` fails on them, and `drop_conflicts` in preprocess drops them')
+        'keep one of each two: `drop_conflicts` in preprocess does so in train, and runs refuse dev and gold with them')
     if nearness.query.capped or nearness.passage.capped:
         res.append('so many texts are alike that each was compared with only some of the others; near duplicates may be apart')
     return res
 
 # %% ../../nbs/data/14_split.ipynb #3698d377
+_packed_note = ("what belongs together is so large that it was packed towards the shares; "
+    "splitting again with new rows may move old ones, so keep this gold and add new rows to train")
+
 def split_rows(
     path:str|Path,       # JSONL, plain or gzipped
     dev:float=.1,        # Share of rows for choosing a model
@@ -336,14 +410,15 @@ def split_rows(
     ties, limit = _ties_of(read, nearness, corpus), largest_judged_component(n*min(dev, gold))
     root = connected_components(ties.nodes, np.concatenate([*ties.edges.values()]))
     part = (np.cumsum(root[:n] == np.arange(n)) - 1)[root[:n]]
-    to = _assigned(read, part, dev, gold)
+    to, packed = _dealt(read, part, dev, gold, lambda: _is_declared(ties, n))
     mine = {k: to == i for i,k in enumerate(split_names)}
     lines, relevant = ({k: o[v] for k,v in mine.items()} for o in (read.part.line, read.part.good))
     relevant = {k: int(v.sum()) for k,v in relevant.items()}
     notes, asked = _remarks(read, nearness, part, limit), dict(train=1 - dev - gold, dev=dev, gold=gold)
     components, largest = int(part.max()) + 1, int(np.bincount(part).max())
-    split = Split(read.path, read.lines, read.stamp, lines, asked, relevant, components, largest, notes)
-    _refuse_options(split, read, ties, root, limit, by)
+    if packed: notes = [_packed_note, *notes]
+    split = Split(read.path, read.lines, read.stamp, lines, asked, relevant, components, largest, notes, packed)
+    _refuse_options(split, read, part, ties, root, limit, by)
     return split
 
 # %% ../../nbs/data/14_split.ipynb #e235e206
@@ -435,7 +510,7 @@ def write_corpus(
         raise LabError(f"{short_path(old)} already exists and is kept; to make it again from the splits, move it away first")
     if 'gold.jsonl' not in there: raise LabError(f"{short_path(data)}: no gold.jsonl, so nothing is searched; `emb split` makes one")
     path = Path(data)/'corpus.jsonl'
-    with TemporaryDirectory(dir=data, prefix='.corpus.') as made:
+    with WorkFolder('.corpus', data) as made:
         n = _write_documents(_splits_in(there), Path(made)/path.name)
         os.replace(Path(made)/path.name, path)
     return path, n
@@ -466,9 +541,56 @@ def write_split(
         raise LabError(f"{short_path(split.path)} has changed since it was read; split it again")
     folder.mkdir(parents=True, exist_ok=True)
     new = paths if 'corpus.jsonl' in present_files(folder) else [*paths, folder/'corpus.jsonl']
-    with TemporaryDirectory(dir=folder, prefix='.split.') as made:
+    with WorkFolder('.split', folder) as made:
         _copy_lines(split, Path(made))
         if new != paths: _write_documents([split.path], Path(made)/'corpus.jsonl')
         try: move_all(Path(made), folder)
         except FileExistsError as e: raise taken(e.filename) from None
     return paths
+
+# %% ../../nbs/data/14_split.ipynb #21c4e3bf
+def _answers(path:Path)->set: # Hashes of texts
+    "The passages of a file that are relevant to a query"
+    return {text_hash(o.passage) for block in scan_blocks(Scan(path)) for o in block.rows if grade_of(o.label, o.score)[0] > 0}
+
+_shared_passages = ("gold's passages answer train's questions too, so the cut allows the same for dev: if tomorrow's questions "
+    "are answered from these same passages, write `corpus = fixed` in settings.ini")
+
+def _three_parts(
+    train:Path,    # train.jsonl
+    shares:tuple,  # Of rows, for each of two parts; the first that leaves neither empty counts
+    corpus:str,    # 'open' or 'fixed'
+    tick:Callable  # Told how far it is
+)->tuple:          # (`Split`, notes); raises `LabError` where it cannot be cut
+    "Train in three parts"
+    why, ways, gold = '', [(o, corpus) for o in shares], train.with_name('gold.jsonl')
+    if corpus == 'open' and gold.exists() and _answers(train) & _answers(gold): ways += [(o, 'fixed') for o in shares]
+    for share,way in ways:
+        try: res = split_rows(train, share, share, corpus=way, tick=tick)
+        except LabError as e: why = why or str(e).removeprefix(f'{short_path(train)}: ')
+        else: return res, [] if way == corpus else [_shared_passages]
+    raise LabError(why)
+
+# %% ../../nbs/data/14_split.ipynb #c3fa8738
+def cut_missing(
+    train:Path,    # train.jsonl, which loses the rows; gold.jsonl or dev.jsonl may be beside it
+    missing:list,  # Of 'dev' and 'gold'
+    corpus:str,    # 'open' or 'fixed'
+    tick:Callable=lambda *_: None # Told how far it is
+)->list:           # What was done, one text a line; raises `LabError` where it cannot be cut
+    "Cut dev or gold, or both, from train"
+    try: res, notes = _three_parts(train, (.1,) if len(missing) == 2 else (.05, .1), corpus, tick)
+    except LabError as e: raise LabError(f"{' and '.join(missing)} cannot be cut from train: {e}; or bring your own") from None
+    to = dict(train=train.with_name('.train'), dev=train.with_name(f'{missing[0]}.jsonl'), gold=train.with_name(f'{missing[-1]}.jsonl'))
+    target, counts = {line: k for k,v in res.rows.items() for line in v.tolist()}, dict.fromkeys(missing, 0)
+    for k in ('dev', 'gold'): counts[to[k].stem] += len(res.rows[k])
+    with ExitStack() as stack:
+        files = {o: stack.enter_context(o.open('wb')) for o in {*to.values()}}
+        for i,line in enumerate(_lines_of(train), 1):
+            if i in target: files[to[target[i]]].write(line + b'\n')
+        for f in files.values():
+            f.flush()
+            os.fsync(f.fileno())
+    os.replace(to['train'], train)
+    cuts = [f"{k}: {count(n, 'row')} cut from train by the rules of `emb split`" for k,n in counts.items()]
+    return [*notes, *res.notes[:res.packed], *cuts]

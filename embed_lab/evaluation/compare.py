@@ -18,8 +18,8 @@ import numpy as np
 from .comparable import all_scores, completed_runs, list_some, group_by_recipe, refuse_other_gold
 from ..lab import Lab, LabError, count, one_line
 from ..style import Markup, html_table, tag
-from ..runs.results import RunFiles, searched_documents
-from ..runs.looks import Looks, gold_hash, count_looks
+from ..runs.results import RunFiles, searched_documents, verify_runs
+from ..runs.looks import count_looks, file_contents, gold_hash, known_contents, Looks
 from ..runs.manifest import differences
 from ..data.metrics import bootstrap
 from ..notebooks import did_you_mean
@@ -27,18 +27,35 @@ from .scores import measure_names, system_names
 from .verdict import Verdict, holm_corrected, distinct_runs, seed_noise, verdict
 from fastcore.basics import patch
 
+# %% ../../nbs/evaluation/04_compare.ipynb #03dc99c9
+def _lenders(
+    sides:list, # Scores of each recipe, (seeds, queries)
+    draws:list, # Of each recipe, what its rows are draws of; empty: all are different
+    pair:tuple  # Places of the two that are compared
+)->list:        # Scores of the others
+    "Scores that lend their seed noise to a pair"
+    others = [k for k in range(len(sides)) if k not in pair]
+    if not draws: return [sides[k] for k in others]
+    seen, res = {o for k in pair for o in draws[k]}, []
+    for k in others:
+        new = [i for i,o in enumerate(draws[k]) if o not in seen]
+        seen.update(draws[k])
+        if new: res.append(sides[k] if len(new) == len(sides[k]) else sides[k][new])
+    return res
+
 # %% ../../nbs/evaluation/04_compare.ipynb #69943529
 def _verdicts_of(
     sides:list,           # Scores of each recipe, (seeds, queries)
     base:np.ndarray|None, # (1, queries) of the untuned base; used when there is one recipe
     lend:bool,            # Whether other recipes' seeds count towards seed noise
     family:bool=True,     # Whether pairs are asked together, and so corrected
-    fixed:list=()         # Of each recipe, whether nothing was trained
+    fixed:list=(),        # Of each recipe, whether nothing was trained
+    draws:list=()         # Of each recipe, what its rows are draws of; empty: all are different
 )->list:                  # (`Verdict`, degrees of freedom lent to it), one a pair
     "Verdicts on every pair"
     if len(sides) == 1: return [(verdict(sides[0], base, fixed=True), 0)]
     pairs = [*combinations(range(len(sides)), 2)]
-    lent = [seed_noise([o for k,o in enumerate(sides) if k not in pair]) if lend else None for pair in pairs]
+    lent = [seed_noise(_lenders(sides, draws, pair)) if lend else None for pair in pairs]
     fixed = fixed or [False]*len(sides)
     def ask(level): return [verdict(sides[i], sides[j], level, noise, (fixed[i], fixed[j])) for (i,j),noise in zip(pairs, lent)]
     verdicts = holm_corrected(ask(.95)) if family else ask(.95)
@@ -82,7 +99,8 @@ def _pairs_of(
         scores = [getattr(o, part) for o in recipes]
         if not all(measure in o.get('tuned', {}) for o in scores): return [(None, 0)]*len(sides)
         base = scores[0]['base'][measure][:1] if len(scores) == 1 else None
-        return _verdicts_of([o['tuned'][measure] for o in scores], base, lend, family, [o.fixed for o in recipes])
+        return _verdicts_of([o['tuned'][measure] for o in scores], base, lend, family, [o.fixed for o in recipes],
+            [o.draws for o in recipes])
     def differ(a, b): return [o for o in differences(b.manifest, a.manifest) if o[0] != 'seed'] if b else []
     verdicts = zip(sides, ask('scores', True), ask('guard', False))
     return [Pair(a.mark, b.mark if b else 'b', v, g, differ(a, b), df) for (a,b),(v,df),(g,_) in verdicts]
@@ -142,15 +160,45 @@ def _guard(runs):
     lacking = [p.name for p in runs if p not in have]
     verb = 'has' if len(lacking) == 1 else 'have'
     if lacking: return {}, [f"guard is not compared: {list_some(lacking)} {verb} no scores on it"]
-    hashes = {o['inputs']['data'].get('guard.jsonl', {}).get('sha256') for o in runs.values()}
+    known = known_contents([*runs.values()])
+    hashes = {file_contents(o['inputs'], known).get('guard.jsonl') for o in runs.values()}
     if len(hashes) > 1: return {}, ["guard is not compared: data/guard.jsonl differs between the runs"]
     return all_scores(have, RunFiles.guard_per_query), []
 
-def _notes(recipes, pairs):
+# %% ../../nbs/evaluation/04_compare.ipynb #7b338397
+def _repeated(recipe, measure):
+    "A note on runs that repeat a seed"
+    one, what = len(recipe.repeats) == 1, 'an untuned model' if recipe.fixed else 'a seed'
+    by, names = recipe.moved.get(measure, 0.), list_some([p.name for p in recipe.repeats])
+    far = f'up to {by:.4f}' if by >= .0001 else 'less than 0.0001'
+    moves = f'moves {measure_names.get(measure, measure)} by {far}, which is numerical noise'
+    noise = moves if by else 'gave equal scores'
+    return (f"{recipe.mark}: {count(len(recipe.repeats), 'run')} {'repeats' if one else 'repeat'} {what} ({names}); "
+        f"{what} counts once, by its newest run, and repeating it {noise}")
+
+_how = 'device', 'precision', 'threads', 'chunk', 'devices', 'cpu', 'machine'
+
+def _computed_apart(recipes):
+    "A note where runs were computed differently, by what of their hardware differs"
+    found = {}
+    for o in recipes:
+        for m in (*o.runs.values(), *o.repeats.values()):
+            for k in _how:
+                v = m['hardware'].get(k)
+                if v is not None: found.setdefault(k, {}).setdefault(f'{v}', []).append(o.mark)
+    apart = {k: v for k,v in found.items() if len(v) > 1}
+    def where(k, each): return f'{k} ' + ', '.join(f"{v} ({list_some([*dict.fromkeys(o)])})" for v,o in each.items())
+    if apart: yield ('not all runs were computed alike, which moves scores by itself: '
+        + '; '.join(where(*o) for o in apart.items()))
+
+# %% ../../nbs/evaluation/04_compare.ipynb #f3838bf4
+def _notes(recipes, pairs, measure):
     for o in recipes:
         found = [d for m in o.runs.values() for d in differences(o.manifest, m)]
-        moved = dict.fromkeys(what for cause,what in found if cause != 'seed')
+        moved = dict.fromkeys(what for cause,what in found if cause not in ('seed', 'hardware'))
         if moved: yield f"the runs of {o.mark} differ in more than the seed: {list_some([*moved])}"
+    yield from (_repeated(o, measure) for o in recipes if o.repeats)
+    yield from _computed_apart(recipes)
     if any(o.lent for o in pairs): yield "the seed noise of a pair is pooled with that of the other recipes"
     if len(pairs) > 1: yield (f"verdicts and p are Holm-corrected over {len(pairs)} pairs; "
         "intervals of effects and verdicts on guard are not corrected")
@@ -169,7 +217,8 @@ def compare(
     recipes, measure = group_by_recipe(found, all_scores([*found]), guard), measure.lower()
     _refuse_unscored(recipes, measure)
     pairs = _pairs_of(recipes, measure, lend)
-    notes += [*_notes(recipes, pairs), *([f"skipped: {', '.join(skipped)}"] if skipped else [])]
+    changed = [f'{one_line(p.name)}: {o} since it completed' for p,o in verify_runs(lab, found).items()]
+    notes += [*_notes(recipes, pairs, measure), *changed, *([f"skipped: {', '.join(skipped)}"] if skipped else [])]
     gold = gold_hash(recipes[0].manifest['inputs'])
     return Comparison(measure, recipes, pairs, count_looks(lab, [gold])[0], notes)
 
@@ -310,7 +359,8 @@ def _repr_html_(self:Comparison)->str:
 # %% ../../nbs/evaluation/04_compare.ipynb #0023506e
 @patch
 def to_dict(self:Comparison)->dict:
-    """`measure`, `queries`, `documents`: searched, or None; `recipes` (`mark`, `name`, `runs`, `seeds`: runs that
+    """`measure`, `queries`, `documents`: searched, or None; `recipes` (`mark`, `name`, `runs`: one a seed,
+    `repeats`: older runs of the same seeds, `moved`: how far these move the measure, or None, `seeds`: those that
     differ, `seed_noise`: `sd` and `df` or None, `scores`); `others` (`mark`, `name`, `scores`), both with measure →
     `mean`, `low`, `high`; `pairs` (`ours`, `theirs`, `verdict`, `guard`: as `Verdict` or None, `harm`, `lent`,
     `differences`: `cause` and `what`); `gold` (as `Looks`); `notes`"""
@@ -318,7 +368,8 @@ def to_dict(self:Comparison)->dict:
     def recipe(o, means):
         x = o.scores['tuned'][self.measure]
         noise = seed_noise([x])
-        return dict(mark=o.mark, name=o.name, runs=[p.name for p in o.runs], seeds=len(distinct_runs(x)),
+        runs, repeats = ([p.name for p in some] for some in (o.runs, o.repeats))
+        return dict(mark=o.mark, name=o.name, runs=runs, repeats=repeats, moved=o.moved.get(self.measure), seeds=len(distinct_runs(x)),
             seed_noise=noise and asdict(noise), scores=scores(means))
     def pair(o): return asdict(o) | dict(harm=o.harm, differences=[dict(cause=c, what=w) for c,w in o.differences])
     recipes = [recipe(o, means) for o,(_,_,means) in zip(self.recipes, self.rows)]

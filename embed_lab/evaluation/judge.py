@@ -10,11 +10,30 @@ __all__ = ['judge']
 
 # %% ../../nbs/evaluation/09_judge.ipynb #eaba9554
 from ..data.files import write_json, write_rows
+from ..data.metrics import system_names
 from ..data.task import Task, text_hash
 from .scores import Scores, ceiling, query_lines, score_rankings
 from .slices import slice_scores
 from ..runs.record import Run
 from ..runs.results import RunFiles
+
+# %% ../../nbs/evaluation/09_judge.ipynb #583ff6ff
+_not_models = 'bm25', 'fused', 'fused_base', 'oracle'
+
+def _alike(ranking, corpus):
+    "Whether each query gives all documents that it found, three texts at least, one score within rounding"
+    def flat(found):
+        high, low = max(s for _,s in found), min(s for _,s in found)
+        return high - low <= 1e-5 * max(abs(high), abs(low)) and len({corpus[d] for d,_ in found}) > 2
+    return bool(ranking) and all(o and flat(o) for o in ranking.values())
+
+def _collapsed(task, hits, split='gold'): # A sentence for each system that has
+    for s,ranking in hits.items():
+        if s in _not_models or not ranking or not _alike(ranking, task.corpus): continue
+        name = system_names.get(s, s)
+        cause = 'train with a lower lr or other negatives' if s == 'tuned' else 'begin with another model'
+        yield (f"{name} gives every document the same score: its vectors are all alike, so the model has collapsed and "
+            f"its scores on {split} are those of a random order; {cause}")
 
 # %% ../../nbs/evaluation/09_judge.ipynb #cb15f45d
 def _judge_guard(task, hits, run):
@@ -33,11 +52,14 @@ def judge(
     guard:Scores|None=None   # What the same systems score on the guard
 )->Scores:                   # Of gold with slices, and the ceiling as a system ('oracle')
     "Score what systems found; for gold writes the three files and records how many documents were searched"
+    hits = {s: h and task.without_itself(h) for s,h in hits.items()} # also of a search that knows nothing of them
+    for o in _collapsed(task, hits, split): run.warn(o)
     if split == 'guard': return _judge_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
     scores = score_rankings(task, hits)
-    if scores.missing: run.warn(scores.no_words)
+    for o in filter(None, (scores.no_words, scores.left_out)): run.warn(o)
     lines = list(query_lines(task, scores, hits))
+    run.look(scores.to_dict())
     write_rows(run.path/RunFiles.per_query, lines)
     scores.slices = slice_scores(lines, {text_hash(t): t for t in task.corpus.values()})
     scores.pairs, scores.guard = {k: o for k,o in (pairs or {}).items() if o}, guard

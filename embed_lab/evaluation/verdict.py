@@ -194,7 +194,8 @@ def verdict(
     theirs:np.ndarray,      # (seeds, queries), of the one it is compared with, on the same queries in the same order
     level:float=.95,        # Of confidence
     noise:Noise|None=None,  # Seed noise measured on other recipes with this gold set, to be pooled with what these show
-    fixed:bool|tuple=False  # Theirs is deterministic, as an untuned model or BM25 is: one row, no seed noise; or (ours, theirs)
+    fixed:bool|tuple=False, # Theirs is deterministic, as an untuned model or BM25 is: one row, no seed noise; or (ours, theirs)
+    needs:bool=True         # Whether to work out what would settle a tie, which takes longer than all the rest
 )->Verdict:                 # Raises `ValueError` for scores that cannot be compared
     "Win, tie or loss over queries and seeds (Clark 1973, Satterthwaite 1946; Welch where seeds differ in number)"
     runs, (ours, theirs) = (len(ours), len(theirs)), map(distinct_runs, (ours, theirs))
@@ -210,7 +211,7 @@ def verdict(
     seeds, shown = (tuple(k*(not f) for k,f in zip(o, fixed)) for o in (size, runs))
     unknown = noise is None and 1 in seeds
     word = 'unmeasured' if unknown else _word(effect, p, level)
-    more = _needed(spread, effect, size, level) if word == 'tie' else (None, None)
+    more = _needed(spread, effect, size, level) if word == 'tie' and needs else (None, None)
     least = None if unknown and size[:2] == (1, 1) else _detectable(error, level)
     warning = _warning(shown, seeds, noise)
     return Verdict(word, effect, effect - half, effect + half, p, seeds, size[2], least, *more, warning, level)

@@ -9,7 +9,6 @@ __all__ = ['Splits', 'to_dataset', 'load_splits', 'map_texts', 'overview', 'with
 # %% ../../nbs/inventory/00_datasets.ipynb #c4a00217
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from html import escape
 from pathlib import Path
 from statistics import median
 from typing import Protocol
@@ -48,7 +47,8 @@ class Splits:
 
     def task(self, split:str)->Task: # 'dev', 'gold' or 'guard'
         "The retrieval task in a split; dev and guard are searched among their own passages"
-        return retrieval_task(self.rows(split), self.corpus, self.qrels) if split == 'gold' else retrieval_task(self.rows(split))
+        task = retrieval_task(self.rows(split), self.corpus, self.qrels) if split == 'gold' else retrieval_task(self.rows(split))
+        return replace(task, itself=without_prompts(self).task(split).itself) if any(self.prompts) else task
 
 # %% ../../nbs/inventory/00_datasets.ipynb #ecd54af5
 def to_dataset(
@@ -116,7 +116,7 @@ def _repr_html_(self:Splits)->str:
     rows = [[_clip(o['query']), _clip(o['passage']), str(o['label'])] for o in first]
     counts = overview(self)
     docs = f'<p>gold is searched among {len(self.corpus):,} documents</p>' if self.corpus else ''
-    notes = ''.join(f'<p>{escape(o)}</p>' for o in self.notes)
+    notes = html_table([['done since loading'], *([o] for o in self.notes)], None) if self.notes else ''
     sizes = html_table([list(counts[0]), *(list(o.values()) for o in counts)])
     return sizes + docs + notes + html_table([['query', 'passage', 'label'], *rows], None)
 

@@ -6,8 +6,9 @@
 __all__ = ['titles', 'usable_dims', 'cut_scores', 'Dimensions', 'evaluate_dims', 'dims_figure']
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #2b0ec53d
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from html import escape
 from pathlib import Path
 import numpy as np, plotly.graph_objects as go
@@ -43,15 +44,18 @@ def cut_scores(
     encoder:Encoder,     # Any
     task:Task,           # What to search for, and in what
     dims:list,           # Lengths to cut to
-    cache:Path|None=None # Where vectors of an encoder that others will use too are kept
+    cache:Path|None=None, # Where vectors of an encoder that others will use too are kept
+    progress:Callable|None=None # Called with documents encoded and documents in all
 )->dict:                 # Dimension → query id → nDCG@10
     "What an encoder scores at each length"
     queries, docs = [q for q,ds in task.relevant.items() if ds], list(task.corpus)
     query_vecs = encode_cached(encoder, [task.queries[q] for q in queries], 'query', cache)
-    doc_vecs = encode_cached(encoder, task.corpus.values(), 'document', cache)
+    doc_vecs = encode_cached(encoder, task.corpus.values(), 'document', cache, progress=progress)
     def one(dim):
-        found = nearest_passages(unit_vectors(query_vecs[:,:dim]), unit_vectors(doc_vecs[:,:dim]), k=10, index='exact').at
-        return per_query(task.qrels, {q: [docs[i] for i in o] for q,o in zip(queries, found.tolist())})
+        q, d = unit_vectors(query_vecs[:,:dim]), unit_vectors(doc_vecs[:,:dim])
+        found = nearest_passages(q, d, k=10 + task.spare, index='exact', corpus=task.corpus).at
+        hits = task.without_itself({q: [(docs[i], 0.) for i in o] for q,o in zip(queries, found.tolist())}, 10)
+        return per_query(task.qrels, {q: [d for d,_ in o] for q,o in hits.items()})
     return {d: {q: o['ndcg@10'] for q,o in one(d).items()} for d in dims}
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #90c23aa0
@@ -120,12 +124,10 @@ def evaluate_dims(
 )->Dimensions:
     "Score vectors cut to each length, of the tuned and of the base model"
     task, base = splits.task('gold'), base_model(run, getattr(encoder, 'max_seq_length', None), any(splits.prompts))
-    run.progress('cutting vectors', 0, 2, 'base')
-    before = cut_scores(base, task, dims, run.lab.results/'cache')
-    run.progress('cutting vectors', 1, 2, 'tuned')
-    res = Dimensions(dict(tuned=cut_scores(encoder, task, dims), base=before), len(task.corpus))
+    def told(name): return partial(run.progress, f'cutting vectors, {name} model')
+    before = cut_scores(base, task, dims, run.lab.results/'cache', told('base'))
+    res = Dimensions(dict(tuned=cut_scores(encoder, task, dims, progress=told('tuned')), base=before), len(task.corpus))
     write_json(run.eval/'dimensions.json', res.to_dict())
-    run.progress('cutting vectors', 2, 2)
     return res
 
 # %% ../../nbs/inventory/06_dimensions.ipynb #4f2aafd5

@@ -6,6 +6,7 @@
 __all__ = ['search', 'pair_metrics', 'search_both', 'evaluate_guard', 'conclude', 'evaluate', 'evaluate_base', 'Evaluate']
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #d8a9f1cb
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 import numpy as np
@@ -28,31 +29,35 @@ def search(
     encoder:Encoder,  # Any encoder
     task:Task,        # What to search for, and in what
     cache:Path|None=None, # Folder for vectors that other runs will use too
-    run:Run|None=None # Receives a warning with the recall, where an index was searched
+    run:Run|None=None, # Receives progress, and a warning with the recall where an index was searched
+    name:str='search'  # What the run calls this
 )->dict:              # Query id → up to 100 (document id, score), best first
     "The encoder's ranking for every query that has a relevant document"
     queries, docs = [q for q,relevant in task.relevant.items() if relevant], list(task.corpus)
-    q = encode_cached(encoder, [task.queries[o] for o in queries], 'query', cache)
-    d = encode_cached(encoder, task.corpus.values(), 'document', cache)
+    def tell(part, *at): run and run.progress(f'{name}: {part}', *at)
+    q = encode_cached(encoder, [task.queries[o] for o in queries], 'query', cache, progress=partial(tell, 'queries'))
+    d = encode_cached(encoder, task.corpus.values(), 'document', cache, progress=partial(tell, 'documents'))
     if getattr(encoder, 'similarity_fn_name', None) != 'dot': q, d = unit_vectors(q), unit_vectors(d)
-    hits = nearest_passages(q, d, k=100)
+    hits = nearest_passages(q, d, k=100 + task.spare, show=tell, corpus=task.corpus)
     if run and hits.approximate:
         run.warn(f'the search used an index, which found {hits.recall:.1%} of the nearest documents; '
             'scores are lower by what it missed')
     found = zip(queries, hits.at.tolist(), hits.scores.tolist())
-    return {o: [(docs[i], s) for i,s in zip(places, scores)] for o,places,scores in found}
+    return task.without_itself({o: [(docs[i], s) for i,s in zip(places, scores)] for o,places,scores in found})
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #02af7249
 def pair_metrics(
     encoder:Encoder,      # Any encoder
     splits:Splits,        # Gold with labels 0 and 1
-    cache:Path|None=None  # As for `search`
+    cache:Path|None=None, # As for `search`
+    run:Run|None=None     # Receives progress
 )->dict:                  # Measure → value; empty when gold has one label only
     "How well similarity separates relevant pairs from the others"
     gold, labels = splits.gold, np.array(splits.gold['label'])
     if len(set(labels)) < 2: return {}
-    queries = encode_cached(encoder, gold['query'], 'query', cache)
-    passages = encode_cached(encoder, gold['passage'], 'document', cache)
+    def tell(part, *at): run and run.progress(f'pairs of gold: {part}', *at)
+    queries = encode_cached(encoder, gold['query'], 'query', cache, progress=partial(tell, 'queries'))
+    passages = encode_cached(encoder, gold['passage'], 'document', cache, progress=partial(tell, 'passages'))
     sims = pairwise_cos_sim(queries, passages).numpy()
     f1,*_ = BinaryClassificationEvaluator.find_best_f1_and_threshold(sims, labels, True)
     accuracy,_ = BinaryClassificationEvaluator.find_best_acc_and_threshold(sims, labels, True)
@@ -69,12 +74,8 @@ def search_both(
     name:str         # 'gold' or 'guard'
 )->dict:             # 'tuned' and 'base' → as `search`
     "What the model finds, and what it found before it was tuned"
-    run.progress(f'searching {name}', 0, 2, 'base')
-    before = search(base, task, run.lab.results/'cache', run)
-    run.progress(f'searching {name}', 1, 2, 'tuned')
-    hits = dict(tuned=search(encoder, task, run=run), base=before)
-    run.progress(f'searching {name}', 2, 2)
-    return hits
+    before = search(base, task, run.lab.results/'cache', run, f'{name}, base model')
+    return dict(tuned=search(encoder, task, None, run, f'{name}, tuned model'), base=before)
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #43899e47
 def evaluate_guard(
@@ -97,7 +98,10 @@ def conclude(
     guard:Scores|None=None   # As `evaluate_guard`
 )->Scores:                   # With BM25, tuned with BM25, and the ceiling
     "Score rankings beside BM25 and the ceiling, and write the scores down"
-    return judge(task, with_bm25(task, hits), run, pairs=pairs, guard=guard)
+    run.progress('BM25 and scores', 0, 1)
+    scores = judge(task, with_bm25(task, hits), run, pairs=pairs, guard=guard)
+    run.progress('BM25 and scores', 1, 1)
+    return scores
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #9333c95b
 @assume_unchanged()
@@ -110,7 +114,7 @@ def evaluate(
     "Score on gold, beside the untuned base model and BM25, and on the guard"
     base = base_model(run, getattr(encoder, 'max_seq_length', None), any(splits.prompts))
     hits = search_both(encoder, base, splits.task('gold'), run, 'gold') | (more or {})
-    pairs = dict(tuned=pair_metrics(encoder, splits), base=pair_metrics(base, splits, run.lab.results/'cache'))
+    pairs = dict(tuned=pair_metrics(encoder, splits, run=run), base=pair_metrics(base, splits, run.lab.results/'cache', run))
     return conclude(without_prompts(splits).task('gold'), hits, run, pairs, evaluate_guard(encoder, base, splits, run))
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #bb19dcd7
@@ -124,11 +128,9 @@ def evaluate_base(
     base, cache = base_model(run, max_length, any(splits.prompts)), run.lab.results/'cache'
     plain, guard = without_prompts(splits), None
     if splits.guard is not None:
-        guard = judge(plain.task('guard'), dict(base=search(base, splits.task('guard'), cache, run)), run, 'guard')
-    run.progress('searching gold', 0, 1, 'base')
-    hits = dict(base=search(base, splits.task('gold'), cache, run))
-    run.progress('searching gold', 1, 1)
-    return conclude(plain.task('gold'), hits, run, dict(base=pair_metrics(base, splits, cache)), guard)
+        guard = judge(plain.task('guard'), dict(base=search(base, splits.task('guard'), cache, run, 'guard')), run, 'guard')
+    hits = dict(base=search(base, splits.task('gold'), cache, run, 'gold'))
+    return conclude(plain.task('gold'), hits, run, dict(base=pair_metrics(base, splits, cache, run)), guard)
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #eabca9a6
 class Evaluate(Protocol):

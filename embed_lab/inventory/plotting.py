@@ -39,8 +39,7 @@ def save_figure(
 )->go.Figure:       # The figure as kept, so that the notebook shows it
     "Write a figure to the run's `plots/`, to be opened in any browser, offline"
     fig = stamp_leaks(fig, run.leaks)
-    run.plots.mkdir(parents=True, exist_ok=True)
-    fig.write_html(run.plots/f'{name}.html', include_plotlyjs='directory', config=dict(displaylogo=False, showSendToCloud=False))
+    run.save_chart(fig, name)
     return fig
 
 # %% ../../nbs/inventory/04_plotting.ipynb #425a2972

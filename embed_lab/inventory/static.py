@@ -48,7 +48,8 @@ def around(
 def token_vectors(
     model:SentenceTransformer, # A transformer
     n:int,                     # Tokens of its vocabulary
-    cache:Path|None=None       # Where the vectors are kept
+    cache:Path|None=None,      # Where the vectors are kept
+    run:Run|None=None          # Receives progress
 )->torch.Tensor:               # (n, dimension), float32
     "The base model's output for each token by itself"
     before, after = around(model)
@@ -56,7 +57,10 @@ def token_vectors(
     def some(tokens):
         ids = torch.tensor([[*before, j, *after] for j in tokens], device=model.device)
         return model[0](dict(input_ids=ids, attention_mask=torch.ones_like(ids)))['token_embeddings'][:,len(before)].float().cpu()
-    def make(tokens): return torch.cat([some(tokens[i:i+1024]) for i in range(0, len(tokens), 1024)]).numpy()
+    def part(tokens):
+        if run: run.progress('encoding tokens', tokens[0], n)
+        return some(tokens)
+    def make(tokens): return torch.cat([part(tokens[i:i+1024]) for i in range(0, len(tokens), 1024)]).numpy()
     model.eval()
     return torch.from_numpy(kept_matrix(model, 'token', n, make, cache))
 
@@ -77,12 +81,13 @@ def token_table(
     model:SentenceTransformer, # A transformer
     n:int,                     # Tokens of its vocabulary
     dim:int,                   # Columns
-    cache:Path                 # Where the table is kept, so that every run with these columns begins with the same one
+    cache:Path,                # Where the table is kept, so that every run with these columns begins with the same one
+    run:Run|None=None          # Receives progress
 )->torch.Tensor:               # (n, dim), float32
     "The first principal components of a base model's token vectors"
     made = []
     def make(at):
-        if not made: made.append(principal(token_vectors(model, n, cache), dim).numpy())
+        if not made: made.append(principal(token_vectors(model, n, cache, run), dim).numpy())
         return made[0][at]
     with assume_unchanged(): return torch.from_numpy(kept_matrix(model, f'token, {dim} principal components', n, make, cache))
 
@@ -140,4 +145,4 @@ def static_model(
         return ready_model(tok, torch.randn(tok.get_vocab_size(), dim, generator=draw), base.device)
     tok = vocabulary(base)
     n = max(tok.get_vocab().values()) + 1
-    return ready_model(tok, token_table(base, n, dim, run.lab.results/'cache') * zipf_weights(n)[:,None], base.device)
+    return ready_model(tok, token_table(base, n, dim, run.lab.results/'cache', run) * zipf_weights(n)[:,None], base.device)

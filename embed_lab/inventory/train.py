@@ -60,7 +60,7 @@ def training_rows(
     if not any(train['label']):
         raise LabError(f"data/train.jsonl: all {len(train):,} rows have label 0; no loss here learns without relevant pairs")
     if reads.teacher:
-        raise LabError(f"{loss} learns from a teacher's scores, which the data lack: use recipe `distil`, which asks a teacher")
+        raise LabError(f"{loss} learns from a teacher's scores: use recipe `distil`, which reads them from train or asks a teacher")
     rows = train.to_list()
     if reads.label == 'none': return Dataset.from_dict(positive_rows(rows, seed, apart))
     return Dataset.from_dict(judged_rows(rows, graded=reads.label != 'binary'))

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
-from ..lab import Lab, LabError, default_settings, export_inventory, made_with, module_of, read_lab
+from ..lab import Lab, LabError, default_settings, made_with, read_lab
 from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
+from ..code import export_inventory, module_of
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe, recipes
 from ..runs.results import reserved_names
-from ..notebooks import about, read_notebook, trains
+from ..notebooks import about, read_notebook, read_parameters, trains
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data
 from ..data.importing import import_data
@@ -209,6 +210,7 @@ A lab for fine-tuning text-embedding models for retrieval, made with Embed Lab {
     emb check                        # is the data sound?
     emb run {runs[-1].stem}
     emb ls                           # runs, their status and scores
+    emb board --open                 # everything so far, on one page
     emb recipes --for {data}           # which recipes can this data feed?
     emb new exp_10_mine --from {runs[-1].stem}
     jupyter lab
@@ -399,7 +401,7 @@ def init_lab(
     choose:Callable|None=None  # Content of own data, by file name → `Fit`s, the best first, as `first_recipes` gives them
 )->InitResult:                 # Raises `LabError` before anything is written
     "Make a lab, or complete one"
-    path = Path(path).resolve()
+    path = Path(os.path.realpath(path))
     fresh, lab = not (path/'settings.ini').is_file(), _planned_lab(path)
     chosen = list(map(find_recipe, dict.fromkeys(names or _first_recipes)))
     content, said = _data_content(lab, data)
@@ -425,7 +427,8 @@ def _derived(
     home:str      # The package that the notebook comes with
 )->bytes:         # A notebook
     "A notebook under a new name, without outputs, which says where it comes from"
-    nb = msgspec.json.decode(as_lab_notebook(source.read_text(encoding='utf-8'), package, home))
+    read_parameters(source) # which refuses what is not an experiment
+    nb = json.loads(as_lab_notebook(source.read_text(encoding='utf-8'), package, home))
     for c in nb['cells']:
         if c['cell_type'] == 'code': c.update(outputs=[], execution_count=None)
     lines = ''.join(nb['cells'][0]['source']).splitlines()

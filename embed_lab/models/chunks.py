@@ -19,7 +19,7 @@ __all__ = ['chunk_cuts', 'float_attention', 'with_attention', 'in_chunks', 'cach
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from ..lab import need
-from .base import overrides
+from .base import overrides, training_chunk
 
 # %% ../../nbs/models/02_chunks.ipynb #5b815aff
 def chunk_cuts(
@@ -101,10 +101,10 @@ def _by_chunks(first, tokens): # What replaces the `forward` of a model's first 
 @contextmanager
 def in_chunks(
     model:'SentenceTransformer', # Or anything else, which is left alone, as is a static one, and one on a GPU
-    tokens:int|None=None         # A chunk, at most, unless it is one text; 0: batches stay whole; None: as the run asks, or 512
+    tokens:int|None=None         # A chunk, at most, unless it is one text; 0: batches stay whole; None: as the run asks
 )->Iterator:
     "Let a model's transformer read each batch in chunks of about equal length"
-    tokens = next(o for o in (tokens, overrides.chunk, 512) if o is not None)
+    tokens = next(o for o in (tokens, overrides.chunk, training_chunk) if o is not None)
     if getattr(model, 'transformers_model', None) is None or model.device.type != 'cpu' or 'forward' in vars(model[0]):
         return (yield)
     if not tokens:

@@ -12,27 +12,28 @@ quick."""
 __all__ = ['model_kind', 'load_cross_encoder', 'pair_scores', 'rerank']
 
 # %% ../../nbs/models/05_crossencoders.ipynb #7f357c67
-import json, logging
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from .inference import fast_inference
 from ..lab import LabError, need, short_path
-from .base import find_model, hardware, keep_memory
+from .base import find_model, hardware, keep_memory, loading
+from ..data.files import read_json
 from ..data.task import Task
 import numpy as np
 
 # %% ../../nbs/models/05_crossencoders.ipynb #ef6e3ad8
-def _json(file): return json.loads(file.read_text(encoding='utf-8')) if file.is_file() else None
+def _first(found, kind): return found[0] if isinstance(found, list) and found and isinstance(found[0], kind) else kind()
 
 def model_kind(
     path:Path # A model's folder, as `find_model` gives it
 )->str:       # 'cross-encoder', 'static', 'encoder', or 'transformer' for one not trained to score anything
     "What a model is, by its own settings"
-    said = (_json(path/'config_sentence_transformers.json') or {}).get('model_type')
+    said = read_json(path/'config_sentence_transformers.json', default={}).get('model_type')
     if said == 'CrossEncoder': return 'cross-encoder'
-    if modules := _json(path/'modules.json'):
-        return 'static' if modules[0]['type'].endswith('StaticEmbedding') else 'encoder'
-    made = ((_json(path/'config.json') or {}).get('architectures') or [''])[0]
+    if modules := read_json(path/'modules.json', list):
+        return 'static' if str(_first(modules, dict).get('type')).endswith('StaticEmbedding') else 'encoder'
+    made = _first(read_json(path/'config.json', default={}).get('architectures'), str)
     return 'cross-encoder' if made.endswith('ForSequenceClassification') else 'transformer'
 
 # %% ../../nbs/models/05_crossencoders.ipynb #929fd784
@@ -45,20 +46,23 @@ def load_cross_encoder(
 )->'CrossEncoder':                # With one score a pair, in float32 on the device of `hardware`
     "Find the model `name` and load it as a cross-encoder; raises `LabError` where it cannot be one"
     torch, st, path = need('torch'), need('sentence_transformers'), find_model(name, root)
-    own = _json(path/'config.json') or {}
+    labels = read_json(path/'config.json', default={}).get('id2label')
+    labels = labels if isinstance(labels, dict) else {}
     if model_kind(path) == 'static':
         raise LabError(f"{short_path(path)} holds static embeddings, which cannot read two texts together; "
             "name a transformer, such as all-MiniLM-L6-v2, or a trained cross-encoder")
-    if model_kind(path) == 'cross-encoder' and len(own.get('id2label') or 'x') > 1:
-        raise LabError(f"{short_path(path)} distinguishes {len(own['id2label'])} classes and gives no single "
+    if model_kind(path) == 'cross-encoder' and len(labels) > 1:
+        raise LabError(f"{short_path(path)} distinguishes {len(labels)} classes and gives no single "
             "score to sort by; name a cross-encoder with one label")
     need('transformers').logging.disable_progress_bar()
     if hardware().device == 'cpu': keep_memory()
     # about the new head
     with torch.random.fork_rng(), need('sentence_transformers.util').disable_logging(logging.WARNING):
         torch.manual_seed(seed)
-        model = st.CrossEncoder(str(path), device=hardware().device, num_labels=1, trust_remote_code=False, local_files_only=True,
-            model_kwargs=dict(use_safetensors=True, dtype='float32'), config_kwargs=config or None).float()
+        with loading(path):
+            model = st.CrossEncoder(str(path), device=hardware().device, num_labels=1, trust_remote_code=False,
+                local_files_only=True, model_kwargs=dict(use_safetensors=True, dtype='float32'),
+                config_kwargs=config or None).float()
     most = getattr(model.model.config, 'max_position_embeddings', None)
     if most and (max_seq_length or 0) > most:
         raise LabError(f"{name} reads {most} tokens of query and passage together at most, "
@@ -75,12 +79,11 @@ def pair_scores(
 )->np.ndarray:                # One logit a pair, float32; raises `LabError` where one is not finite
     "How well each passage answers its query"
     torch, chunk, found = need('torch'), 16*batch_size, [np.empty(0, np.float32)]
+    if tell: tell(0, len(pairs))
     for i in range(0, len(pairs), chunk):
-        if tell: tell(i, len(pairs))
-        with fast_inference(model):
+        with fast_inference(model, tell and (lambda more: tell(i + more, len(pairs)))):
             options = dict(batch_size=batch_size, show_progress_bar=False, activation_fn=torch.nn.Identity())
             found.append(model.predict(pairs[i:i+chunk], **options))
-    if tell: tell(len(pairs), len(pairs))
     if np.isfinite(scores := np.concatenate(found)).all(): return scores
     raise LabError("the cross-encoder's scores hold NaN or infinity; "
         "go back to an earlier checkpoint, and train with a lower learning rate")

@@ -15,11 +15,11 @@ __all__ = ['Hits', 'build_index', 'whole_vectors', 'walk_index', 'recall_at_k', 
 # %% ../../nbs/models/07_index.ipynb #1a7704a5
 from collections.abc import Callable
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 import numpy as np
 from ..lab import LabError, need
 from .search import check_vectors, full_precision, pack_scores, rescore
-from .search import spare_candidates, top_k, unpack_scores, vector_block
+from .search import spare_candidates, tie_order, top_k, unpack_scores, vector_block
 
 # %% ../../nbs/models/07_index.ipynb #7932aec3
 @dataclass(frozen=True)
@@ -166,6 +166,13 @@ def index_gain(
     "A guess how many times faster an index would be than exact search on a processor"
     return 1 / (threads * 14_000 / max(queries, 1) + 60_000 / max(docs, 1))
 
+# %% ../../nbs/models/07_index.ipynb #5ea7e01f
+def _ties_ordered(hits, order):
+    "Hits with equal scores in another order; which of them were found is left as it is"
+    if order is None: return hits
+    better = np.lexsort((order[hits.at], -hits.scores), axis=1)
+    return replace(hits, at=np.take_along_axis(hits.at, better, 1), scores=np.take_along_axis(hits.scores, better, 1))
+
 # %% ../../nbs/models/07_index.ipynb #2e350770
 def nearest_passages(
     queries:'np.ndarray|Tensor', # (queries, dimension), of any float type
@@ -174,7 +181,8 @@ def nearest_passages(
     index:str='auto',            # 'exact', 'approximate', or 'auto': an index where it would be at least twice as fast
     least:float=.95,             # Recall that an index has to reach, between 0 and 1
     seed:int=42,                 # Of the queries on which recall is measured
-    show:Callable|None=None      # Called with (what, done, in all)
+    show:Callable|None=None,     # Called with (what, done, in all)
+    corpus:dict|None=None        # Document id → text, in the order of `docs`: equal scores are ordered by `tie_order` of it
 )->Hits:                         # Raises `LabError` where vectors do not fit or are not finite
     "The documents with the highest inner products, and how they were searched; 'approximate' needs faiss, or `LabError`"
     from importlib.util import find_spec
@@ -183,7 +191,8 @@ def nearest_passages(
     device = check_vectors(queries, docs, k).type
     more = index_gain(len(queries), len(docs), need('torch').get_num_threads())
     worth = index == 'auto' and device == 'cpu' and more >= 2
+    order = None if corpus is None else tie_order(corpus)
     if index == 'approximate' or worth and find_spec('faiss'):
-        return approximate_top_k(queries, docs, k, least, seed, show)
+        return _ties_ordered(approximate_top_k(queries, docs, k, least, seed, show), order)
     why = f", where an index would be about {more:.0f} times faster: pip install 'embed-lab[index]'" if worth else ''
-    return Hits(*top_k(queries, docs, k, show=show), 1., len(queries), f'exact{why}')
+    return Hits(*top_k(queries, docs, k, show=show, order=order), 1., len(queries), f'exact{why}')

@@ -84,6 +84,23 @@ def _faster_layers(
     others = [o for o in layers if faster and o not in heads]
     return heads | {o: convolution(o, torch.bfloat16 if precision == 'bf16' else o.weight.dtype) for o in others}
 
+# %% ../../nbs/models/03_inference.ipynb #02ad8ed8
+def _batch_size(features)->int: # Of a static model, of a transformer; 0 for what is not text
+    return next((len(features[k]) for k in ('offsets', 'input_ids') if k in features), 0)
+
+@contextmanager
+def _counted(model, tell):
+    "Say how many texts a model has read, after each batch"
+    if not tell or not isinstance(model, need('torch').nn.Sequential): return (yield)
+    read = 0
+    def count(module, args, out):
+        nonlocal read
+        read += _batch_size(args[0])
+        tell(read)
+    hook = model[0].register_forward_hook(count)
+    try: yield
+    finally: hook.remove()
+
 # %% ../../nbs/models/03_inference.ipynb #ad59b4df
 @contextmanager
 def _ready(model):
@@ -97,8 +114,9 @@ def _ready(model):
 
 @contextmanager
 def fast_inference(
-    model:object # A `SentenceTransformer` or a `CrossEncoder`; anything else is left alone
+    model:object,            # A `SentenceTransformer` or a `CrossEncoder`; anything else is left alone
+    tell:Callable|None=None  # Called after each batch with the number of texts read so far
 )->Iterator:
     "Compute without gradients in the precision of `hardware`, on a CPU as fast as it can; weights must not change inside"
     tokens = 2048 if overrides.chunk is None else overrides.chunk
-    with in_chunks(model, tokens), in_precision(model), _ready(model): yield
+    with in_chunks(model, tokens), in_precision(model), _ready(model), _counted(model, tell): yield

@@ -9,7 +9,8 @@ vectors from before. Here a vector is kept under the weights themselves."""
 
 # %% auto #0
 __all__ = ['shard_size', 'cache_bytes', 'encode', 'unit_vectors', 'device_pool', 'assume_unchanged', 'fingerprint', 'text_key',
-           'read_shard', 'prune_cache', 'cached_vectors', 'uncached_texts', 'encode_cached', 'kept_matrix']
+           'read_shard', 'prune_cache', 'encoding_seconds', 'cached_vectors', 'uncached_texts', 'encode_cached',
+           'kept_matrix']
 
 # %% ../../nbs/models/04_vectors.ipynb #a64c3252
 import os
@@ -25,22 +26,23 @@ from hashlib import sha256
 from multiprocessing import get_context
 from pathlib import Path
 from time import time
-import numpy as np
+import msgspec, numpy as np
 from .inference import convolves, fast_inference
 from ..lab import LabError, need, short_path
 from .base import in_precision, hardware, overrides, set_overrides
-from ..data.files import write_atomic
+from ..data.files import read_whole, write_atomic, write_json
 
 # %% ../../nbs/models/04_vectors.ipynb #6abb7aba
 def encode(
     model:'SentenceTransformer', # Or anything with `encode_query` and `encode_document`
     texts:list,                  # Texts
     kind:str,                    # 'query' or 'document'
-    batch_size:int=64            # Texts encoded at once
+    batch_size:int=64,           # Texts encoded at once
+    tell:Callable|None=None      # Called after each batch with the number of texts encoded so far
 )->np.ndarray:                   # (texts, dimension), float32; raises `LabError` where a vector is not finite
     "Vectors of texts, as the model makes them"
     make = model.encode_query if kind == 'query' else model.encode_document
-    with fast_inference(model): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
+    with fast_inference(model, tell): vecs = np.asarray(make(texts, batch_size=batch_size), dtype=np.float32)
     if np.isfinite(np.linalg.norm(vecs, axis=1)).all(): return vecs
     raise LabError("the model cannot be used: its vectors hold NaN or infinity; "
         "go back to an earlier checkpoint, and train with a lower learning rate")
@@ -90,7 +92,7 @@ def device_pool(
     given = deepcopy(model).cpu()
     told = asdict(overrides) | dict(threads=max(1, torch.get_num_threads() // len(devices)))
     pools = [ProcessPoolExecutor(1, get_context('spawn'), _settle, (given, o, told)) for o in devices]
-    def make(texts, kind, batch_size):
+    def make(texts, kind, batch_size, tell=None): # devices do not say how far they are
         shares = _device_shares(texts, len(pools))
         jobs = [o.submit(_part, [texts[i] for i in at], kind, batch_size) for o,at in zip(pools, shares)]
         try: return _joined(shares, [o.result() for o in jobs])
@@ -277,6 +279,24 @@ def prune_cache(
         if most < 0: _drop_file(path)
 
 # %% ../../nbs/models/04_vectors.ipynb #06f49117
+_speeds = 'speed.json' # In the cache: what decides the vectors → [texts, seconds they took]
+
+def _known_speeds(cache):
+    try: return msgspec.json.decode(read_whole(Path(cache)/_speeds, 1 << 20), type=dict[str, tuple[int, float]])
+    except (OSError, LabError, ValueError, RecursionError): return {} # it only says what would be lost
+
+def _note_speed(cache, key, n, seconds):
+    known = _known_speeds(cache)
+    texts, took = known.pop(key, (0, 0.))
+    latest = dict([*known.items()][-99:]) | {key: (texts + n, took + seconds)}
+    with suppress(OSError): write_json(Path(cache)/_speeds, latest)
+
+def encoding_seconds(
+    cache:str|Path # A folder
+)->dict:           # What decides the vectors, which their files are called after → seconds a text
+    "How long the texts took whose vectors are kept"
+    return {k: took/texts for k,(texts,took) in _known_speeds(cache).items() if texts > 0 and 0 <= took < 1e9}
+
 def cached_vectors(
     key:str,             # What decides the vectors; see `fingerprint`
     names:list,          # `text_key`s, each once
@@ -288,8 +308,10 @@ def cached_vectors(
     if cache: yield from _kept_vectors(cache, key, left)
     names, places = list(left), list(left.values())
     for i in range(0, len(places), shard_size):
+        began = time()
         vecs = make(places[i:i+shard_size])
         if cache:
+            _note_speed(cache, key, len(vecs), time() - began)
             _write_shard(cache, key, names[i:i+shard_size], vecs)
             prune_cache(cache, cache_bytes)
         yield places[i:i+shard_size], vecs
@@ -309,11 +331,12 @@ def _pieces(
     kind:str,                    # 'query' or 'document'
     cache:str|Path|None,         # A folder, if vectors are to be kept
     batch_size:int,              # Texts encoded at once
-    devices:list|None=None       # As for `device_pool`, for more texts than a shard has
+    devices:list|None=None,      # As for `device_pool`, for more texts than a shard has
+    tell:Callable|None=None      # As for `encode`, of a piece
 )->Iterator:                     # (places, vectors), first those that were kept
     "The vectors of texts, some thousand at a time"
     with device_pool(model, devices if len(texts) > shard_size else []) as make:
-        def some(at): return make([texts[j] for j in at], kind, batch_size)
+        def some(at): return make([texts[j] for j in at], kind, batch_size, tell)
         yield from cached_vectors(fingerprint(model, kind) if cache else '', [*map(text_key, texts)], some, cache)
 
 # %% ../../nbs/models/04_vectors.ipynb #5d160ae0
@@ -343,10 +366,12 @@ def encode_cached(
     "Vectors of texts, each encoded once; raises `LabError` unless texts are a list, and where a vector is not finite"
     texts, vecs, done = _texts(texts, kind), None, 0
     place = {t: i for i,t in enumerate(dict.fromkeys(texts))}
-    for at,some in _pieces(model, list(place), kind, cache, batch_size, devices):
+    def tell(more): progress(done + more, len(place))
+    if progress and place: tell(0)
+    for at,some in _pieces(model, list(place), kind, cache, batch_size, devices, progress and tell):
         if vecs is None: vecs = np.empty((len(place), some.shape[1]), np.float32)
         vecs[at], done = some, done + len(at)
-        if progress: progress(done, len(place))
+        if progress: tell(0)
     if vecs is None: return np.empty((0, model.get_embedding_dimension()), np.float32)
     return vecs if len(place) == len(texts) else vecs[[place[t] for t in texts]]
 

@@ -14,21 +14,24 @@ No disk is shared. The lab travels as an archive, once, and each machine unpacks
 __all__ = ['join_cluster', 'Resources', 'cluster_capacity', 'Fleet', 'cluster_encoder']
 
 # %% ../../nbs/runs/10_cluster.ipynb #5eaac3d1
-import io, json, os, shutil, signal, socket, subprocess, sys, tarfile, tempfile, time
+import io, json, os, shutil, signal, socket, subprocess, tarfile, tempfile, time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from pathlib import Path
+import msgspec
 import numpy as np
 from fastcore.basics import patch
-from ..lab import Lab, LabError, Variables, count, need, one_line, short_path, variables
-from .looks import log_look
-from .manifest import environment_facts, git_facts
+from ..lab import Lab, LabError, Variables, count, need, one_line, python_command, short_path
+from .looks import keep_look
+from .manifest import environment_facts, frozen_text, git_facts, Look, same_inputs
+from .manifest import training_inputs
+from ..style import keep_plotly
 from .results import RunFiles, lock_run, timestamp, read_run, set_aside
 from ..data.files import write_atomic, write_json
-from .sweep import Point
+from .sweep import Point, shared_hardware
 from ..data.task import present_files
 
 # %% ../../nbs/runs/10_cluster.ipynb #f64a7a8f
@@ -103,7 +106,8 @@ def _new_files(
     def whole(o):
         if o.parts[0] != RunFiles.checkpoints or len(o.parts) < 3: return True
         return (path/o.parts[0]/o.parts[1]/RunFiles.seal).exists()
-    found = [o.relative_to(path) for o in sorted(path.rglob('*')) if o.is_file() and not o.name.startswith('.')]
+    found = [o.relative_to(path) for o in sorted(path.rglob('*')) if o.is_file()]
+    found = [o for o in found if not any(part.startswith('.') for part in o.parts)]
     files = [o for o in found if whole(o)]
     last = RunFiles.seal, RunFiles.manifest # they say that others are whole, and come after them
     for o in sorted(files, key=lambda o: (o.name in last, o)):
@@ -139,7 +143,7 @@ def _make_room(
 def _begun(home, experiment, given, told, said): # A run's process
     words = json.dumps([str(home), experiment, given])
     env = os.environ | told | Variables(elsewhere='1').environ()
-    command = [sys.executable, '-c', 'from embed_lab.runs.sweep import point_main; point_main()', words]
+    command = [*python_command('from embed_lab.runs.sweep import point_main; point_main()'), words]
     return subprocess.Popen(command, cwd=home, env=env, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=said,
         start_new_session=True)
 
@@ -244,26 +248,31 @@ def cluster_capacity(
     return _room([o['Resources'] for o in need('ray', 'ray').nodes() if o['Alive']], wanted)
 
 # %% ../../nbs/runs/10_cluster.ipynb #f55614e8
-def _cpu():
+def _cpu(some, threads): # What points without a GPU are told, and a line to say
     from embed_lab.models.base import hardware
     hw = hardware()
-    return f"cpu {hw.precision if hw.device == 'cpu' else 'fp32'}"
+    own = dict(device='cpu', precision=hw.precision if hw.device == 'cpu' else 'fp32', threads=threads)
+    how, said = shared_hardware(some, own)
+    return Variables(hardware=f"cpu {how['precision']}").environ() | dict(OMP_NUM_THREADS=str(how['threads'])), said
 
 class Fleet:
     "Where the points of a sweep run, if that is a Ray cluster"
     def __init__(self,
         lab:Lab,       # The lab
         some:list,     # `Point`s
-        wanted:Resources # Of each run
+        wanted:Resources, # Of each run
+        earlier:list=() # `Point`s that ran before
     ):
         ray = need('ray', 'ray')
         self.lab, self.wanted, self.room, self.live = lab, wanted, cluster_capacity(wanted), {}
         data = _pack_files(lab.path, _lab_parts(lab, [o.plan for o in some]))
         self.key = f'{ray.get_runtime_context().get_job_id()}_{sha256(data).hexdigest()[:12]}'
         self.data, self.toolkit = ray.put(data), environment_facts()['toolkit']
-        self.git, self.diff = git_facts(lab)
+        self.git, self.diff, _ = git_facts(lab)
+        keep_plotly(lab.results) # which charts that come back look for
         self.told = dict(OMP_NUM_THREADS=str(max(1, wanted.cpus)))
-        if not wanted.gpus: self.told |= Variables(hardware=variables().hardware or _cpu()).environ()
+        self.said = ''
+        if not wanted.gpus: self.told, self.said = _cpu([*some, *earlier], max(1, wanted.cpus))
 
 # %% ../../nbs/runs/10_cluster.ipynb #e9395372
 def _at_home(content, path): # An executed notebook, as if it had been executed here
@@ -275,24 +284,36 @@ def _at_home(content, path): # An executed notebook, as if it had been executed 
     return json.dumps(nb, indent=1, ensure_ascii=False).encode()
 
 @patch
+def _with_looks(self:Fleet, content): # A manifest whose looks at gold are in this lab's log too
+    run = json.loads(content)
+    if not run.get('looks'): return content
+    looks = [keep_look(self.lab, o) for o in msgspec.convert(run['looks'], list[Look])]
+    return json.dumps(run | dict(looks=msgspec.to_builtins(looks)), indent=2, ensure_ascii=False).encode()
+
+@patch
 def _as_ours(self:Fleet, path, name, content): # What arrived, as it would be had the run been made here
     if name == f'{path.name.split(",")[0]}.ipynb': return _at_home(content, path)
-    if name != RunFiles.manifest or not self.git: return content
+    if name != RunFiles.manifest: return content
+    content = self._with_looks(content)
+    if not self.git: return content
     patch = path/RunFiles.patch
     if self.diff and not patch.exists(): write_atomic(patch, need('gzip').compress(self.diff, mtime=0))
-    return json.dumps(json.loads(content) | dict(git=self.git), indent=2, ensure_ascii=False).encode()
+    run = {k: v for k,v in json.loads(content).items() if k != 'no_git'}
+    return json.dumps(run | dict(git=self.git), indent=2, ensure_ascii=False).encode()
 
 @patch
 def _write(self:Fleet, path, name, content):
     if content is not None: return write_atomic(path/name, self._as_ours(path, name, content))
     (path/name).unlink(missing_ok=True)
-    with suppress(OSError): (path/name).parent.rmdir() # unless something is left in it
+    with suppress(OSError): # until something is left in one
+        for o in [*Path(name).parents][:-1]: (path/o).rmdir()
 
 # %% ../../nbs/runs/10_cluster.ipynb #78da6467
 @patch
 def _ready(self:Fleet, path, inputs): # What a run cannot resume from is set aside
-    old = read_run(path, held=True)
-    begun = old and old['status'] != 'completed' and old['inputs'] == inputs
+    old = None
+    with suppress(LabError): old = read_run(path, held=True) # what cannot be read is set aside
+    begun = old and old['status'] != 'completed' and same_inputs(training_inputs(old['inputs']), training_inputs(inputs))
     if not (begun and any(path.glob(f'{RunFiles.checkpoints}/*/{RunFiles.seal}'))): set_aside(self.lab, path)
     path.mkdir(parents=True, exist_ok=True)
 
@@ -302,8 +323,9 @@ def _once(self:Fleet, point):
     files = [o for o in sorted(path.rglob('*')) if o.is_file()]
     begun = _pack_files(self.lab.results, files) if (path/RunFiles.manifest).exists() else None
     task = ray.remote(num_cpus=self.wanted.cpus, num_gpus=self.wanted.gpus, max_retries=0)(_run_on_worker)
+    frozen = Variables(frozen=frozen_text(point.plan.inputs)).environ()
     run = point.plan.notebook.stem, point.plan.given, path.name
-    self.live[path] = gen = task.remote(self.key, [self.data], *run, begun, self.toolkit, self.told)
+    self.live[path] = gen = task.remote(self.key, [self.data], *run, begun, self.toolkit, self.told | frozen)
     try:
         for ref in gen:
             name, content = ray.get(ref)
@@ -318,7 +340,8 @@ _tries = 4 # How often a run is handed out before its workers are given up on
 
 @patch
 def _ended(self:Fleet, path, status, error, code):
-    run = read_run(path, held=True)
+    run = None
+    with suppress(LabError): run = read_run(path, held=True)
     if run and run['status'] in ('running', 'killed'):
         write_json(path/RunFiles.manifest, run | dict(status=status, error=error, end=timestamp()))
     return code, error
@@ -333,9 +356,7 @@ def run(self:Fleet,
         self._ready(path, point.plan.inputs)
         for _ in range(_tries):
             try:
-                code, said = self._once(point)
-                if code == 0: log_look(self.lab, path, point.plan.inputs)
-                return code, said
+                return self._once(point)
             except ray.exceptions.TaskCancelledError: return self._ended(path, 'interrupted', 'stopped by Ctrl-C', 130)
             except ray.exceptions.RayTaskError as e: return 2, one_line(str(e.cause))
             except ray.exceptions.RayError as e:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from statistics import fmean
 from fastcore.basics import patch
 from ..lab import Lab, LabError, need, one_line
+from .manifest import frozen_text, refuse_changed
 from .sweep import dev_score, plan_points, grid_points, is_range
 
 # %% ../../nbs/runs/09_study.ipynb #52049999
@@ -114,6 +115,23 @@ def _search_space(
     plan_points(lab, name, [first | {k: v} for k,each in known.items() for v in each])
     return space
 
+# %% ../../nbs/runs/09_study.ipynb #2e603cde
+class _FirstPoint:
+    "What the first point of a study was made of, which all others share"
+    def __init__(self): self.inputs, self.models, self.beside = None, {}, {}
+
+    def refuse_other(self,
+        inputs:dict,   # Of a point
+        beside:dict={} # As its plan has it
+    ):                 # Raises `LabError` naming what has changed since
+        "Refuse a point that is made of something else"
+        self.inputs = self.inputs or inputs
+        found = inputs.get('models', {}) | dict(model=inputs['base_model'])
+        def first(seen, now): return {k: seen.setdefault((k, str(inputs['parameters'].get(k))), v) for k,v in now.items()}
+        same, others = first(self.models, found), first(self.beside, beside)
+        planned = self.inputs | dict(base_model=same.pop('model'), models=same)
+        refuse_changed(frozen_text(planned, others), inputs, beside)
+
 # %% ../../nbs/runs/09_study.ipynb #47fd3155
 def study(
     lab:Lab,       # The lab
@@ -126,9 +144,10 @@ def study(
     at_once:int=1  # Points to ask for before their scores are known
 )->list:           # All `Point`s; raises `LabError` where there is nothing to search for, or by
     "Try points where earlier ones were good on dev"
-    sampler, tried = _Sampler(_search_space(lab, name, axes, given), lab.seed), {}
+    sampler, tried, first = _Sampler(_search_space(lab, name, axes, given), lab.seed), {}, _FirstPoint()
     def runs(drawn):
         some = plan_points(lab, name, grid_points({}, [given | drawn], seeds))
+        for o in some: first.refuse_other(o.plan.inputs, o.plan.beside)
         return [tried.setdefault(o.plan.path, o) for o in some]
     for begin in range(0, trials, at_once):
         asked = [sampler.ask() for _ in range(min(at_once, trials - begin))]

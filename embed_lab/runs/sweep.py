@@ -11,19 +11,23 @@ nothing; as many run at once as were asked for, with the cores shared out; one t
 
 # %% auto #0
 __all__ = ['parse_grid', 'read_points', 'is_range', 'grid_points', 'add_shared', 'Point', 'plan_points', 'point_main',
-           'ThisMachine', 'sweep', 'dev_score', 'RankedRecipe', 'rank_recipes', 'sweep_rows']
+           'shared_hardware', 'ThisMachine', 'sweep', 'dev_score', 'RankedRecipe', 'rank_recipes', 'sweep_rows']
 
 # %% ../../nbs/runs/08_sweep.ipynb #aa4cd196
 import json, os, re, signal, subprocess, sys, threading, time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
 from statistics import fmean
-from .execute import Plan, execute, plan
-from ..lab import Lab, LabError, Variables, one_line, read_lab, short_path, variables
-from .results import RunFiles, read_run
+from .execute import Plan, execute, plan, rough_duration, run_progress
+from ..lab import count, Lab, LabError, one_line, python_command, read_lab, short_path, Variables
+from ..lab import variables
+from .looks import recipe_hash
+from .manifest import computed_text
+from .results import read_history, read_run
 from ..data.files import hash_files_once, open_data
 from .warm import Forked, forked_process, imports_of, can_fork, warm_server
 
@@ -163,9 +167,9 @@ def point_main():
     signal.signal(signal.SIGINT, signal.default_int_handler) # a shell's background jobs ignore it
     told = variables()
     try:
-        p = plan(read_lab(Path(lab)), name, given)
+        p = plan(read_lab(Path(lab)), name, given, frozen=told.frozen)
         # begun on another kind of machine: not to be resumed
-        other = bool(told.elsewhere and read_run(p.path) and p.changed)
+        other = bool(told.elsewhere and not p.doubt and read_run(p.path) and p.changed)
         run = execute(p, anew=other, warm=bool(told.warm))
     except (LabError, OSError) as e: print(one_line(str(e)), file=sys.stderr)
     except KeyboardInterrupt: os._exit(130)
@@ -173,16 +177,18 @@ def point_main():
     os._exit(2)
 
 # %% ../../nbs/runs/08_sweep.ipynb #5c02483a
+def _frozen(point): return Variables(frozen=point.plan.frozen).environ()
+
 def _begin_point(
     point:Point, # What to run
     told:dict    # Environment variables
 )->subprocess.Popen|Forked:
     "Start a point's process, with the imports done where that is possible"
-    env, words = os.environ | told, json.dumps([str(point.plan.lab.path), point.plan.notebook.stem, point.plan.given])
+    env, words = os.environ | told | _frozen(point), json.dumps([str(point.plan.lab.path), point.plan.notebook.stem, point.plan.given])
     if can_fork():
         try: return _forked(words, env, _modules(point.plan.lab))
         except LabError as e: print(f'emb: {e}; starting one', file=sys.stderr)
-    command = [sys.executable, '-c', 'from embed_lab.runs.sweep import point_main; point_main()', words]
+    command = [*python_command('from embed_lab.runs.sweep import point_main; point_main()'), words]
     return subprocess.Popen(command, env=env,
         stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
@@ -205,7 +211,8 @@ def _note_end(
     said:str     # What it wrote to stderr
 ):
     "Note how a point ended: by its manifest, unless it never came to one"
-    run = read_run(point.plan.path)
+    try: run = read_run(point.plan.path)
+    except LabError as e: code, said, run = 2, str(e), None
     if code in (0, 1, 130) and run: point.status, point.error = run['status'], run.get('error') or ''
     elif code == 130: point.status, point.error = 'interrupted', ''
     else:
@@ -220,23 +227,47 @@ def _point_threads(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count() or 1
     return dict(OMP_NUM_THREADS=str(max(1, cores // jobs))) if jobs > 1 else {}
 
-def _shared_environment(
-    lab:Lab, # Whose points
-    jobs:int # How many at a time
-)->dict:     # Environment variables of each
-    "What the points are told, so that they compute alike"
-    from embed_lab.models.base import hardware
-    if can_fork(): warm_server(os.environ | _point_threads(jobs), _modules(lab)) # imports while this process does too
-    hw = hardware()
-    return Variables(hardware=variables().hardware or f'{hw.device} {hw.precision}').environ() | _point_threads(jobs)
+# %% ../../nbs/runs/08_sweep.ipynb #d45fa07b
+def _begun_hardware(
+    some:list # `Point`s
+)->list:      # (facts, how many), the most frequent first
+    "How the points were computed that have begun, but for those that name their own threads or precision"
+    each = Counter()
+    for o in some:
+        run, asked = read_run(o.plan.path) or {}, o.plan.inputs['parameters']
+        hw = run.get('hardware', {}) if run.get('inputs', {}).get('parameters') == asked else {}
+        how = tuple(hw.get(k) for k in ('device', 'precision', 'threads'))
+        if all(how) and not any(asked.get(k) for k in ('precision', 'threads')): each[how] += 1
+    return [(dict(zip(('device', 'precision', 'threads'), how)), n) for how,n in each.most_common()]
+
+# %% ../../nbs/runs/08_sweep.ipynb #24fab20b
+def shared_hardware(
+    some:list, # `Point`s, of which some may have begun earlier
+    own:dict   # 'device', 'precision' and 'threads' of a point without them
+)->tuple:      # (the same facts for the points to come, a line to say or '')
+    "How the rest of a sweep is computed"
+    found = _begun_hardware(some)
+    if [o for o,_ in found] in ([], [own]): return own, ''
+    like = next((o for o,_ in found if o['device'] in ('cpu', own['device'])), own)
+    were = '; '.join(f"{count(n, 'point')} on {computed_text(o)}" for o,n in found)
+    return like, f'begun earlier: {were}; the others are computed on {computed_text(like)}'
 
 # %% ../../nbs/runs/08_sweep.ipynb #d60c7bb7
 class ThisMachine:
     "Where the points of a sweep run, if that is this machine"
     def __init__(self,
-        lab:Lab, # Whose points
-        jobs:int # How many at a time
-    ): self.told = _shared_environment(lab, jobs)
+        lab:Lab,     # Whose points
+        jobs:int,    # How many at a time
+        some:list=() # All points: the others follow those that have begun
+    ):
+        from embed_lab.models.base import computing_facts
+        self.told = _point_threads(jobs)
+        if can_fork(): warm_server(os.environ | self.told, _modules(lab)) # imports while this process does too
+        own = {k: v for k,v in computing_facts({}).items() if k in ('device', 'precision', 'threads')}
+        if jobs > 1: own['threads'] = int(self.told['OMP_NUM_THREADS'])
+        how, self.said = shared_hardware(some, own) # `said`: a line to show, or ''
+        self.told |= Variables(hardware=f"{how['device']} {how['precision']}").environ()
+        if how != own: self.told['OMP_NUM_THREADS'] = str(how['threads'])
 
     def run(self,
         point:Point # One that is not done
@@ -246,7 +277,8 @@ class ThisMachine:
         try:
             said = point.process.stderr.read()
             return point.process.wait(), said
-        finally: point.process.stdin.close()
+        finally:
+            for o in (point.process.stdin, point.process.stderr): o.close() # the point is kept, and files are few
 
     def stop(self, point:Point):
         "Have a point stop"
@@ -270,7 +302,7 @@ def sweep(
     left, stop = [o for o in some if not o.good], threading.Event()
     def one(point):
         if not stop.is_set(): _note_end(point, *where.run(point))
-    if left: where = where or ThisMachine(some[0].plan.lab, min(jobs, len(some)))
+    if left: where = where or ThisMachine(some[0].plan.lab, min(jobs, len(some)), some)
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         waiting = [pool.submit(one, o) for o in left]
         try: _until_done(waiting, .4, lambda: show and show(some))
@@ -288,9 +320,7 @@ def dev_score(
     path:Path    # A run's folder
 )->float|None:   # None before there is a checkpoint, and for an experiment that trains nothing
     "nDCG@10 on dev of the checkpoint that is kept, or would be now"
-    file = path/RunFiles.history
-    lines = map(json.loads, file.read_text().splitlines()) if file.exists() else []
-    return max((o['dev'] for o in lines if 'dev' in o and o['step']), default=None)
+    return max((o['dev'] for o in read_history(path) if 'dev' in o and o['step']), default=None)
 
 # %% ../../nbs/runs/08_sweep.ipynb #b8312ad2
 @dataclass(frozen=True)
@@ -308,9 +338,10 @@ def rank_recipes(
     for o in some:
         if o.good and (dev := dev_score(o.plan.path)) is not None:
             given = {k: v for k,v in o.plan.given.items() if k != 'seed'}
-            found.setdefault(json.dumps(given, sort_keys=True), (given, []))[1].append((dev, o.name))
-    recipes = [RankedRecipe(given, fmean(d for d,_ in each), tuple(n for _,n in each)) for given,each in found.values()]
-    return sorted(recipes, key=lambda o: -o.dev)
+            _, seeds = found.setdefault(recipe_hash(o.plan.inputs), (given, {}))
+            seeds.setdefault(json.dumps(o.plan.inputs['parameters'].get('seed')), (dev, o.name))
+    def ranked(given, seeds): return RankedRecipe(given, fmean(d for d,_ in seeds), tuple(n for _,n in seeds))
+    return sorted((ranked(o, each.values()) for o,each in found.values()), key=lambda o: -o.dev)
 
 # %% ../../nbs/runs/08_sweep.ipynb #9342468a
 def _short_names(
@@ -329,7 +360,9 @@ def sweep_rows(
     def state(o):
         if o.status != 'running':
             return o.status + (f': {one_line(o.error).removeprefix("LabError: ")}' if o.error else '')
-        at = (read_run(o.plan.path) or {}).get('progress') or {}
-        return f"{at['stage']} {at['done']:,} of {at['total']:,}" if at else 'starting'
+        at = run_progress(o.plan.path, o.plan.notebook.name)
+        done = f"{at['stage']} {at['done']:,} of {at['total']:,}" if at['total'] else at['stage']
+        left = f"{rough_duration(at['left'])} left" if 'left' in at else ''
+        return ', '.join(filter(None, (done, at.get('note'), left)))
     def dev(o): return '' if o.status == 'waiting' or (d := dev_score(o.plan.path)) is None else f'{d:.3f}'
     return [{'point': n, 'status': state(o), 'dev nDCG@10': dev(o)} for n,o in zip(_short_names(some), some)]

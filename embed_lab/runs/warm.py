@@ -19,14 +19,16 @@ __all__ = ['servers', 'can_fork', 'kernel_source', 'without_addresses', 'imports
            'Servers', 'warm_server', 'forked_process']
 
 # %% ../../nbs/runs/05_warm.ipynb #59d5f2ad
-import ast, atexit, gc, json, os, selectors, signal, socket, subprocess, sys, tempfile, threading
+import ast, atexit, gc, json, os, selectors, signal, socket, subprocess, sys, threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
 from fastcore.basics import patch
-from ..lab import Lab, LabError, Variables, find_lab, read_lab, variable_prefix, variables
+from ..lab import find_lab, Lab, LabError, python_command, read_lab, variable_prefix, Variables
+from ..lab import variables
+from ..data.files import WorkFolder
 
 # %% ../../nbs/runs/05_warm.ipynb #428553fa
 def can_fork()->bool:
@@ -43,7 +45,7 @@ def _own_environment(
     env:dict # Of a process to be
 )->dict:     # Without what a run, a kernel and papermill are told
     "The part of an environment that imports may depend on"
-    return {k: v for k,v in env.items() if not k.startswith((variable_prefix, 'JPY_', 'PYDEVD_'))}
+    return {k: v for k,v in env.items() if not k.startswith((variable_prefix, 'JPY_', 'PYDEVD_', 'PYTHONSAFEPATH'))}
 
 def _signature(
     env:dict # An environment
@@ -202,7 +204,6 @@ def close(self:_Forking, stdin):
 # %% ../../nbs/runs/05_warm.ipynb #513129ce
 def serve():
     "The main function of the server: import, say so, and fork what is asked for"
-    if sys.path[0] == '': del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable() # looking for garbage among imports takes a quarter of their time
     with without_addresses():
@@ -267,10 +268,10 @@ class Server:
         env:dict,           # Of the processes to be
         modules:Iterable=() # Names of modules to import besides `_always`
     ):
-        self.folder = tempfile.TemporaryDirectory(prefix='embed_lab_')
+        self.folder = WorkFolder('embed_lab')
         self.path, self.errors = f'{self.folder.name}/socket', Path(self.folder.name)/'errors'
         with self.errors.open('wb') as err:
-            command = [sys.executable, '-c', 'from embed_lab.runs.warm import serve; serve()', self.path, *modules]
+            command = [*python_command('from embed_lab.runs.warm import serve; serve()'), self.path, *modules]
             self.process = subprocess.Popen(command, env=_own_environment(env), stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, stderr=err, start_new_session=True)
         self.lock, self.is_ready = threading.Lock(), False

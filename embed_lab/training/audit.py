@@ -20,6 +20,7 @@ import msgspec, numpy as np
 from ..lab import LabError, count, short_path
 from ..style import Markup, html_table, tag, text_html
 from ..data.rows import Decision, line_flaws, row_rules
+from ..data.folder import contradicted_decision
 from ..data.files import jsonl_bytes, find_data_file, write_atomic
 from ..data.task import read_decisions
 from ..data.texts import normalised, word_set
@@ -144,33 +145,39 @@ def _refuse_contradicted(
 ):                 # Raises `LabError` with both ways out
     "Stop at a decision that the rows contradict"
     for o in rows:
-        said = known.get(_pair(o['query'], o['passage']))
-        place = f"data/decisions.jsonl: {said} of {o['passage'][:60]!r} for {o['query'][:60]!r}, but train.jsonl"
-        if o['label'] == 1 and said in ('drop', 'keep'):
-            raise LabError(f"{place} has it with label 1; take that row out of train.jsonl, or decide `relabel`")
-        if o['label'] != 1 and said == 'relabel' and 'score' in o:
-            raise LabError(f"{place} grades it by `score`; write the score there, "
-                "and take the line out of decisions.jsonl")
+        if said := known.get(_pair(o['query'], o['passage'])): _refuse_decision(o['query'], o['passage'], said, o['label'], o)
+
+def _refuse_decision(query, passage, said, label, row): # As the check of the data does, which knows the line
+    why = contradicted_decision(Decision(query, passage, said), label, row.get('score') is not None)
+    if why: raise LabError(f'data/decisions.jsonl: {why}')
 
 # %% ../../nbs/training/04_audit.ipynb #024fe908
+def _with_some_negatives(
+    row:dict,  # With `negatives`
+    keep:list  # For each of them, whether it stays
+)->dict:       # Without the key where none stays
+    "A row without some of its negatives, and without what a teacher said of those"
+    left = [t for t,k in zip(row['negatives'], keep) if k]
+    if row.get('teacher_scores'):
+        own, *scores = row['teacher_scores']
+        row = row | dict(teacher_scores=[own, *(s for s,k in zip(scores, keep) if k)])
+    return row | dict(negatives=left) if left else {k: v for k,v in row.items() if k != 'negatives'}
+
 def _decided_row(
     row:dict,   # Of train
     known:dict  # Pair in normal form → decision
 )->list:        # The row as decided; empty where it is dropped
     "A row after the decisions about its pairs"
     said = known.get(_pair(row['query'], row['passage'])) if row['label'] != 1 else None
-    wrong = {t: known.get(_pair(row['query'], t)) for t in row.get('negatives') or ()}
-    left = [t for t in row.get('negatives') or () if wrong[t] not in ('drop', 'relabel')]
-    if len(left) < len(row.get('negatives') or ()): row = row | dict(negatives=left)
-    if 'negatives' in row and not row['negatives']: row = {k: v for k,v in row.items() if k != 'negatives'}
+    negatives = row.get('negatives') or []
+    keep = [known.get(_pair(row['query'], t)) not in ('drop', 'relabel') for t in negatives]
+    if 'negatives' in row and not (negatives and all(keep)): row = _with_some_negatives(row | dict(negatives=negatives), keep)
     if said == 'drop': return []
     return [row | dict(label=1) if said == 'relabel' else row]
 
 # %% ../../nbs/training/04_audit.ipynb #c8c82ca0
 def _taught(row, query, passage): # The row that a relabelled pair becomes, made from one of its query
-    if 'score' in row:
-        raise LabError(f"data/decisions.jsonl: relabel of {passage[:60]!r} for {query[:60]!r}, "
-            "but train.jsonl grades that query by `score`; write the row there with its score")
+    _refuse_decision(query, passage, 'relabel', 0, row)
     return {o: row[o] for o in ('query', 'query_id', 'group', 'tags') if o in row} | dict(passage=passage, label=1)
 
 # %% ../../nbs/training/04_audit.ipynb #00cfe17b

@@ -330,6 +330,7 @@ def _same_texts(d:_Data)->Iterator:
             'silent: both have the same vector', bad, fails=False)
 
 def _repeats(d:_Data, k:str, earlier:list)->Iterator:
+    if d.contract.teacher: return # its score is repeated too, so the row still is a mean over its own passages
     for o in earlier:
         if bad := _equal(d, k, o):
             yield d.finding(k, f"would weigh a negative twice: `{k}` repeats `{o}` in {{rows}}",
@@ -425,7 +426,7 @@ def _binary(d:_Data)->Iterator:
     elif len(col.distinct) == 1: yield _one_label(d, bool(col.values[0]))
 
 def _one_label(d:_Data, right:bool)->Misfit:
-    alone = 'use recipe `in-batch`, which learns from positives alone'
+    alone = 'use recipe `in-batch`, which learns from positives alone, or loss `cosent` where the rows have a `score`'
     remedy = alone if right else 'add relevant pairs; no loss learns without them'
     return d.finding(d.label, f"needs labels 0 and 1, but {{rows}} {{have}} {d.label} {int(right)}",
         remedy, f"silent: every text is {'pulled to one point' if right else 'pushed from every other'}")

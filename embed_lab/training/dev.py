@@ -12,6 +12,7 @@ __all__ = ['DevEvaluator', 'DevReranking']
 
 # %% ../../nbs/training/10_dev.ipynb #55f344f2
 import numpy as np
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from ..data.metrics import per_query
@@ -30,19 +31,30 @@ class DevEvaluator(InformationRetrievalEvaluator):
     def __init__(self,
         task:Task,         # What to search for, and in what
         folder:Path,       # Receives a CSV with a line a look
-        batch_size:int=64  # Texts that are encoded at a time
+        batch_size:int=64, # Texts that are encoded at a time
+        tell:Callable|None=None # Called after each batch with texts read and texts in all
     ):
         relevant = {q: docs for q,docs in task.relevant.items() if docs}
         super().__init__(task.queries, task.corpus, relevant, name='dev', batch_size=batch_size)
-        self.folder = str(folder)
+        self.folder, self.itself, self.tell, self.read = str(folder), task.itself, tell, 0
+
+    def __getstate__(self)->dict: return vars(self) | dict(tell=None)
+
+    def compute_metrics(self, found:list)->dict: # Of each query, its hits
+        "The library's measures, without the documents that are the query itself"
+        def kept(q, hits): return [o for o in hits if o['corpus_id'] not in self.itself.get(q, ())]
+        return super().compute_metrics([kept(*o) for o in zip(self.queries_ids, found)])
 
     def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kw)->dict:
+        self.read = 0
         return super().__call__(model, self.folder, epoch, steps, **kw)
 
     def untrained(self, model)->float: return self(model, epoch=0, steps=0)[self.metric]
 
     def embed_inputs(self, model, texts, *args, **kw):
-        with fast_inference(model): vecs = super().embed_inputs(model, texts, *args, **kw)
+        def tell(more): self.tell(self.read + more, len(self.queries) + len(self.corpus))
+        with fast_inference(model, self.tell and tell): vecs = super().embed_inputs(model, texts, *args, **kw)
+        self.read += len(texts)
         if vecs.isfinite().all(): return vecs
         raise LabError("dev cannot be scored: the model's vectors hold NaN or infinity; go back to an earlier "
             "checkpoint, and train with a lower learning rate")
@@ -56,12 +68,16 @@ class DevReranking(BaseEvaluator):
         hits:dict,    # Query id → (document id, score) of the first stage, best first
         seed:int,     # Of the queries that are drawn
         top:int,      # Hits that are read again
-        most:int=200  # Queries at most
+        most:int=200, # Queries at most
+        tell:Callable|None=None # Called after each batch with pairs read and pairs in all
     ):
         super().__init__()
         ids = sorted(hits)
         drawn = np.random.default_rng(seed).permutation(len(ids))[:most]
-        self.task, self.top, self.hits = task, top, {ids[i]: hits[ids[i]] for i in drawn}
+        self.task, self.top, self.tell = task, top, tell
+        self.hits = {ids[i]: hits[ids[i]] for i in drawn}
+
+    def __getstate__(self)->dict: return vars(self) | dict(tell=None)
 
     def score(self, hits)->float: # Mean nDCG@10
         qrels = {q: self.task.qrels[q] for q in hits}
@@ -69,6 +85,6 @@ class DevReranking(BaseEvaluator):
         return fmean(o['ndcg@10'] for o in per_query(qrels, found).values())
 
     def __call__(self, model, output_path=None, epoch=-1, steps=-1, **kw)->dict:
-        return {self.metric: self.score(rerank(model, self.task, self.hits, self.top))}
+        return {self.metric: self.score(rerank(model, self.task, self.hits, self.top, self.tell))}
 
     def untrained(self, model)->float: return self.score(self.hits) # The first stage alone

@@ -26,10 +26,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from multiprocessing import get_context
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from time import sleep
 from types import FunctionType
 from fastcore.basics import patch
+from ..data.files import WorkFolder
 from ..lab import LabError, count, need, one_line
 from ..models.base import overrides
 from ..runs.record import Run
@@ -247,7 +247,7 @@ def _others(n, device, threads, folder):
 @contextmanager
 def _joined(n, device, work, threads):
     "The other processes at work, and this one among them as the first"
-    with TemporaryDirectory(prefix='embed_lab_') as home:
+    with WorkFolder('embed_lab') as home:
         folder = Path(home)
         _send(work, folder)
         with _restored(), _others(n, device, threads, folder) as others:

@@ -22,6 +22,7 @@ from ..lab import variables
 from ..runs.record import folder_bytes, peak_memory
 from ..runs.results import RunFiles, seconds_since
 from ..data.files import write_json
+from .checkpoints import checkpoint_pause
 
 # %% ../../nbs/training/08_estimate.ipynb #bfc3f28d
 def _free_memory()->int: # Bytes
@@ -134,7 +135,7 @@ def probe(
     make:Callable,    # From rows and a batch size to a trainer
     rows:'Dataset',   # What it will learn from
     batch_size:int,   # Rows a step
-    evals:int,        # Checkpoints
+    evals:int,        # Looks at dev, each with a checkpoint
     readings:Sequence # `ModelReading`s
 ):                    # Raises `Probed`
     "Estimate a run that is about to train, and end it"
@@ -143,7 +144,8 @@ def probe(
     took = _timed_steps(make(rows, batch_size), 12, save=True)
     each, checkpoint = took['steps'][1:] or took['steps'], folder_bytes(run.checkpoints)
     training = took['total'] * sum(each)/len(each)
-    seconds = {'before training': before, 'training': training, 'checkpoints': evals * took['save']} | _read(run, readings)
+    saves = evals + int(training/checkpoint_pause(training, took['save']))
+    seconds = {'before training': before, 'training': training, 'checkpoints': saves * took['save']} | _read(run, readings)
     write_json(run.path/RunFiles.estimate, dict(seconds=seconds, steps=took['total'], timed=len(each),
         memory=peak_memory(), free_memory=_free_memory(),
         disk=min(evals, 2) * checkpoint + sum(o.stat().st_size for o in run.checkpoints.rglob('*.safetensors')), checkpoint=checkpoint,

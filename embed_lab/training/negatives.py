@@ -67,5 +67,6 @@ def with_negatives(
         for t in (*(o.get('negatives') or ()), *known_wrong.values(), *chosen.get(query, ())):
             texts.setdefault(normalised(t), t)
         return [t for form,t in texts.items() if form not in known_right][:n]
-    filled = [o | dict(negatives=wrong(o)) if o['label'] == 1 else o for o in rows]
+    def unscored(o): return {k: v for k,v in o.items() if k != 'teacher_scores'} # which were of other negatives
+    filled = [unscored(o) | dict(negatives=wrong(o)) if o['label'] == 1 else o for o in rows]
     return filled, sum(map(len, chosen.values()))

@@ -24,16 +24,19 @@ from pathlib import Path
 import msgspec
 from ..lab import LabError, require_package
 from ..data.profile import has_vocabulary, unknown_text, unknown_tokens
-from ..models.base import in_precision, hardware, overrides
+from ..data.task import task_hashes
+from ..data.texts import normalised
+from ..models.base import computing_facts, in_precision, hardware, overrides
 from ..models.chunks import in_chunks, cache_tokens
 from ..models.crossencoders import pair_scores
 from ..models.families import column_prompts
-from ..models.vectors import encode, uncached_texts
+from ..models.vectors import encode, uncached_texts, unit_vectors
 from ..runs.record import Run
 from ..runs.trackers import followers
 from .batches import NoClashBatches
 from .breakdown import DivergenceGuard
-from .checkpoints import resume_point, seal_checkpoint
+from .checkpoints import CheckpointClock, drop_replaced, keep_unlogged, read_unlogged, resume_point
+from .checkpoints import seal_checkpoint
 from .contract import Contract, check_contract, contracts, fitting_batch, ordered_columns
 from .contract import refuse_misfit
 from .dev import DevEvaluator, DevReranking
@@ -42,17 +45,23 @@ from .devices import device_group, is_main_process, refuse_unshareable, world_si
 from .estimate import ModelReading, probe, is_probing
 from .weights import base_model, rebase_adapters, without_examples
 require_package('sentence_transformers')
+import numpy as np
 import torch
 from datasets import Dataset
-from sentence_transformers import CrossEncoderTrainer, SentenceTransformerTrainer
+from sentence_transformers import CrossEncoderTrainer, SentenceTransformer, SentenceTransformerTrainer
 from sentence_transformers.base.evaluation import BaseEvaluator
 from transformers import PrinterCallback, TrainerCallback
+from transformers.trainer_utils import rotate_checkpoints
 
 # %% ../../nbs/training/11_trainer.ipynb #2b62a17a
 def _inner(loss):
     "The loss within those that only wrap another one, such as `MatryoshkaLoss`"
     while isinstance(getattr(loss, 'loss', None), torch.nn.Module): loss = loss.loss
     return loss
+
+def _loss_name(loss): # Its class, with that of the one it wraps
+    inner, name = getattr(loss, 'loss', None), type(loss).__name__
+    return f'{name}({_loss_name(inner)})' if isinstance(inner, torch.nn.Module) else name
 
 def contract_of(
     loss:torch.nn.Module # A loss, or one wrapped around it
@@ -111,19 +120,39 @@ def _loss_facts(loss):
 
 # %% ../../nbs/training/11_trainer.ipynb #1d3a72ee
 class _Progress(TrainerCallback):
-    "Tells the run how far training is, and seals its checkpoints"
-    def __init__(self, run, key): self.run, self.key, self.note = run, key, ''
+    "Tells the run how far training is, and takes care of its checkpoints"
+    def __init__(self, trainer, run, key, last): # `last`: the checkpoint that training resumes from, or None
+        self.trainer, self.run, self.key, self.latest, self.last = trainer, run, key, {}, last
+
     def on_train_begin(self, args, state, control, **kw):
+        self.clock = CheckpointClock(state.global_step, state.max_steps)
         if state.best_model_checkpoint:
             state.best_model_checkpoint = str(self.run.checkpoints/Path(state.best_model_checkpoint).name)
+        if isinstance(self.last, str) and (held := read_unlogged(Path(self.last))):
+            self.trainer._tr_loss += held[0]
+            self.trainer._globalstep_last_logged = held[1]
+
     def on_log(self, args, state, control, logs=None, **kw):
-        if 'loss' in (logs or {}): self.note = f"loss {float(logs['loss']):.3f}"
+        names = {'loss': 'loss', args.metric_for_best_model: 'dev'}
+        self.latest |= {names[k]: f'{names[k]} {v:.3f}' for k,v in (logs or {}).items() if k in names}
+
     def on_step_end(self, args, state, control, **kw):
+        self.run.progress('training', state.global_step, state.max_steps, ', '.join(self.latest.values()))
         control.should_log |= control.should_save
-        self.run.progress('training', state.global_step, state.max_steps, self.note)
+        # several devices do not yet come back to the same batches in the middle of an epoch
+        resumable = args.save_strategy != 'no' and not args.save_only_model and world_size() == 1
+        may = resumable and not control.should_save and self.clock.asked(state.global_step)
+        self.trainer.between_looks = may and self.clock.due(state.global_step)
+        control.should_save |= self.trainer.between_looks
+
     def on_save(self, args, state, control, **kw):
         barrier() # each device leaves its random state in the checkpoint
-        if is_main_process(): seal_checkpoint(self.run.checkpoints/f'checkpoint-{state.global_step}', self.key)
+        folder = self.run.checkpoints/f'checkpoint-{state.global_step}'
+        if is_main_process():
+            seal_checkpoint(folder, self.key)
+            drop_replaced(folder)
+            rotate_checkpoints(str(folder.parent), self.trainer.kept_checkpoints, state.best_model_checkpoint, use_mtime=True)
+        self.clock.saved(self.trainer.between_looks)
 
 @contextmanager
 def _without_card(model)->Iterator:
@@ -144,6 +173,7 @@ class _LabTraining:
     "What the lab adds to a trainer of sentence-transformers"
     # Of a subclass with an `__init__` of its own: what that was given, and what to build instead
     _given = _remade = None
+    between_looks = False # Whether the checkpoint that is being written is one that no look at dev asked for
 
     def __init__(self, *args,
         run:Run|None=None, # Receives checkpoints, progress and the record; without one, only divergence is watched
@@ -245,6 +275,13 @@ def evaluate(self:_LabTraining, *args, **kw)->dict:
     self.watch.weights(self)
     with torch.random.fork_rng(): return super(_LabTraining, self).evaluate(*args, **kw)
 
+@patch
+def _save_checkpoint(self:_LabTraining, *args, **kw):
+    super(_LabTraining, self)._save_checkpoint(*args, **kw)
+    if not self.between_looks: return
+    folder = Path(self.args.output_dir)/f'checkpoint-{self.state.global_step}'
+    keep_unlogged(folder, self._tr_loss.item(), self._globalstep_last_logged)
+
 # %% ../../nbs/training/11_trainer.ipynb #82420ee4
 @patch(as_prop=True)
 def where(self:_LabTraining)->str:
@@ -253,18 +290,13 @@ def where(self:_LabTraining)->str:
     return f'{hardware()}, {torch.get_num_threads()} threads' + (f', {n} devices' if n > 1 else '')
 
 @patch
-def _machine_facts(self:_LabTraining):
-    hw, n = hardware(), overrides.devices or 1
-    several = dict(devices=n) if n > 1 else {}
-    return dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()) | several
-
-@patch
 def _key(self:_LabTraining):
     "What belongs to a checkpoint"
     rows, model = self._asked.get('train_dataset'), self._asked['model']
     content = sha256(msgspec.json.encode(rows.to_dict())).hexdigest() if isinstance(rows, Dataset) else None
-    facts = _plain_arguments(self._asked['args']) | self._machine_facts() | _loss_facts(self._asked['loss'])
-    return facts | dict(rows=content, looks=self.looks,
+    dev = task_hashes(self.splits.task('dev')) if self.splits else None
+    facts = _plain_arguments(self._asked['args']) | computing_facts() | _loss_facts(self._asked['loss'])
+    return facts | dict(rows=content, dev=dev, looks=self.looks,
         max_length=getattr(model, 'max_seq_length', None), prompts=getattr(model, 'prompts', None),
         apart=sorted(map(list, self.apart)))
 
@@ -293,11 +325,13 @@ def _sent(self:_LabTraining, run, evaluator):
 @patch
 def _steps(self:_LabTraining, run, key, last, **kw):
     "The library's training, with the run told of it"
-    callbacks = [_Progress(run, key)] + (followers(run) if is_main_process() else [])
+    callbacks = [_Progress(self, run, key, last)] + (followers(run) if is_main_process() else [])
     for o in callbacks: self.add_callback(o)
+    self.kept_checkpoints, self.args.save_total_limit = self.args.save_total_limit, None # they go once a newer one is sealed
     try:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint=last, **kw)
     finally:
+        self.args.save_total_limit = self.kept_checkpoints
         for o in callbacks: self.remove_callback(o)
 
 @patch
@@ -324,10 +358,11 @@ def train(self:_LabTraining,
     if self.run is None:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint, **kw)
     run, hw, n = self.run, hardware(), overrides.devices or 1
-    run.record(loss=type(_inner(self.loss)).__name__,
-        hardware=run.manifest['hardware'] | self._machine_facts() | dict(reason=hw.reason))
+    run.record(loss=_loss_name(self.loss),
+        hardware=run.manifest['hardware'] | computing_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
     self._refuse_unreadable()
+    self._refuse_collapsed()
     if is_probing() and n == 1: self._estimate()
     self._first_look()
     rebase_adapters(run)
@@ -347,12 +382,17 @@ def _first_look(self:_LabTraining):
 
 # %% ../../nbs/training/11_trainer.ipynb #43686254
 @patch
+def _some_texts(self:_LabTraining)->list: # From up to 300 rows; empty for rows that are no `Dataset`
+    "A sample of what is trained on"
+    rows = self._asked.get('train_dataset')
+    if not isinstance(rows, Dataset): return []
+    few = rows.select(range(0, len(rows), len(rows)//300 + 1))
+    return [v for o in few for v in o.values() if isinstance(v, str)]
+
+@patch
 def _refuse_unreadable(self:_LabTraining):
     "Warn of tokens that the model does not know; raises `LabError` where it knows next to none"
-    rows, texts = self._asked.get('train_dataset'), {}
-    if isinstance(rows, Dataset):
-        few = rows.select(range(0, len(rows), len(rows)//300 + 1))
-        texts['train'] = [v for o in few for v in o.values() if isinstance(v, str)]
+    texts = dict(train=some) if (some := self._some_texts()) else {}
     for k in ('dev', 'gold') if self.splits else ():
         task = self.splits.task(k)
         texts[k] = [*task.queries.values(), *task.corpus.values()]
@@ -360,6 +400,25 @@ def _refuse_unreadable(self:_LabTraining):
     level, says = unknown_text(shares, has_vocabulary(self.run.base))
     if level == 'fail': raise LabError(says)
     if level: self.run.warn(says)
+
+# %% ../../nbs/training/11_trainer.ipynb #671c65ca
+def _all_alike(
+    model,     # An encoder
+    texts:list # What it should distinguish
+)->bool:
+    "Does it give texts, three at least, one vector within rounding?"
+    forms = {normalised(o): o for o in texts}
+    if len(forms) < 3 or not hasattr(model, 'encode'): return False
+    with torch.random.fork_rng(): vecs = unit_vectors(model.encode([*forms.values()][:50], convert_to_numpy=True))
+    return bool(np.ptp(vecs, axis=0).max() <= 1e-5)
+
+@patch
+def _refuse_collapsed(self:_LabTraining):
+    "Raise `LabError` where the model, or the first stage of a re-ranker, gives every text the same vector"
+    encoder = getattr(self, 'retriever', None) or self.model
+    if isinstance(encoder, SentenceTransformer) and _all_alike(encoder, self._some_texts()):
+        raise LabError("the model that training begins with gives all texts of train the same vector, so it cannot "
+            "distinguish one from another and nothing can be learnt; copy it again, or name another")
 
 # %% ../../nbs/training/11_trainer.ipynb #84538118
 @patch(as_prop=True)
@@ -392,7 +451,8 @@ class LabTrainer(_LabTraining, SentenceTransformerTrainer):
             refuse_unshareable(_inner(loss), contract_of(loss))
         return _fitted(rows, loss, batch_size, self.run)
 
-    def make_evaluator(self)->DevEvaluator: return DevEvaluator(self.splits.task('dev'), self.run.eval)
+    def make_evaluator(self)->DevEvaluator:
+        return DevEvaluator(self.splits.task('dev'), self.run.eval, tell=partial(self.run.progress, 'looking at dev'))
 
     def evaluate(self, *args, **kw)->dict:
         with in_precision(self.model):
@@ -433,7 +493,8 @@ class LabCrossEncoderTrainer(_LabTraining, CrossEncoderTrainer):
     def _key(self): return super()._key() | dict(top=self.top, hits=sha256(msgspec.json.encode(self.hits)).hexdigest())
 
     def make_evaluator(self)->DevReranking:
-        return DevReranking(self.splits.task('dev'), self.hits, self.run.seed, min(self.top, 20))
+        return DevReranking(self.splits.task('dev'), self.hits, self.run.seed, min(self.top, 20),
+            tell=partial(self.run.progress, 'looking at dev'))
 
     def readings(self)->list: # `ModelReading`s
         "What is read besides the training pairs"

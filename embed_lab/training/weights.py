@@ -14,20 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from ..data.files import write_json, write_rows
 from ..lab import LabError, short_path
-from ..models.base import find_model, hardware, load_model, weights_hash, overrides
+from ..models.base import computing_facts, find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import model_kind, load_cross_encoder
-from ..models.families import apply_prompts, conventions
-from ..runs.record import Run
+from ..models.families import apply_prompts, conventions, guessed_pooling
+from ..runs.card import write_card
+from ..runs.manifest import hardware_changes
+from ..runs.record import Run, refuse_other_run
 from ..runs.results import RunFiles
 from .breakdown import has_broken_weights
 from .checkpoints import checkpoint_flaw, seal_checkpoint
 
 # %% ../../nbs/training/09_weights.ipynb #ede1ee68
 def _note_machine(run):
-    "Record what the base model computes on, for a run that trains nothing; training says it again"
-    import torch
-    hw = hardware()
-    run.record(hardware=run.manifest['hardware'] | dict(device=hw.device, precision=hw.precision, threads=torch.get_num_threads()))
+    "Record what the base model computes on; raises `LabError` for a run that is resumed and had computed otherwise"
+    had, now = run.manifest['hardware'], computing_facts()
+    if run.resumed: refuse_other_run(run.path, [('hardware', o) for o in hardware_changes(had, now)])
+    if had | now != had: run.record(hardware=had | now)
 
 def _conventions(run, max_length, prompted):
     "How the family of a run's base model is meant to be used; records the prompts and warns where the model differs"
@@ -36,7 +38,8 @@ def _conventions(run, max_length, prompted):
         raise LabError("query_prompt and passage_prompt are set, and `add_prompts` in preprocess has already put "
             "prompts before the texts; keep one of the two")
     found = conventions(run.params.get('model', run.base), run.base, ('', '') if prompted else given, max_length)
-    for o in () if prompted else found.warnings: run.warn(o)
+    said = [guessed_pooling(run.params.get('model', run.base), run.base)] if prompted else found.warnings
+    for o in filter(None, said): run.warn(o)
     run.note('prompts', query=found.query, passage=found.passage, source=found.source)
     return found
 
@@ -49,11 +52,12 @@ def base_model(
     found, dropout = _conventions(run, max_length, prompted), overrides.attention_dropout or 0.
     model = load_model(run.base, max_seq_length=max_length, attention_probs_dropout_prob=dropout,
         attention_dropout=dropout)
+    run.refuse_other_base()
     if bad := has_broken_weights(model):
         raise LabError(f"{short_path(run.base)}: the base model's `{bad[0]}` holds NaN or infinity; "
             "copy the model again, or name one that was saved before its training broke down")
     model.similarity_fn_name = 'cosine'
-    if not run.manifest['hardware'].get('device'): _note_machine(run)
+    _note_machine(run)
     return apply_prompts(model, found)
 
 # %% ../../nbs/training/09_weights.ipynb #87abac44
@@ -97,11 +101,12 @@ def save_model(
     history:list,  # Dicts with `step` and any of `loss`, `lr`, `dev`, in order of steps
     run:Run        # Receives the model in `final/`, and `history.jsonl`
 ):
-    "Save a tuned model and its curves in the run, without any training data in the model's card"
+    "Save a tuned model and its curves in the run, with a card of the run's own, in which there is no training data"
     model.model_card_data.set_widget_examples = without_examples
     for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
     write_rows(run.path/RunFiles.history, history)
-    model.save_pretrained(str(run.final))
+    model.save_pretrained(str(run.final), create_model_card=False)
+    write_card(run.path, run.manifest)
 
 # %% ../../nbs/training/09_weights.ipynb #294f8c33
 def rebase_adapters(
