@@ -4,7 +4,8 @@ Fine-tuning an embedding model takes an afternoon; knowing whether it got better
 
 Modules:
 
-- `embed_lab.cli.commands`: `emb`: parse, call, print
+- `embed_lab.cli.app`: What all commands share: the app they register with, and the names a shell completes
+- `embed_lab.cli.lab_commands`: From data to a verdict: each command parses, calls and prints
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.code`: Which code of a lab its runs depend on: exported from the notebooks that are there, and noted as it is read
 - `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data

@@ -56,7 +56,7 @@ def test_nothing_is_guessed_where_no_run_says_what_was_searched(lab, documents):
 @pytest.mark.parametrize('numbers, column, below', [((1442, 1442), False, True), ((1442, 107525), True, False), ((1442, None), True, False), ((None, None), False, False)])
 def test_the_list_of_runs_gives_one_number_once_and_several_in_a_column(capsys, monkeypatch, numbers, column, below):
     "At 60 columns a column more would break the words of the others"
-    from embed_lab.cli.commands import _score_table
+    from embed_lab.cli.lab_commands import _score_table
     monkeypatch.setenv('COLUMNS', '60')
     score = dict(tuned=dict(mean=.6), gain=dict(mean=.1, low=.05, high=.15))
     _score_table([('exp_00', dict(status='failed')), *((f'exp_0{i}', dict(status='completed', headline=score, documents=n)) for i,n in enumerate(numbers, 1))])

@@ -56,7 +56,7 @@ def test_ctrl_c_leaves_nothing(whole, tmp_path):
     assert not list((lab/'results'/'scratch').glob('estimate,*'))
 
 def test_no_room_is_exit_1(tmp_path, data, base, monkeypatch, capsys):
-    from embed_lab.cli.commands import estimate_all
+    from embed_lab.cli.lab_commands import estimate_all
     from embed_lab.lab import read_lab
     lab = made_lab(tmp_path/'lab', data, base)
     monkeypatch.chdir(lab)

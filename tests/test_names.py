@@ -6,7 +6,7 @@ from pathlib import Path
 root = Path(__file__).parents[1]/'embed_lab'
 generated = {'_modidx'}
 # A command is called after what it calls: `emb compare` is `compare`
-commands = 'cli.commands'
+commands = {'cli.lab_commands', 'cli.model_commands'}
 
 def modules(root):
     "The modules of the toolkit and of the inventory, as trees"
@@ -35,7 +35,7 @@ def twice(root):
     found = defaultdict(set)
     for module,tree in modules(root):
         for name in defined(tree): found[name].add(module)
-    return {name: sorted(where) for name,where in found.items() if len(where - {commands}) > 1}
+    return {name: sorted(where) for name,where in found.items() if len(where - commands) > 1}
 
 def undocumented(root):
     "Public functions and classes without a docstring"
@@ -54,6 +54,6 @@ def test_two_meanings_and_a_missing_docstring_are_found(tmp_path):
     (tmp_path/'cli').mkdir()
     (tmp_path/'data'/'rows.py').write_text('class Finding:\n    "A row"\nfew, most = 2, 3\ndef check(): pass\n')
     (tmp_path/'data'/'page.py').write_text('from .rows import Finding, few as some\nmost:int = 3\n@patch\ndef few(self:Finding): pass\n_most = 3\n')
-    (tmp_path/'cli'/'commands.py').write_text('def check():\n    "Check rows"\n')
+    (tmp_path/'cli'/'lab_commands.py').write_text('def check():\n    "Check rows"\n')
     assert twice(tmp_path) == {'most': ['data.page', 'data.rows']}
     assert undocumented(tmp_path) == ['data.rows.check']

@@ -2,7 +2,7 @@
 import json, re, shutil, sys, unicodedata
 import bm25s, numpy as np, pytest
 from hypothesis import given, settings, strategies as st
-from embed_lab.cli.commands import _score_rows
+from embed_lab.cli.lab_commands import _score_rows
 from embed_lab.data.check import check_folder
 from embed_lab.data.files import write_rows
 from embed_lab.data.metrics import measures
