@@ -119,6 +119,13 @@ def _loss_facts(loss):
     return {'loss': type(_inner(loss)).__name__, 'loss options': re.sub(r' at 0x[0-9a-f]+', '', repr(config))}
 
 # %% ../../nbs/training/11_trainer.ipynb #1d3a72ee
+def _tell_epoch(loader, epoch):
+    "Tell whatever orders the rows which epoch it is: accelerate reaches it in the middle of an epoch on one device only"
+    inner = getattr(loader, 'batch_sampler', None)
+    while inner is not None:
+        if hasattr(inner, 'set_epoch'): inner.set_epoch(epoch)
+        inner = getattr(inner, 'batch_sampler', None) or getattr(inner, 'sampler', None)
+
 class _Progress(TrainerCallback):
     "Tells the run how far training is, and takes care of its checkpoints"
     def __init__(self, trainer, run, key, last): # `last`: the checkpoint that training resumes from, or None
@@ -131,6 +138,7 @@ class _Progress(TrainerCallback):
         if isinstance(self.last, str) and (held := read_unlogged(Path(self.last))):
             self.trainer._tr_loss += held[0]
             self.trainer._globalstep_last_logged = held[1]
+        _tell_epoch(kw.get('train_dataloader'), int(state.epoch or 0))
 
     def on_log(self, args, state, control, logs=None, **kw):
         names = {'loss': 'loss', args.metric_for_best_model: 'dev'}
@@ -139,10 +147,9 @@ class _Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **kw):
         self.run.progress('training', state.global_step, state.max_steps, ', '.join(self.latest.values()))
         control.should_log |= control.should_save
-        # several devices do not yet come back to the same batches in the middle of an epoch
         resumable = args.save_strategy != 'no' and not args.save_only_model and world_size() == 1
         may = resumable and not control.should_save and self.clock.asked(state.global_step)
-        self.trainer.between_looks = may and self.clock.due(state.global_step)
+        self.trainer.between_looks = may and self.clock.due(state.global_step) # clocks of several devices differ
         control.should_save |= self.trainer.between_looks
 
     def on_save(self, args, state, control, **kw):
