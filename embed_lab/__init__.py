@@ -47,6 +47,7 @@ Modules:
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
 - `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
+- `embed_lab.models.canary`: Sixteen texts whose vectors travel with a model, so that anybody can ask whether it is still the same
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search
@@ -55,6 +56,7 @@ Modules:
 - `embed_lab.models.index`: The best documents for very many queries in a very large corpus, nearly all of them, with the share that was found
 - `embed_lab.models.inference`: A transformer that is not being trained, computed on a CPU by the fastest way to the same products
 - `embed_lab.models.light`: The vector of one query from a small model, without the seconds that importing torch takes
+- `embed_lab.models.portable`: A saved model that other readers than ours read alike
 - `embed_lab.models.search`: The best documents for every query, exactly, in memory that does not grow with their number
 - `embed_lab.models.vectors`: Texts encoded once, and kept on disk under everything that decided their vectors
 - `embed_lab.notebooks`: What an experiment notebook says of itself: its parameters, its code, what it is for
