@@ -223,6 +223,6 @@ def open_endpoint(
         listed = model if model or o.endswith('/embed') else _listed_model(o, seconds)
         body = dict(inputs=['a'], truncate=True) if urlsplit(o).path.endswith('/embed') else dict(input=['a'])
         status, text = _asked(o, body | (dict(model=listed) if listed else {}), seconds)
-        if status not in (404, 405): return Endpoint(o, listed, _checked(o, ['a'], status, text).shape[1], *prompts, seconds)
+        if status not in (404, 405): return Endpoint(o, listed, _checked(o, ['a'], status, text).shape[1], *prompts, seconds=seconds)
         first = first or (o, ['a'], status, text)
     _checked(*first)
