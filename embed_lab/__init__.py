@@ -19,6 +19,7 @@ Modules:
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
 - `embed_lab.data.metrics`: Scores of every query, and how far their mean can be trusted
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
+- `embed_lab.data.rankings`: What a search outside of the lab has found, read from a TREC run file
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
 - `embed_lab.data.report`: What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON

@@ -829,7 +829,9 @@ def tidy_command(
 @app.command('compare', epilog="Example: emb compare 'exp_01*' 'exp_02*'")
 def compare_command(
     runs:Annotated[list[str], typer.Argument(
-        help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe.", autocompletion=run_names)],
+        help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe; and files with the "
+            "rankings of other systems, as TREC runs: six columns a line, query id, Q0, document id, rank, score, tag.",
+        autocompletion=run_names)],
     measure:Annotated[str, typer.Option(help='The measure that verdicts are about.')] = 'nDCG@10',
     lend:Annotated[bool, typer.Option(
         help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
@@ -838,7 +840,7 @@ def compare_command(
     latex:Annotated[bool, typer.Option('--latex', help='Print LaTeX, which needs the package booktabs.')] = False,
     report:Annotated[Optional[Path], typer.Option(
         help='Also write a page with charts, slices and every query to this .html, and its notebook beside it.')] = None):
-    "Compare recipes over queries and seeds. A single recipe is compared with its untuned base model."
+    "Compare recipes over queries and seeds, also with another search. A single recipe is compared with its untuned base model."
     from embed_lab.evaluation import compare as c
     from embed_lab.lab import LabError, lab_around
     if json + markdown + latex > 1: raise LabError('--json, --markdown and --latex exclude one another; give only one')
