@@ -322,7 +322,7 @@ def _list_parameters(
     for name,params in found:
         say(f"\nParameters of {one_line(name)}{':' if params else ': none'}")
         if params: listing(params)
-    say('\nHow this machine computes; every experiment takes these:')
+    say('\nHow this machine computes, and how much it learns from; every experiment takes these:')
     listing(override_parameters.values())
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #a7df33d2

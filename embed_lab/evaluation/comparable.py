@@ -241,7 +241,7 @@ def all_scores(
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #640cef9c
 # Parameters that change how a recipe is computed, and not what it is
-_computing = {*override_parameters} - {'attention_dropout'}
+_computing = {*override_parameters} - {'attention_dropout', 'rows'}
 
 def _without_computing(inputs): # A hash
     params = {k: v for k,v in inputs['parameters'].items() if k not in _computing}
