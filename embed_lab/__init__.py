@@ -51,6 +51,7 @@ Modules:
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search
+- `embed_lab.models.endpoint`: Vectors of texts from a server, whichever of the usual protocols it speaks
 - `embed_lab.models.families`: How the makers of well-known embedding models want them used, and what happens when a model is not
 - `embed_lab.models.index`: The best documents for very many queries in a very large corpus, nearly all of them, with the share that was found
 - `embed_lab.models.inference`: A transformer that is not being trained, computed on a CPU by the fastest way to the same products
