@@ -30,6 +30,7 @@ Modules:
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side
+- `embed_lab.evaluation.bakeoff`: Which base model to tune: several of them, as they are, on dev and gold
 - `embed_lab.evaluation.board`: What a team has tried, what it brought, and what is left of it: every run of a lab in one object
 - `embed_lab.evaluation.board_page`: The whole lab on one page that opens offline, at a desk and on a phone
 - `embed_lab.evaluation.browse`: Which queries moved between two systems, and what entered or left their top ten
