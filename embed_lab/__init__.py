@@ -19,6 +19,7 @@ Modules:
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
 - `embed_lab.data.metrics`: Scores of every query, and how far their mean can be trusted
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
+- `embed_lab.data.rankings`: What a search outside of the lab has found, read from a TREC run file
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
 - `embed_lab.data.report`: What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
@@ -30,6 +31,7 @@ Modules:
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side
+- `embed_lab.evaluation.bakeoff`: Which base model to tune: several of them, as they are, on dev and gold
 - `embed_lab.evaluation.board`: What a team has tried, what it brought, and what is left of it: every run of a lab in one object
 - `embed_lab.evaluation.board_page`: The whole lab on one page that opens offline, at a desk and on a phone
 - `embed_lab.evaluation.browse`: Which queries moved between two systems, and what entered or left their top ten
@@ -37,6 +39,7 @@ Modules:
 - `embed_lab.evaluation.compare`: Which recipe is better, over queries and seeds, and what differs between them
 - `embed_lab.evaluation.figures`: Training curves overlaid, queries that moved, and a browser of them, all of which work without a network
 - `embed_lab.evaluation.judge`: Turn what systems found into scores, and into the files that comparisons read
+- `embed_lab.evaluation.learning`: How the score grows with the rows of train, and whether more of them would help
 - `embed_lab.evaluation.page`: A notebook that comes with the package, run on a lab's results and made into one page
 - `embed_lab.evaluation.reproduce`: Repeat a run from its manifest, and say whether the result is the same and, if not, why
 - `embed_lab.evaluation.scores`: A tuned encoder's scores on gold beside those of other systems, as a table and in one sentence

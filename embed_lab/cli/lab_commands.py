@@ -322,7 +322,7 @@ def _list_parameters(
     for name,params in found:
         say(f"\nParameters of {one_line(name)}{':' if params else ': none'}")
         if params: listing(params)
-    say('\nHow this machine computes; every experiment takes these:')
+    say('\nHow this machine computes, and how much it learns from; every experiment takes these:')
     listing(override_parameters.values())
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #a7df33d2
@@ -469,7 +469,8 @@ def _best_rows(some, top):
 def sweep_command(
     experiment:ExperimentName,
     grid:Annotated[Optional[list[str]], typer.Option('-g', '--grid', metavar='KEY=V1,V2',
-        help='Values of a parameter; given several times, every combination. With --trials also a range, such as lr=1e-5..1e-3.')] = None,
+        help='Values of a parameter; given several times, every combination. With --trials also a range, such as lr=1e-5..1e-3. '
+            'With rows=0.1,0.25,0.5,1 the sweep ends with a learning curve: would more data help?')] = None,
     trials:Annotated[Optional[int], typer.Option(min=1,
         help='Search instead of trying all: this many points, each chosen by how earlier ones scored on dev (extra `optuna`).')] = None,
     file:Annotated[Optional[Path], typer.Option('--points',
@@ -495,6 +496,7 @@ def sweep_command(
         some = _swept(stack, lab, experiment, grid or [], given, trials, file, seeds, jobs, (ray, cpus, gpus))
     _tell_points_elsewhere([o for o in some if o.status == 'up to date'])
     _tell_sweep(some, top, json)
+    _tell_curve(lab, experiment, some, json)
     if not all(o.good for o in some): raise typer.Exit(1)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #440db5e6
@@ -539,6 +541,18 @@ def _tell_sweep(some, top, json):
     print_table(best)
     for line in _computed_apart(some): say(f'\n{line}')
     say("\nBy dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
+
+def _tell_curve(lab, experiment, some, quiet):
+    "Say whether more data would help, where points learnt from different numbers of rows, and draw it"
+    from embed_lab.evaluation.learning import curve_words, learning_curves, write_curves
+    from embed_lab.lab import short_path
+    good = [o for o in some if o.good]
+    if len({o.plan.given.get('rows') for o in good}) < 2: return
+    curves = learning_curves(lab, [o.plan.path for o in good])
+    if not curves: return
+    page = short_path(write_curves(lab, experiment, curves))
+    if not quiet: say('\n' + '\n'.join(f'{one_line(o.name)}: {curve_words(o)}' for o in curves) + '\nBy gold, whose looks are counted.')
+    say(f'wrote {one_line(page)}', err=quiet)
 
 def _computed_apart(some):
     "A line where the points of a sweep were not all computed alike; differences between them may come from that"
@@ -829,7 +843,9 @@ def tidy_command(
 @app.command('compare', epilog="Example: emb compare 'exp_01*' 'exp_02*'")
 def compare_command(
     runs:Annotated[list[str], typer.Argument(
-        help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe.", autocompletion=run_names)],
+        help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe; and files with the "
+            "rankings of other systems, as TREC runs: six columns a line, query id, Q0, document id, rank, score, tag.",
+        autocompletion=run_names)],
     measure:Annotated[str, typer.Option(help='The measure that verdicts are about.')] = 'nDCG@10',
     lend:Annotated[bool, typer.Option(
         help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
@@ -838,8 +854,9 @@ def compare_command(
     latex:Annotated[bool, typer.Option('--latex', help='Print LaTeX, which needs the package booktabs.')] = False,
     report:Annotated[Optional[Path], typer.Option(
         help='Also write a page with charts, slices and every query to this .html, and its notebook beside it.')] = None):
-    "Compare recipes over queries and seeds. A single recipe is compared with its untuned base model."
+    "Compare recipes over queries and seeds, also with another search. A single recipe is compared with its untuned base model."
     from embed_lab.evaluation import compare as c
+    from embed_lab.evaluation.learning import curve_words, curves_of
     from embed_lab.lab import LabError, lab_around
     if json + markdown + latex > 1: raise LabError('--json, --markdown and --latex exclude one another; give only one')
     lab = lab_around()
@@ -855,7 +872,8 @@ def compare_command(
     for rows in (res.score_table(1), res.pair_table()):
         print_table(rows)
         say('')
-    say('\n'.join(map(one_line, res.lines())))
+    curves = [f'{o.name}: {curve_words(o)}' for o in curves_of(res.recipes, res.measure)]
+    say('\n'.join(map(one_line, [*curves, *res.lines()])))
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #6d144c44
 @app.command('board', epilog='Example: emb board --open')

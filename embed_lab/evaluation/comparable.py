@@ -9,21 +9,25 @@ judged by the same gold and the same metrics? And is it another recipe, or anoth
 
 # %% auto #0
 __all__ = ['mock_run', 'read_scores', 'why_unfit', 'completed_runs', 'judged_by', 'list_some', 'refuse_other_gold', 'all_scores',
-           'RecipeRuns', 'group_by_recipe']
+           'RecipeRuns', 'group_by_recipe', 'rankings_among', 'gold_task', 'Outside', 'outside_system',
+           'outside_systems']
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #efdd73af
 import glob, os
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 import msgspec, numpy as np
-from ..data.metrics import judged_system
+from ..data.metrics import judged_system, metrics_version, per_query
 from ..lab import count, Lab, LabError, one_line, short_path
 from ..runs.looks import file_contents, gold_files, known_contents, recipe_hash
 from ..runs.manifest import environment_facts, machine_facts
 from ..notebooks import did_you_mean, override_parameters
 from ..runs.results import RunFiles, find_run, timestamp, read_run, run_name, verify_runs
 from ..data.files import read_whole, write_json, write_rows
+from ..data.rankings import is_trec_run, Rankings
+from ..data.task import retrieval_task, Task, task_hashes
+from .scores import query_lines, Scores
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #f0ef9a2b
 def _lines(scores):
@@ -237,7 +241,7 @@ def all_scores(
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #640cef9c
 # Parameters that change how a recipe is computed, and not what it is
-_computing = {*override_parameters} - {'attention_dropout'}
+_computing = {*override_parameters} - {'attention_dropout', 'rows'}
 
 def _without_computing(inputs): # A hash
     params = {k: v for k,v in inputs['parameters'].items() if k not in _computing}
@@ -266,14 +270,17 @@ class RecipeRuns:
     fixed:bool=False # Nothing was trained: 'tuned' is the base model as it is, and seeds change nothing
     repeats:dict=field(default_factory=dict) # Folder → manifest: older runs of these seeds, which do not count
     moved:dict=field(default_factory=dict)   # Measure → how far its mean moves between runs of one seed, at most
+    outside:'Outside|None'=None # Where it was found outside of the lab; `runs` is then empty
 
     @property
     def manifest(self)->dict: return next(iter(self.runs.values())) # Of the first run
     @property
     def draws(self)->list: # One for each run: equal for the same seed of what only computes differently
+        if self.outside: return [self.outside.rankings.sha256]
         method = _without_computing(self.manifest['inputs'])
         return [(method, _seed(m)) for m in self.runs.values()]
     def __repr__(self)->str:
+        if self.outside: return f'{self.mark} {self.outside.rankings!r}'
         more = f", {count(len(self.repeats), 'repeat')}" if self.repeats else ''
         return f"{self.mark} {self.name}: {count(len(self.runs), 'run')}{more}"
 
@@ -339,3 +346,131 @@ def group_by_recipe(
     groups = list(groups.values())
     named = enumerate(zip(_recipe_names(groups), groups))
     return [_recipe(_letter(i), name, group, gold, guard) for i,(name,group) in named]
+
+# %% ../../nbs/evaluation/03_comparable.ipynb #fb4a9e0c
+def rankings_among(
+    lab:Lab,   # Whose results
+    words:list # Runs, folders, patterns, and files
+)->tuple:      # (those that mean runs, files with rankings)
+    "Which words name files of rankings, and not runs"
+    runs, files = [], {}
+    for o in map(str, words):
+        pattern = bool(set('*?[') & set(o)) and not os.path.lexists(o)
+        found = [f for f in sorted(glob.glob(o)) if os.path.isfile(f) and is_trec_run(f)] if pattern else [o]*os.path.isfile(o)
+        if os.path.lexists(lab.results/o/RunFiles.manifest): found = []
+        files |= {Path(f).resolve(): Path(f) for f in found}
+        if not found or pattern and glob.glob(f'{glob.escape(str(lab.results))}/{o}'): runs.append(o)
+    return runs, list(files.values())
+
+# %% ../../nbs/evaluation/03_comparable.ipynb #284dee24
+def _other_gold(lab, run):
+    "The first file of gold that has changed since a run; empty for none"
+    from embed_lab.runs.manifest import data_facts
+    now = dict(data=data_facts(lab.data, False))
+    old, new = (file_contents(o, known_contents([dict(inputs=now)])) for o in (run['inputs'], now))
+    return next((o for o in gold_files if old.get(o) != new.get(o)), '')
+
+def gold_task(
+    lab:Lab,  # Whose data
+    runs:dict # Folder → manifest, judged alike
+)->tuple:     # (the task, what to know about it or ''); raises `LabError` where runs were judged by something else
+    "Gold, as runs were judged by it"
+    from embed_lab.data.folder import read_folder
+    found = read_folder(lab.data, False)
+    task = retrieval_task(found['gold'], found.get('corpus'), found.get('qrels'))
+    (path, run), metrics = next(iter(runs.items())), ' '.join(metrics_version().values())
+    said, files = _judges(path, run)
+    if (said or files)['the metrics'] != metrics: raise LabError(f"{one_line(path.name)} was scored by "
+        f"{(said or files)['the metrics']}, and this is {metrics}, so rankings would be scored otherwise; run it again with `--restart`")
+    if said and {k: said[k] for k in ('gold', 'corpus')} == task_hashes(task): return task, ''
+    if other := _other_gold(lab, run): raise LabError(f"data/{other} is not what {one_line(path.name)} was judged by, "
+        "so rankings cannot be compared with it; put the earlier file back, or run it again")
+    if not (found.get('corpus') and all(o.get('query_id') is not None for o in found['gold'])): raise LabError(
+        f"gold has other ids or texts than when {one_line(path.name)} was judged: they are numbered by the order of its rows; "
+        "put the earlier order back, or give each row a `query_id`, make a corpus with `emb corpus`, and run it again")
+    return task, 'texts of gold were changed before the runs were judged, as by `preprocess`; rankings are judged by data/ as it is'
+
+# %% ../../nbs/evaluation/03_comparable.ipynb #a69c1e54
+def _examples(ids): return ', '.join(repr(one_line(o[:40])) for o in list(ids)[:3])
+
+def _refuse_strangers(
+    rankings:Rankings, # Of another system
+    task:Task          # Gold
+):                     # Raises `LabError` naming what ids are expected
+    "Refuse rankings of which no query, or no document, is known"
+    file, known = short_path(rankings.file), task.queries.keys() & rankings.hits.keys()
+    numbered = all(o[:1] == 'q' and o[1:].isdigit() for o in task.queries)
+    where = ("they are numbered, because rows of gold.jsonl have no `query_id`; eval/per_query.jsonl of any run has them beside their texts"
+        if numbered else "`query_id` of data/gold.jsonl")
+    if not known: raise LabError(f"{file}: none of its queries is in gold; it has {_examples(rankings.hits)}, "
+        f"and gold has {_examples(task.queries)}: {where}")
+    if any(d in task.corpus for q in known for d,_ in rankings.hits[q]): return
+    found = [d for q in known for d,_ in rankings.hits[q]]
+    raise LabError(f"{file}: none of its documents is among those searched; it has {_examples(found)}, "
+        f"and they are {_examples(task.corpus)}: `_id` of data/corpus.jsonl, or numbers in the order of gold's passages where there is none")
+
+# %% ../../nbs/evaluation/03_comparable.ipynb #af692e07
+@dataclass(frozen=True, repr=False)
+class Outside:
+    "Where a system's scores come from, if not from runs"
+    rankings:Rankings # As they were read
+    found:dict        # Query id → {'query', 'tags', 'scores', 'hits'}, as for a run
+    notes:list        # What a reader should know, in sentences
+
+def _outside_notes(
+    rankings:Rankings, # As they were read
+    task:Task,         # Gold
+    scored:list        # Ids of the queries that count
+):                     # Sentences
+    "What was missing or unknown"
+    def are(some): return 'is' if len(some) == 1 else 'are'
+    missing, unknown = [o for o in scored if o not in rankings.hits], [o for o in rankings.hits if o not in task.queries]
+    found = {d for q in scored for d,_ in rankings.hits.get(q, ())[:100]}
+    strange, queries = sorted(found - task.corpus.keys()), count(len(scored), 'query', 'queries')
+    if missing: yield (f"{len(missing):,} of {queries} {are(missing)} missing, such as {_examples(missing[:1])}, "
+        f"and {'counts' if len(missing) == 1 else 'count'} as 0")
+    if unknown: yield (f"{count(len(unknown), 'query', 'queries')} that gold does not have, such as {_examples(unknown[:1])}, "
+        f"{are(unknown)} left out")
+    if strange: yield (f"{len(strange):,} of the {count(len(found), 'document')} it found {are(strange)} not among those searched "
+        f"here, such as {_examples(strange[:1])}, and {'counts' if len(strange) == 1 else 'count'} as wrong")
+    if rankings.depth < min(100, len(task.corpus)):
+        yield (f"it has at most {count(rankings.depth, 'document')} a query, so measures that look further down, "
+            f"such as {'nDCG@10' if rankings.depth < 10 else 'recall@100'}, are lower bounds")
+    yield from rankings.notes
+
+# %% ../../nbs/evaluation/03_comparable.ipynb #1177ee59
+def outside_system(
+    mark:str,          # A letter, for tables
+    rankings:Rankings, # As they were read
+    task:Task          # Gold
+)->RecipeRuns:         # Without runs; raises `LabError` where none of its ids is known
+    "Score what another system found"
+    _refuse_strangers(rankings, task)
+    hits = {q: o[:100] for q,o in task.without_itself(rankings.hits).items()}
+    scores = per_query(task.qrels, {q: [d for d,_ in o] for q,o in hits.items()})
+    ids = sorted(scores)
+    strange = dict.fromkeys({d for o in hits.values() for d,_ in o} - task.corpus.keys(), '')
+    wider, systems = replace(task, corpus=task.corpus | strange), dict(tuned=scores)
+    lines = {o['query_id']: o for o in query_lines(wider, Scores(systems, len(task.corpus), len(task.qrels)), dict(tuned=hits))}
+    found = {q: dict(query=o['query'], tags=o.get('tags', []), **o['tuned']) for q,o in lines.items()}
+    columns = {m: np.array([[scores[q][m] for q in ids]]) for m in scores[ids[0]]}
+    outside = Outside(rankings, found, [*_outside_notes(rankings, task, ids)])
+    return RecipeRuns(mark, rankings.file.name, {}, dict(tuned=columns), {}, fixed=True, outside=outside)
+
+# %% ../../nbs/evaluation/03_comparable.ipynb #8fe09b2a
+def outside_systems(
+    lab:Lab,       # Whose data
+    runs:dict,     # Folder → manifest, judged alike
+    rankings:list, # Of `Rankings`
+    first:int      # How many recipes have letters already
+)->tuple:          # (a `RecipeRuns` for each, what to know about all); raises `LabError` where they cannot be compared with the runs
+    "Score other systems as the runs were scored"
+    if not rankings: return [], []
+    task, note = gold_task(lab, runs)
+    res = [outside_system(_letter(first + i), o, task) for i,o in enumerate(rankings)]
+    times = Counter(o.name for o in res)
+    for o in res: o.name = o.name if times[o.name] == 1 else str(o.outside.rankings.file)
+    path = next(iter(runs))
+    if sorted(res[0].outside.found) != read_scores(path/RunFiles.per_query)[0]: raise LabError(
+        f"{one_line(path.name)} was scored on other queries than gold has now; run it again with `--restart`")
+    return res, [note] if note else []

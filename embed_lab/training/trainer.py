@@ -23,6 +23,7 @@ from inspect import signature
 from pathlib import Path
 import msgspec
 from ..lab import LabError, require_package
+from ..data.folder import train_part
 from ..data.profile import has_vocabulary, unknown_text, unknown_tokens
 from ..data.task import task_hashes
 from ..data.texts import normalised
@@ -365,6 +366,7 @@ def train(self:_LabTraining,
     if self.run is None:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint, **kw)
     run, hw, n = self.run, hardware(), overrides.devices or 1
+    _note_part(run)
     run.record(loss=_loss_name(self.loss),
         hardware=run.manifest['hardware'] | computing_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
@@ -386,6 +388,14 @@ def _first_look(self:_LabTraining):
         with _at_speed(self.model), torch.random.fork_rng(): return look.untrained(self.model)
     dev = self.splits.task('dev') if self.splits else None
     self.untrained = self.run.kept('untrained', measure, of=[dev.queries, dev.corpus, dev.qrels] if dev else [])
+
+# %% ../../nbs/training/11_trainer.ipynb #495112af
+def _note_part(run):
+    "Record how much of train a run learns from; raises `LabError` where it asked for a part and something else was read"
+    if train_part.wanted is None: return
+    if not train_part.facts: raise LabError("`rows` asks for a part of train, but this lab's `load_splits` does not read it with "
+        "`read_folder`; take the part there with `embed_lab.data.folder.part_of`, or leave `rows` out")
+    run.note('rows', **train_part.facts)
 
 # %% ../../nbs/training/11_trainer.ipynb #43686254
 @patch
