@@ -51,7 +51,7 @@ def _facts(path, run):
     i, notes, looks = run['inputs'], read_notes(path), run.get('looks') or []
     data = {f'data/{k}': f"{v['sha256']} ({count(v['lines'], 'row')})" for k,v in i['data'].items()}
     facts = dict(run=path.name, experiment=run['experiment'], status=run['status'], error=failure_text(run), started=run['start'],
-        ended=run.get('end'), minutes=round(run_seconds(run)/60, 2), identity=run['identity'], loss=run.get('loss'),
+        ended=run.get('end'), minutes=round(run_seconds(run)/60, 2), identity=run.get('identity'), loss=run.get('loss'),
         base_model=i.get('base_model'), corpus=i['corpus'], documents=searched_documents(run), hardware=computed_text(run['hardware']),
         toolkit=run['environment']['packages'].get('embed-lab'), note=notes.note, tags=' '.join(notes.tags))
     facts |= {'looks at gold': len(looks) or None} | data | _git_facts(run.get('git'))
