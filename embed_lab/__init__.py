@@ -72,12 +72,14 @@ Modules:
 - `embed_lab.runs.listing`: What lists of runs show of each, and how fifty runs become the five that are asked about
 - `embed_lab.runs.looks`: Gold is finite: how often a gold set has been looked at, and by how many recipes
 - `embed_lab.runs.manifest`: What a run was made of, complete enough to make it again, and free of secrets
+- `embed_lab.runs.mirrors`: What a tracker is given of a run when it has ended, and of runs from before there was a tracker
 - `embed_lab.runs.record`: Start a run from a notebook, record it while it executes, and notice how it ends
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
+- `embed_lab.runs.shipped_trackers`: trackio, MLflow, Weights & Biases and TensorBoard, a class each
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other
 - `embed_lab.runs.tidy`: What the disk holds, what of it can go, and what that costs
-- `embed_lab.runs.trackers`: A team's tracker follows a training live
+- `embed_lab.runs.trackers`: A team's tracker follows a training live, and can do no harm
 - `embed_lab.runs.warm`: Kernels that are forked from a process which has the imports done
 - `embed_lab.secrets`: Recognise tokens, keys and passwords by their shape and by the name before them, and hide them
 - `embed_lab.style`: Colours, tables and the look of charts: everything that people see is drawn from here

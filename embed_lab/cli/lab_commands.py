@@ -11,7 +11,7 @@ question could not be answered (a typo, a missing file). After Ctrl-C it is 130.
 # %% auto #0
 __all__ = ['init', 'list_recipes', 'new', 'import_sources', 'check', 'split', 'corpus_command', 'estimate_all', 'run',
            'sweep_command', 'ls', 'note_command', 'tag_command', 'rename_command', 'promote_command', 'rm_command',
-           'tidy_command', 'compare_command', 'board_command', 'reproduce_command', 'demo']
+           'tidy_command', 'compare_command', 'board_command', 'mirror_command', 'reproduce_command', 'demo']
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -274,6 +274,19 @@ def _tell_elsewhere(todo):
         say(f"{todo.path.name} was computed otherwise than it would be here: {'; '.join(moved)}. "
             "It stays as it is; --restart makes it again", err=True)
 
+# %% ../../nbs/cli/02_lab_commands.ipynb #5045ff4c
+def _mirrored(lab, path):
+    "Mirror a run that has ended to the lab's tracker, where there is one; returns what went wrong, a line each"
+    from embed_lab.runs.mirrors import mirror_ended
+    if not lab.tracker: return []
+    with progress_bar(path.name, False) as show:
+        show('mirroring', 0, 1)
+        return mirror_ended(lab, path)
+
+def _tell_unmirrored(name, lost):
+    "Warn of what did not come to the tracker"
+    for o in sorted(lost): say(f'{one_line(name)}: {one_line(o)}', err=True)
+
 # %% ../../nbs/cli/02_lab_commands.ipynb #4e60fb47
 def _run_one(
     lab,             # The lab
@@ -291,11 +304,13 @@ def _run_one(
         say(f'{todo.path.name} is up to date')
         _tell_elsewhere(todo)
     try:
+        before = todo.done and not anew
         with progress_bar(todo.path.name) as show: run = execute(todo, anew, show, warm=warm)
     except KeyboardInterrupt: # it came before the run could record it
         say(f'{one_line(todo.path.name)}: the same command {_way_back(todo.path)}', err=True)
         raise
     _tell_run(todo, run)
+    if not before: _tell_unmirrored(todo.path.name, _mirrored(lab, todo.path))
     return run
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #2d31c11d
@@ -443,7 +458,7 @@ def _fleet(ray, cpus, gpus, jobs):
 def _runner(stack, lab, jobs, look, elsewhere):
     "What runs a list of points, after earlier ones: here, or where `_fleet` says"
     from embed_lab.runs.sweep import ThisMachine, sweep
-    here, said = [], set()
+    here, said, lost = [], set(), set()
     def place(some, earlier):
         if elsewhere: return stack.enter_context(elsewhere(lab, some, earlier))
         if not here: here.append(ThisMachine(lab, min(jobs, len(some)), [*earlier, *some]))
@@ -452,7 +467,8 @@ def _runner(stack, lab, jobs, look, elsewhere):
         where = None if all(o.good for o in some) or jobs < 1 else place(some, earlier)
         if where and where.said and where.said not in said: say(where.said, err=True)
         said.add(where and where.said)
-        return sweep(some, jobs, lambda now: look([*earlier, *now]), where)
+        try: return sweep(some, jobs, lambda now: look([*earlier, *now]), where, lambda o: lost.update(_mirrored(lab, o.plan.path)))
+        finally: _tell_unmirrored('the sweep', lost)
     return run
 
 def _best_rows(some, top):
@@ -898,6 +914,24 @@ def _open_page(file):
     import webbrowser
     if webbrowser.open(file.resolve().as_uri()): return
     say(f'emb: no browser to open it with here; open {one_line(file.resolve())}', err=True)
+
+# %% ../../nbs/cli/02_lab_commands.ipynb #615ba3a7
+@app.command('mirror', epilog="Example: emb mirror 'exp_02*'")
+def mirror_command(
+    runs:Annotated[list[str], typer.Argument(
+        help="Runs, by name, folder or quoted pattern: 'exp_02*' means the seeds of a recipe.", autocompletion=run_names)],
+    json:Annotated[bool, typer.Option('--json', help='Print what came of each as JSON.')] = False):
+    "Send runs to the tracker that settings.ini names: curves, scores, the table of queries, the record. What is there is not sent again."
+    from embed_lab.evaluation.comparable import named_runs
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.mirrors import mirror_runs
+    lab = lab_around()
+    paths = [path for o in runs for path in named_runs(lab, o)[0]]
+    with progress_bar('mirror', False) as show: res = mirror_runs(lab, paths, show)
+    if json: print_json({k.name: dict(status=word) | (dict(error=why) if why else {}) for k,(word,why) in res.items()})
+    else:
+        for k,(word,why) in res.items(): say(f"{one_line(k.name)} {word}{f': {one_line(why)}' if why else ''}", err=bool(why))
+    if any(word == 'failed' for word,_ in res.values()): raise typer.Exit(1)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #73372f81
 @app.command('reproduce', cls=PairsCommand, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')

@@ -47,6 +47,8 @@ class RunFiles:
     stages = 'stages'                                  # Folder of what stages came to, until the run is complete
     notes = 'notes.json'                               # What people say of the run, outside of every hash
     estimate = 'estimate.json'                         # What `emb run --estimate` is waiting for
+    tracked = 'tracker.json'                           # What trackers have of the run, outside of every hash
+    tensorboard = 'tensorboard'                        # Folder of its curves, where that is the tracker
     patch = 'dirty.patch.gz'                           # What was edited since the commit
 
 # %% ../../nbs/runs/01_results.ipynb #773c11f4
@@ -295,7 +297,7 @@ def read_notes(
 
 # %% ../../nbs/runs/01_results.ipynb #f8a2a8d3
 other_places = 'scratch', 'aside', 'reproduced' # Folders of `results` with runs that are not recorded ones
-reserved_names = (*other_places, 'cache', '.locks') # Folders of `results` that are not runs
+reserved_names = (*other_places, 'cache', 'trackers', '.locks') # Folders of `results` that are not runs
 
 def _run_folders(results):
     if not results.is_dir(): return []
