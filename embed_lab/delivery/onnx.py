@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from ..data.files import read_json, write_json
 from ..lab import LabError, need, one_line, short_path
 from ..models.vectors import unit_vectors
@@ -165,8 +166,16 @@ def _padded(codes, names):
         for k,v in made.items(): v[i,:len(o.ids)] = rows[k]
     return made
 
-# %% ../../nbs/delivery/10_onnx.ipynb #b6cc37b4
-from fastcore.basics import patch
+# %% ../../nbs/delivery/10_onnx.ipynb #471ba637
+@patch
+def token_arrays(self:OnnxEncoder,
+    texts:list, # Texts
+    kind:str    # 'query' or 'document': whose prompt goes in front
+)->dict:        # Name of an input → (texts, tokens), int64
+    "What the graph is given for some texts"
+    prompt = self.said['prompts'].get(kind, '')
+    codes = self.tokenizer.encode_batch([prompt + o for o in texts], add_special_tokens=self.said['special_tokens'])
+    return _padded(codes, self.said['inputs'])
 
 @patch
 def encode(self:OnnxEncoder,
@@ -176,12 +185,10 @@ def encode(self:OnnxEncoder,
     tell:Callable|None=None # Called after each batch with the number of texts encoded so far
 )->np.ndarray:              # (texts, dimension), float32
     "Vectors of texts, as the graph makes them"
-    prompt, special = self.said['prompts'].get(kind, ''), self.said['special_tokens']
     vecs = np.zeros((len(texts), self.said['dimension']), np.float32)
     order = sorted(range(len(texts)), key=lambda i: -len(texts[i]))
     for i in range(0, len(order), batch_size):
         at = order[i:i+batch_size]
-        codes = self.tokenizer.encode_batch([prompt + texts[j] for j in at], add_special_tokens=special)
-        vecs[at] = self.session.run(['sentence_embedding'], _padded(codes, self.said['inputs']))[0]
+        vecs[at] = self.session.run(['sentence_embedding'], self.token_arrays([texts[j] for j in at], kind))[0]
         if tell: tell(i + len(at))
     return vecs
