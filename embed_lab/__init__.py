@@ -27,7 +27,12 @@ Modules:
 - `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
+- `embed_lab.delivery.candidates`: A row for each way: what it scores on gold beside the run itself, what it takes, and whether that may leave the lab
+- `embed_lab.delivery.compact`: Fewer dimensions, a byte or a bit a dimension, rescoring, and an approximate index, as rankings that can be judged
+- `embed_lab.delivery.gate`: What leaves the lab was judged as it leaves it, and what loses too much stays
+- `embed_lab.delivery.onnx`: Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
 - `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there
+- `embed_lab.delivery.precision`: A graph's weights in a byte each, computed in float or in int8, and which products bear that
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side

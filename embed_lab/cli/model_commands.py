@@ -115,6 +115,39 @@ def _tell_answer(found, top, before):
     rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
     print_table(rows) if rows else say('nothing is found')
 
+# %% ../../nbs/cli/03_model_commands.ipynb #9a7e0002
+@app.command('export', epilog='Example: emb export exp_02_in_batch --onnx --int8 --dims 256 --vectors int8 --within 0.01')
+def _export(
+    run:RunName,
+    onnx:Annotated[bool, typer.Option('--onnx', help='An ONNX graph of the whole model, in float32.')] = False,
+    int8:Annotated[bool, typer.Option('--int8', help='An ONNX graph with a byte a weight.')] = False,
+    dims:Annotated[Optional[int], typer.Option(min=1, help='Keep so many dimensions, from the first.')] = None,
+    vectors:Annotated[str, typer.Option(help='What vectors are stored as: float32, int8 or binary.')] = 'float32',
+    within:Annotated[float, typer.Option(help='How much nDCG@10 on gold may be lost: '
+        'the lower end of the 95 % interval of the difference must not be below minus this.')] = .01,
+    to:Annotated[Optional[Path], typer.Option(help='Folder to write; results/exports/RUN when left out.')] = None,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Judge smaller and faster forms of a run's model on gold, write those that lose no more than allowed, and refuse the rest."
+    from embed_lab.delivery.gate import ExportRequest, export_run
+    from embed_lab.lab import lab_around
+    with progress_bar('export') as show:
+        made = export_run(lab_around(), run, ExportRequest(onnx, int8, dims, vectors, within), to, show)
+    for o in made.said: say(f'emb: {one_line(o)}', err=True)
+    print_json(made.to_dict()) if json else _tell_export(made)
+    if not made.ok: raise typer.Exit(1)
+
+# %% ../../nbs/cli/03_model_commands.ipynb #9a7e0003
+def _tell_export(made):
+    "Print what was judged and what became of it"
+    print_table(made.found.table())
+    if rows := made.index_table():
+        say('')
+        print_table(rows)
+    say('')
+    for o in made.refused: say(one_line(o))
+    if made.folder: say(f"wrote {one_line(made.folder)}: {', '.join(made.files)}")
+    else: say('nothing is written')
+
 # %% ../../nbs/cli/03_model_commands.ipynb #c4a7b1d1
 def _gold_served(name, endpoint, show):
     "A run's gold scored through a server"
