@@ -14,7 +14,8 @@ from ..lab import count, one_line
 import typer
 from .app import RunName, app, run_names
 from .lab_commands import run_experiment
-from .terminal import ParameterOptions, parameter_values, print_json, print_table, progress_bar, say
+from .terminal import PairsCommand, ParameterOptions, parameter_values
+from .terminal import print_json, print_table, progress_bar, say
 
 # %% ../../nbs/cli/03_model_commands.ipynb #e4c0de02
 def _encoder_folder(name):
@@ -117,7 +118,7 @@ def _tell_answer(found, top, before):
     print_table(rows) if rows else say('nothing is found')
 
 # %% ../../nbs/cli/03_model_commands.ipynb #70587bfd
-@app.command('merge', epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')
+@app.command('merge', cls=PairsCommand, epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')
 def _merge(
     run:RunName,
     other:Annotated[str, typer.Option('--with', help="What to merge it with: `base`, the model that it began with.")] = 'base',
