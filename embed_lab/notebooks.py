@@ -10,7 +10,7 @@ does not fit is refused before a kernel starts."""
 
 # %% auto #0
 __all__ = ['parameter_limits', 'override_parameters', 'read_notebook', 'require_python', 'code_hash', 'Parameter', 'limits_text',
-           'read_parameters', 'convert', 'read_overrides', 'About', 'about', 'trains', 'shipped_notebooks']
+           'read_parameters', 'convert', 'read_overrides', 'About', 'about', 'trains', 'continues', 'shipped_notebooks']
 
 # %% ../nbs/01_notebooks.ipynb #6f7d6c32
 import ast, hashlib, io, json, math, operator, tokenize
@@ -297,6 +297,15 @@ def trains(
     said = read_notebook(path)['metadata'].get('embed_lab', {}).get('trains', True)
     if isinstance(said, bool): return said
     raise LabError(f"{short_path(path)}: `trains` under `embed_lab` in its metadata is {said!r}; write true or false")
+
+# %% ../nbs/01_notebooks.ipynb #c7b27229
+def continues(
+    path:str|Path  # An experiment notebook
+)->list:           # What its metadata has as `"embed_lab": {"continues": ["tuned"]}`
+    "Parameters that name the model of a run whose seed is this one's too"
+    said = read_notebook(path)['metadata'].get('embed_lab', {}).get('continues', [])
+    if isinstance(said, list) and all(isinstance(o, str) for o in said): return said
+    raise LabError(f"{short_path(path)}: `continues` under `embed_lab` in its metadata is {said!r}; write a list of parameters")
 
 # %% ../nbs/01_notebooks.ipynb #a52a891f
 def shipped_notebooks(

@@ -10,7 +10,7 @@ from embed_lab.labs.recipes import recipes
 from embed_lab.labs.scaffold import init_lab
 from embed_lab.models.base import tiny_transformer
 
-tails = 'in-batch', 'matryoshka', 'distil', 'rerank', 'untuned', 'bake-off' # what comes after the training of the other recipes is what comes after that of in-batch
+tails = 'in-batch', 'matryoshka', 'distil', 'rerank', 'untuned', 'bake-off', 'query-adapter', 'merge' # what comes after the training of the other recipes is what comes after that of in-batch
 
 pytestmark = pytest.mark.usefixtures('own_path')
 
@@ -78,7 +78,7 @@ def test_every_recipe_comes_to_a_verdict(made, tmp_path, monkeypatch, edge):
     monkeypatch.chdir(lab.path)
     ran = [o for k,o in recipes().items() if edge == 'no_word' or k in tails]
     for o in ran:
-        run = run_cells(lab.experiments/f'{o.notebook.stem}.ipynb', max_length=16, dim=8)
+        run = run_cells(lab.experiments/f'{o.notebook.stem}.ipynb', max_length=16, dim=8, tuned='results/exp_02_in_batch/final')
         assert run.manifest['status'] == 'completed', run
         shutil.rmtree(lab.results/run.name)
         run.path.rename(lab.results/run.name) # as of a plain papermill

@@ -13,6 +13,8 @@ from ..lab import count, one_line
 # %% ../../nbs/cli/03_model_commands.ipynb #3a51dc44
 import typer
 from .app import RunName, app, run_names
+from .lab_commands import run_experiment
+from .terminal import PairsCommand, ParameterOptions, parameter_values
 from .terminal import print_json, print_table, progress_bar, say
 
 # %% ../../nbs/cli/03_model_commands.ipynb #e4c0de02
@@ -114,6 +116,38 @@ def _tell_answer(found, top, before):
     say(f"{before}{one_line(found.query)}" + (f" ({count(known, 'relevant document')} in gold)" if known else ''))
     rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
     print_table(rows) if rows else say('nothing is found')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #70587bfd
+@app.command('merge', cls=PairsCommand, epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')
+def _merge(
+    run:RunName,
+    other:Annotated[str, typer.Option('--with', help="What to merge it with: `base`, the model that it began with.")] = 'base',
+    parameter:ParameterOptions = None,
+    anew:Annotated[bool, typer.Option('--restart', '--force',
+        help='Start from scratch, even if the merge is up to date. The old run is moved aside.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print the line and the choice as JSON.')] = False):
+    "Merge a run's model with its base, as near to the run's as the guard allows; dev and guard choose, gold judges the choice."
+    import sys
+    from contextlib import nullcontext, redirect_stdout
+    from embed_lab.lab import LabError, lab_around
+    from embed_lab.labs.merging import merge_experiment, merge_parameters
+    if other != 'base': raise LabError(f"--with {one_line(other)}: a run is merged with its `base` alone; leave --with out")
+    lab = lab_around()
+    given = merge_parameters(lab, run) | parameter_values(parameter)
+    with redirect_stdout(sys.stderr) if json else nullcontext():
+        name, made = merge_experiment(lab)
+        for o in made: say(f'created  {one_line(o)}')
+        done = run_experiment(lab, name, given, anew)
+        if done['status'] == 'completed': _tell_line(done['stages']['merge'])
+    if json and done['status'] == 'completed':
+        print_json(dict(done['stages']['merge'], most_lost=done['inputs']['parameters']['most_lost'], headline=done['headline']))
+    if done['status'] != 'completed': raise typer.Exit(130 if done['status'] == 'interrupted' else 1)
+
+def _tell_line(merged):
+    "Print the points between base and tuned, and the choice"
+    def row(o): return dict(share=f"{o['share']:g}") | {k: '{mean:.3f} [{low:.3f}, {high:.3f}]'.format(**o[k]) for k in ('dev', 'guard') if k in o} | {'': o['said']}
+    print_table([row(o) for o in merged['line']])
+    say(f"share {merged['share']:g} was chosen: {merged['rule']}; the run's model is the merged one")
 
 # %% ../../nbs/cli/03_model_commands.ipynb #9a7e0002
 @app.command('export', epilog='Example: emb export exp_02_in_batch --onnx --int8 --dims 256 --vectors int8 --within 0.01')

@@ -70,6 +70,15 @@ def _second_stage(run): # Empty for a model that searches by itself
 
 def _size(metrics): return f"{count(metrics['queries'], 'query', 'queries')} against {count(metrics['documents'], 'document')}"
 
+def _remedied(run): # Empty for a model whose weights are as they were tuned
+    "What was done to a model besides tuning its weights"
+    merged, adapted = (run.get('stages', {}).get(o) for o in ('merge', 'adapter'))
+    if merged: return (f"Its weights lie {merged['share']:.0%} of the way from the base model to {_code(merged.get('run') or 'a tuned one')}, "
+        'a point that dev and guard chose, not gold. ')
+    if adapted: return ('Only its queries were tuned: a matrix turns their vectors, and documents have the vectors of the base model, '
+        'so an index made with that one can stay. Encode queries with `encode_query`. ')
+    return ''
+
 def _good(metrics, guard, corpus, leaks):
     "What a model is good for, as far as it was measured"
     allowed = ''.join(f'\n> **Allowed leak:** {o}. The scores are too high by an unknown amount.\n' for o in leaks)
@@ -221,7 +230,7 @@ def _section(
     re_orders = model_kind(folder) == 'cross-encoder'
     what = 'A cross-encoder that re-orders the hits of a search' if re_orders else 'An embedding model for retrieval'
     about = (f"{what}, tuned from {_code(base)}: {_reads(folder) or 'see its files'}. "
-        'Its licence is not stated yet; its owner has to choose one.')
+        f"{_remedied(run)}Its licence is not stated yet; its owner has to choose one.")
     good = 'It was not judged on gold.'
     if metrics:
         limits = '\n'.join(f'- {o}' for o in _limits(metrics, run))

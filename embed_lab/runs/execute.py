@@ -26,7 +26,7 @@ from .manifest import hardware_changes, machine_facts
 from .manifest import refuse_changed, run_inputs, same_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from .results import drop_checkpoints, list_runs, lock_run, read_notes, read_run, record_killed
-from .results import reserved_names, result_facts, run_name, RunFiles, seconds_since, set_aside, timestamp, verify_runs
+from .results import reserved_names, result_facts, run_name, RunFiles, seconds_since, set_aside, timestamp, verify_runs, with_origins
 from ..code import export_inventory
 from ..secrets import hide_output_secrets
 from ..data.files import read_whole, write_atomic, write_json
@@ -165,7 +165,8 @@ def plan(
     data, _ = checked_facts(lab.data, trains(notebook), known)
     params = resolve_values(lab, notebook, given, given)
     base = find_model(params['model'], lab.path)
-    facts, beside = run_inputs(lab, notebook, params, base, data), files_beside_weights(lab, params, base)
+    facts = with_origins(run_inputs(lab, notebook, params, base, data), lab, notebook)
+    beside = files_beside_weights(lab, params, base)
     facts = msgspec.json.decode(msgspec.json.encode(facts)) # as the manifest will give them back
     refuse_changed(frozen, facts, beside)
     path = path or _folder(lab, run_name(notebook.stem, given), facts)

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 import msgspec
 from ..lab import Lab, LabError, count, short_path
-from .manifest import Look, plain_names
+from .manifest import Look, plain_names, without_seed
 from .results import RunFiles, other_places, timestamp
 
 # %% ../../nbs/runs/02_looks.ipynb #68a3f1b8
@@ -53,8 +53,7 @@ def recipe_hash(
     known:dict|None=None # As for `file_contents`
 )->str:                  # Equal for the seeds of one recipe
     "One hash over a run's inputs without its seed"
-    params = {k: v for k,v in inputs['parameters'].items() if k != 'seed'}
-    return _hash(inputs | dict(parameters=params, data=file_contents(inputs, known)))
+    return _hash(without_seed(inputs) | dict(data=file_contents(inputs, known)))
 
 # %% ../../nbs/runs/02_looks.ipynb #abd14891
 def _file(lab): return lab.results/'gold_log.jsonl'

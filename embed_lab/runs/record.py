@@ -28,7 +28,7 @@ from ..notebooks import convert, override_parameters, read_notebook, read_overri
 from ..notebooks import read_parameters, trains
 from ..secrets import refuse_secret_parameters
 from .results import RunFiles, drop_checkpoints, lock_run, process_facts, read_run, reserved_names
-from .results import result_facts, run_command, set_aside, timestamp
+from .results import result_facts, run_command, set_aside, timestamp, with_origins
 from ..data.files import file_hash, frozen_files, read_whole, write_atomic, write_json
 from ..data.folder import checked_facts, train_part
 from ..data.reading import read_rows
@@ -550,7 +550,7 @@ def _facts(lab, notebook, params, base, data, overrides, exported):
     git, diff, why = git_facts(lab)
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
     facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(),
-        overrides=overrides, inputs=run_inputs(lab, notebook, params, base, data), environment=environment_facts(),
+        overrides=overrides, inputs=with_origins(run_inputs(lab, notebook, params, base, data), lab, notebook), environment=environment_facts(),
         lab=made_with(lab.path), hardware=machine_facts(),
         git=git, no_git=why, lineage=lineage, exported=exported,
         identity=told.identity or os.urandom(8).hex(), reproduces=told.reproduces or None, kernel=told.kernel or 'started')

@@ -8,9 +8,9 @@ nothing finished is ever overwritten."""
 
 # %% auto #0
 __all__ = ['silence', 'other_places', 'reserved_names', 'RunFiles', 'run_name', 'timestamp', 'seconds_since', 'last_heard',
-           'searched_documents', 'process_facts', 'is_alive', 'read_run', 'lock_run', 'run_command', 'mark_killed',
-           'record_killed', 'Notes', 'read_notes', 'survey_runs', 'list_runs', 'find_run', 'set_aside', 'result_facts',
-           'Changes', 'verify_runs', 'read_history', 'run_bytes', 'drop_checkpoints', 'list_others']
+           'searched_documents', 'process_facts', 'is_alive', 'read_run', 'with_origins', 'lock_run', 'run_command',
+           'mark_killed', 'record_killed', 'Notes', 'read_notes', 'survey_runs', 'list_runs', 'find_run', 'set_aside',
+           'result_facts', 'Changes', 'verify_runs', 'read_history', 'run_bytes', 'drop_checkpoints', 'list_others']
 
 # %% ../../nbs/runs/01_results.ipynb #16675c94
 import hashlib, json, os, re, stat
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Annotated
 import msgspec
 from ..lab import Lab, LabError, one_line, short_path
-from ..notebooks import did_you_mean, read_notebook
-from .manifest import Process, read_manifest, scrub_secrets
+from ..notebooks import continues, did_you_mean, read_notebook
+from .manifest import Process, read_manifest, scrub_secrets, without_seed
 from ..data.files import WorkFolder, clear_leftovers, file_hash, hash_files_once, read_whole
 from ..data.files import write_atomic, write_json
 
@@ -189,6 +189,25 @@ def read_run(
         why = f"process {run['process']['pid']} on {run['process']['host']} is gone; last heard of {last_heard(run)}"
         run |= dict(status='killed', end=run.get('heartbeat'), error=why)
     return run
+
+# %% ../../nbs/runs/01_results.ipynb #fdf4b236
+def _origin(folder, weights):
+    "A hash over the recipe of the run that left a model in a folder; '' where no run did"
+    run = None
+    with suppress(LabError): run = _written(folder.parent)
+    if not run or (run.get('outcome') or {}).get('weights') != weights: return ''
+    return 'sha256:' + hashlib.sha256(msgspec.json.encode(without_seed(run['inputs']), order='deterministic')).hexdigest()
+
+def with_origins(
+    inputs:dict,  # As `run_inputs` gives them
+    lab:Lab,      # Where it runs
+    notebook:Path # The experiment
+)->dict:          # With `origins`, where it continues a run
+    "Inputs, and what the run that an experiment continues was made of"
+    models = inputs.get('models', {})
+    found = {k: _origin(lab.path/inputs['parameters'][k], models[k]) for k in continues(notebook) if k in models}
+    origins = {k: o for k,o in found.items() if o}
+    return inputs | (dict(origins=origins) if origins else {})
 
 # %% ../../nbs/runs/01_results.ipynb #be5cc7d0
 def _busy(path, writer):

@@ -22,7 +22,7 @@ from ..models.portable import make_portable
 from ..runs.card import write_card
 from ..runs.manifest import hardware_changes
 from ..runs.record import Run, refuse_other_run
-from ..runs.results import RunFiles
+from ..runs.results import read_run, RunFiles
 from .breakdown import has_broken_weights
 from .checkpoints import checkpoint_flaw, seal_checkpoint
 
@@ -85,6 +85,12 @@ class NamedModel:
         "A cross-encoder to train, with dropout on attention weights off as for `base_model`"
         return load_cross_encoder(self.path, None, max_length, seed, attention_probs_dropout_prob=0.,
             attention_dropout=0.)
+
+    @property
+    def made_by(self)->dict|None: # None where no run of a lab left it, or its weights are others by now
+        "The manifest of the run that left it"
+        run = read_run(self.path.parent) if self.path.name == RunFiles.final else None
+        return run if run and (run.get('outcome') or {}).get('weights') == self.weights else None
 
 def named_model(
     run:Run,       # Whose lab a relative folder is looked for in
