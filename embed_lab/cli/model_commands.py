@@ -112,5 +112,27 @@ def _tell_answer(found, top, before):
     from embed_lab.cli.terminal import text_width
     known = sum(g > 0 for g in (found.grades or {}).values())
     say(f"{before}{one_line(found.query)}" + (f" ({count(known, 'relevant document')} in gold)" if known else ''))
+    if found.refusal: say(found.refusal)
     rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
-    print_table(rows) if rows else say('nothing is found')
+    if rows: print_table(rows)
+    elif not found.refusal: say('nothing found')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a11
+@app.command('threshold', epilog='Example: emb threshold exp_02_in_batch --precision 0.9')
+def _threshold(
+    run:RunName,
+    precision:Annotated[float, typer.Option(min=.01, max=1,
+        help='Share of the first hits shown that should be relevant.')] = .9,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Choose on dev the score below which a run's model has found nothing, and measure it on gold; exit 1 where none reaches the precision."
+    from embed_lab.delivery.threshold import seek_threshold
+    from embed_lab.lab import lab_around, short_path
+    from embed_lab.runs.results import RunFiles
+    with progress_bar('threshold') as show: found = seek_threshold(lab := lab_around(), run, precision, show)
+    if json: print_json(found.to_dict())
+    else:
+        say(repr(found))
+        if found.splits: print_table(found.rows())
+        for o in found.notes(): say(o)
+        if found.splits: say(f"wrote {short_path(lab.results/found.run/RunFiles.threshold)}, which `emb search` and the model's card use")
+    raise typer.Exit(0 if found.holds else 1)
