@@ -388,6 +388,19 @@ def _opened(self:Searcher, s, n):
     if asked.is_base and weights != self.run['inputs'].get('base_model') and other not in self.said: self.said.append(other)
     return self._open[s]
 
+# %% ../../nbs/evaluation/14_ask.ipynb #3b7d1e02
+@patch
+def query_vectors(self:Searcher,
+    texts:list,         # Queries
+    what:str='queries'  # For whoever follows the work
+)->np.ndarray:          # (queries, dimension), of length 1
+    "How the run's own encoder sees queries"
+    make, vecs = self._opened(next(iter(self.encoders)), len(texts)).queries, []
+    for i in range(0, len(texts), 512):
+        self.show(f'encoding {what}', i, len(texts))
+        vecs.append(unit_vectors(make(texts[i:i+512])))
+    return np.concatenate(vecs)
+
 # %% ../../nbs/evaluation/14_ask.ipynb #98969c0c
 @patch
 def _reranked(self:Searcher, task, hits):
