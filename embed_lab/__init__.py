@@ -29,10 +29,12 @@ Modules:
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
 - `embed_lab.delivery.candidates`: A row for each way: what it scores on gold beside the run itself, what it takes, and whether that may leave the lab
 - `embed_lab.delivery.compact`: Fewer dimensions, a byte or a bit a dimension, rescoring, and an approximate index, as rankings that can be judged
+- `embed_lab.delivery.drift`: Whether today's questions still look like those a model was made for, which do not, and what would be worth judging
 - `embed_lab.delivery.gate`: What leaves the lab was judged as it leaves it, and what loses too much stays
 - `embed_lab.delivery.onnx`: Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
 - `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there
 - `embed_lab.delivery.precision`: A graph's weights in a byte each, computed in float or in int8, and which products bear that
+- `embed_lab.delivery.threshold`: The score below which a model's first hit is better not shown, chosen on dev and measured on gold
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side

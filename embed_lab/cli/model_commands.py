@@ -114,8 +114,61 @@ def _tell_answer(found, top, before):
     from embed_lab.cli.terminal import text_width
     known = sum(g > 0 for g in (found.grades or {}).values())
     say(f"{before}{one_line(found.query)}" + (f" ({count(known, 'relevant document')} in gold)" if known else ''))
+    if found.refusal: say(found.refusal)
     rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
-    print_table(rows) if rows else say('nothing is found')
+    if rows: print_table(rows)
+    elif not found.refusal: say('nothing found')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a11
+@app.command('threshold', epilog='Example: emb threshold exp_02_in_batch --precision 0.9')
+def _threshold(
+    run:RunName,
+    precision:Annotated[float, typer.Option(min=.01, max=1,
+        help='Share of the first hits shown that should be relevant.')] = .9,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Choose on dev the score below which a run's model has found nothing, and measure it on gold; exit 1 where none reaches the precision."
+    from embed_lab.delivery.threshold import seek_threshold
+    from embed_lab.lab import lab_around, short_path
+    from embed_lab.runs.results import RunFiles
+    with progress_bar('threshold') as show: found = seek_threshold(lab := lab_around(), run, precision, show)
+    if json: print_json(found.to_dict())
+    else:
+        say(repr(found))
+        if found.splits: print_table(found.rows())
+        for o in found.notes(): say(o)
+        if found.splits: say(f"wrote {short_path(lab.results/found.run/RunFiles.threshold)}, which `emb search` and the model's card use")
+    raise typer.Exit(0 if found.holds else 1)
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a21
+@app.command('drift', epilog='Example: emb drift exp_02_in_batch asked_today.csv --to to_judge.jsonl')
+def _drift(
+    run:RunName,
+    queries:Annotated[Path, typer.Argument(metavar='QUERIES',
+        help="Today's questions: a text file with one a line, or .jsonl or .csv with `query` and perhaps `count`.")],
+    to:Annotated[Optional[Path], typer.Option(
+        help='A new .jsonl file for the questions worth judging, with their first hits and without labels.')] = None,
+    top:Annotated[int, typer.Option(min=0, help='How many far questions are shown.')] = 10,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Ask whether today's questions still look like those a run was made for; exit 1 where they do not (one time in twenty by chance)."
+    from embed_lab.delivery.drift import find_drift
+    from embed_lab.lab import lab_around
+    with progress_bar('drift') as show: found = find_drift(lab_around(), run, queries, to, show)
+    if json: print_json(found.to_dict())
+    else: _tell_drift(found, top, to)
+    raise typer.Exit(1 if found.drifted else 0)
+
+def _tell_drift(found, top, to):
+    "Print what has drifted"
+    say(repr(found))
+    print_table(found.rows())
+    if found.far and top:
+        def cut(text): return text if len(text := one_line(text)) <= 60 else f'{text[:58]} …'
+        rows = [{'far from train': cut(o['query']), 'asked': str(o['count']), 'nearest': f"{o['similarity']:.3f} {cut(o['nearest'])}",
+            'best score': f"{o['best']:.3f}"} for o in found.far[:top]]
+        say(f"\n{count(len(found.far), 'question is', 'questions are')} far from train, less similar than {found.limit:.3f}:")
+        print_table(rows)
+    if to: say(f"wrote {one_line(to)}: {count(len(found.worth), 'question')} worth judging, with their first hits; write label 1 or 0 into each row")
+    elif found.worth: say('--to FILE.jsonl writes those worth judging, with their first hits')
 
 # %% ../../nbs/cli/03_model_commands.ipynb #70587bfd
 @app.command('merge', cls=PairsCommand, epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')

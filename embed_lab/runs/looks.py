@@ -105,7 +105,7 @@ def log_look(
     run:str,       # Name of the run, with its folder where it is not directly in `results`
     inputs:dict,   # Of its manifest
     identity:str,  # Of the run; the same when it is resumed
-    shown:int=0    # How many other scores it has shown before
+    shown:object=0 # How many other scores it has shown before; of another kind of score, its name
 )->Look:           # As it is in the log, where it may have been before
     "Write down that gold is about to be looked at; raises `OSError` or `LabError` where that cannot be done"
     gold, recipe = gold_hash(inputs), recipe_hash(inputs)

@@ -40,6 +40,7 @@ class RunFiles:
     gold_metrics = 'eval/gold_metrics.json'            # Means with intervals
     per_query = 'eval/per_query.jsonl'                 # Scores and top hits, a line a query
     slices = 'eval/slices.json'                        # Scores by kinds of queries
+    threshold = 'eval/threshold.json'                  # The score below which it has found nothing, once it was sought
     guard_metrics = 'eval/guard_metrics.json'          # The same of the guard set, where there is one
     guard_per_query = 'eval/guard_per_query.jsonl'
     history = 'history.jsonl'                          # Loss, learning rate and dev, a line a step that was logged
