@@ -8,7 +8,7 @@ import json, os, socket, subprocess, sys, tempfile, time
 from importlib import metadata
 from pathlib import Path
 from arguments import known, parser
-os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', OMP_NUM_THREADS='2')
+os.environ |= dict(HF_HUB_OFFLINE='1', TOKENIZERS_PARALLELISM='false', OMP_NUM_THREADS='1')
 
 shared = 'torch', 'numpy', 'scipy', 'scikit-learn', 'joblib', 'threadpoolctl', 'sympy', 'mpmath', 'networkx', 'jinja2', 'markupsafe', 'filelock', 'fsspec', 'typing-extensions', 'tqdm', 'safetensors', 'regex', 'pillow'
 old = 'transformers<4.50'

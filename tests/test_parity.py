@@ -130,3 +130,17 @@ def test_what_cannot_be_told_is_exit_2(made):
     with serving(lambda *_: (200, '<html>')) as url: pages = emb('parity', made/'tuned', url)
     for code,said in (pages, emb('parity', made/'tuned', url), emb('parity', made/'tuned', 'nowhere'), emb('parity', made/'tuned', url, '--gold'), emb('parity', 'nowhere', url)):
         assert code == 2 and said.startswith('emb: ') and '\n' not in said, said
+
+def test_gold_through_a_server_beside_the_recorded_score(lab):
+    from support import emb as run_emb, exp
+    run_emb('run', exp, cwd=lab)
+    final, looks = lab/'results'/exp/'final', lab/'results'/'gold_log.jsonl'
+    before = len(looks.read_text().splitlines())
+    with serving(served(load_model(final))) as url:
+        found = [json.loads(run_emb('parity', exp, url, '--gold', '--json', cwd=lab).stdout)['gold'] for _ in range(2)]
+        gold = lab/'data'/'gold.jsonl'
+        gold.write_text(''.join(gold.read_text().splitlines(True)[:-1]))
+        changed = run_emb('parity', exp, url, '--gold', cwd=lab, ok=2).stderr
+    recorded = json.loads((lab/'results'/exp/'eval'/'gold_metrics.json').read_text())['systems']['tuned']['ndcg@10']['mean']
+    assert found[0] == found[1] and found[0]['recorded'] == recorded and abs(found[0]['served'] - recorded) < 1e-3
+    assert len(looks.read_text().splitlines()) == before + 1 and 'what exp_02_in_batch was judged on' in changed
