@@ -1,6 +1,6 @@
 """What other readers make of a model that leaves the lab: the smallest cosine to its canary, in float32
 
-    python bench/readers.py [FOLDER] [--only READER]... [--models tiny minilm]
+    python bench/readers.py [FOLDER] [--only READER]... [--models MODEL...]
 
 A tiny transformer, and MiniLM after a few steps of in-batch training. Each reader has an environment of its own in FOLDER (a temporary one unless
 named, so name one to run it twice), installed from the index; torch and numpy are this environment's. The server is infinity's, asked by `emb parity`."""
@@ -111,8 +111,8 @@ def served(python, folder):
 def main():
     p = parser(__doc__)
     p.add_argument('folder', nargs='?')
-    p.add_argument('--only', action='append', choices=[*readers])
-    p.add_argument('--models', nargs='*', default=['tiny', 'minilm'])
+    p.add_argument('--only', action='append', type=known(readers, 'reader'))
+    p.add_argument('--models', nargs='*', default=['tiny', 'minilm'], type=known(['tiny', 'minilm'], 'model'))
     args = p.parse_args()
     at = Path(args.folder or tempfile.mkdtemp()).resolve()
     at.mkdir(exist_ok=True)
