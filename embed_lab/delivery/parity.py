@@ -210,7 +210,8 @@ class Parity:
     def __repr__(self)->str:
         worst = ', '.join(f'{k} {v:.5f}' for k,v in self.cosine.items() if v is not None)
         head = f"{self.verdict}: {self.model} (stamp {self.stamp}) at {self.served}" + f', smallest cosine: {worst}'*bool(worst)
-        return '\n'.join([head, *(f'  {o.kind}: {o.text}' for o in self.faults), *([self.gold_line()] if self.gold else [])])
+        lines = [*(f'  {o.kind}: {o.text}' for o in self.faults), *(f'  note: the model {o}' for o in self.remarks)]
+        return '\n'.join([head, *lines, *([self.gold_line()] if self.gold else [])])
 
     def gold_line(self)->str:
         "The scores in words"
