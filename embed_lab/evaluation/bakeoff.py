@@ -12,14 +12,15 @@ __all__ = ['ServedModel', 'Candidate', 'BakeOff', 'ranked', 'advice', 'bake_off_
 
 # %% ../../nbs/evaluation/15_bakeoff.ipynb #3c22dfd5
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from ..data.files import file_hash, find_data_file, write_json
 from ..data.metrics import Interval, per_query, summary
 from ..data.reading import read_rows
-from ..data.task import Task, retrieval_task
+from ..data.task import retrieval_task
 from .judge import judge
 from .scores import Scores
 from .verdict import Verdict, holm_corrected, verdict
@@ -29,6 +30,7 @@ from ..models.endpoint import Endpoint, is_url, open_endpoint
 from ..models.families import apply_prompts, conventions
 from ..models.vectors import assume_unchanged, cached_vectors, encoding_seconds, fingerprint, text_key, unit_vectors
 from ..runs.record import Run
+from ..runs.results import RunFiles
 from ..style import html_table, tag
 from ..training.weights import base_model, named_model
 
@@ -201,9 +203,14 @@ def bake_off_dict(
         gold=one(o.mean('gold')), best_against_it=words.get(o.name)) for o in found.candidates]
     return dict(decider=found.decider, best=found.best.name, says=advice(found), candidates=rows)
 
-BakeOff.__repr__ = lambda self: '\n'.join([advice(self), *('  '.join(o) for o in _bake_off_table(self))])
-BakeOff._repr_html_ = lambda self: tag('p', tag('b', advice(self))) + html_table(_bake_off_table(self)) + tag('p',
-    'Means over queries with 95 % intervals; nothing was trained, so there are no seeds. Seconds are those of the machine that made the vectors.')
+@patch
+def __repr__(self:BakeOff)->str: return '\n'.join([advice(self), *('  '.join(o) for o in _bake_off_table(self))])
+
+@patch
+def _repr_html_(self:BakeOff)->str:
+    limits = ('Means over queries with 95 % intervals; nothing was trained, so there are no seeds. '
+        'Seconds are those of the machine that made the vectors.')
+    return tag('p', tag('b', advice(self))) + html_table(_bake_off_table(self)) + tag('p', limits)
 
 # %% ../../nbs/evaluation/15_bakeoff.ipynb #6bd27345
 def _dev_task(run):
@@ -238,15 +245,18 @@ def bake_off(
     given = [own, *(o for o in dict.fromkeys(models) if o != own)]
     unknown = [o for o in prompts if o not in given]
     if unknown: raise LabError(f"`prompts` names {one_line(unknown[0])!r}, which is not among the models; write it as in `models`")
-    for o in given[1:]: None if is_url(o) else named_model(run, o)
+    served = {o: _opened(run, o, max_length, prompts.get(o)) for o in given[1:] if is_url(o)}
+    for o in given[1:]:
+        if o not in served: named_model(run, o)
     tasks, found, hits = dict(gold=splits.task('gold'), dev=_dev_task(run)), [], {}
     for i,(name,o) in enumerate(zip(_short_names(given), given)):
-        encoder = _opened(run, o, max_length, prompts.get(o)) if i or o in prompts else base_model(run, max_length)
+        if i == 0 and o not in prompts: encoder = base_model(run, max_length)
+        else: encoder = served.get(o) or _opened(run, o, max_length, prompts.get(o))
         one, hits['base' if i == 0 else name] = _judged(run, name, o, encoder, tasks, search)
         found.append(one)
     run.progress('BM25 and scores', 0, 1)
     scores = judge(tasks['gold'], with_bm25(tasks['gold'], hits), run)
     run.progress('BM25 and scores', 1, 1)
     res = ranked(found, scores)
-    write_json(run.path/'eval'/'bake_off.json', bake_off_dict(res))
+    write_json(run.path/RunFiles.bake_off, bake_off_dict(res))
     return res

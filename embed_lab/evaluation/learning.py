@@ -182,7 +182,8 @@ def curve_figure(
     fig.update_yaxes(title=curves[0].measure)
     said = '. '.join((f'{o.name}: ' if several else '') + curve_words(o) for o in curves)
     limits = '95 % intervals: on gold over queries and seeds (queries alone for one seed), on dev over seeds'
-    return styled_figure(fig, 'Learning curve', 480, f'{chart_text(said)}. {limits}.')
+    below = dict(margin=dict(l=60, r=20, t=60, b=110), legend=dict(orientation='h', y=-.22)) # for long names of recipes
+    return styled_figure(fig, 'Learning curve', 480, f'{chart_text(said)}. {limits}.', **below)
 
 # %% ../../nbs/evaluation/11_learning.ipynb #2478bfd3
 def write_curves(
