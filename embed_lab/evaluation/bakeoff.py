@@ -71,8 +71,10 @@ class ServedModel:
         place = {t: i for i,t in enumerate(distinct)}
         return vecs[[place[o] for o in texts]]
 
-    def encode_query(self, texts:list, **kw)->np.ndarray: return self._encode('query', texts, self.endpoint.encode_query)
-    def encode_document(self, texts:list, **kw)->np.ndarray: return self._encode('document', texts, self.endpoint.encode_document)
+    def encode_query(self, texts:list, **kw)->np.ndarray: # (texts, dimension)
+        return self._encode('query', texts, self.endpoint.encode_query)
+    def encode_document(self, texts:list, **kw)->np.ndarray: # Likewise
+        return self._encode('document', texts, self.endpoint.encode_document)
     def get_embedding_dimension(self)->int: return self.endpoint.dimension
 
 # %% ../../nbs/evaluation/15_bakeoff.ipynb #f6161def
@@ -98,7 +100,8 @@ def _opened(
         if served.renewed: run.warn(f'{one_line(url)} leads to another model than before; its vectors were made again')
         return served
     found = named_model(run, name)
-    if found.kind == 'cross-encoder': raise LabError(f"{one_line(name)} is a cross-encoder, which gives texts no vectors; leave it out")
+    if found.kind == 'cross-encoder':
+        raise LabError(f"{one_line(name)} is a cross-encoder, which gives texts no vectors; leave it out")
     model = found.load(max_length)
     model.similarity_fn_name = 'cosine'
     asked = conventions(name, found.path, prompts, max_length)
@@ -174,7 +177,8 @@ def advice(
     said = [f"tune {best.name}, the best on {decider} with nDCG@10 {best.mean(decider)}" if found.verdicts else
         f'{best.name} is the best on {decider}, where too few queries are scored to tell models apart']
     if found.verdicts and over: said.append(f"it beats {', '.join(over)}")
-    if found.verdicts and found.equals: said.append(f"{', '.join(o.name for o in found.equals)} cannot be distinguished from it")
+    alike = ', '.join(o.name for o in found.equals) if found.verdicts else ''
+    if alike: said.append(f'{alike} cannot be distinguished from it')
     cheap = min((o for o in found.equals if found.verdicts and _times(best, o)), key=lambda o: o.seconds, default=None)
     if cheap: said.append(f'of these {cheap.name} {_times(best, cheap)}, and is the cheaper start')
     if is_url(best.model): said.append('it is behind a URL, so tuning it needs its weights')
@@ -189,7 +193,8 @@ def _bake_off_table(found): # Rows of text, the head first
         v, speed = words.get(o.name), '' if o.seconds is None else f'{o.seconds:.1f}'
         against = effect(v) if v else 'the best' if o is found.best else ''
         return [o.name, *(str(o.mean(k) or '') for k in ('dev', 'gold')), against, speed, f'{o.dimension:,}']
-    head = ['base model', 'nDCG@10 on dev', 'nDCG@10 on gold', f'against the best, on {found.decider}', 'seconds per 1,000 documents', 'dimension']
+    head = ['base model', 'nDCG@10 on dev', 'nDCG@10 on gold', f'against the best, on {found.decider}',
+        'seconds per 1,000 documents', 'dimension']
     keep = [i for i in range(len(head)) if i != 1 or found.best.dev]
     return [[o[i] for i in keep] for o in (head, *map(row, found.candidates))]
 
@@ -229,7 +234,8 @@ def _judged(run, name, given, encoder, tasks, search):
         hits = {k: search(encoder, t, kept, run, f'{k}, {name}') for k,t in tasks.items() if t}
         seconds = _document_seconds(encoder, cache)
     scored = {k: per_query(tasks[k].qrels, {q: [d for d,_ in o] for q,o in h.items()}) for k,h in hits.items()}
-    return Candidate(name, given, int(encoder.get_embedding_dimension()), seconds, scored.get('dev', {}), scored['gold']), hits['gold']
+    dimension = int(encoder.get_embedding_dimension())
+    return Candidate(name, given, dimension, seconds, scored.get('dev', {}), scored['gold']), hits['gold']
 
 def bake_off(
     splits,            # With gold, in texts as people wrote them; raises `LabError` where they have prompts
@@ -240,11 +246,13 @@ def bake_off(
     prompts:dict|None=None    # Model → [query prompt, passage prompt]; others have those of their family
 )->BakeOff:            # Raises `LabError` for a model that cannot be found or asked, before the first is judged
     "Judge base models as they are, on dev where there is one and on gold"
-    if any(splits.prompts): raise LabError("`add_prompts` in preprocess puts one model's prompts before all texts; leave it out for a bake-off")
+    if any(splits.prompts): raise LabError("`add_prompts` in preprocess puts one model's prompts before all texts; "
+        "leave it out for a bake-off")
     own, prompts = run.params.get('model') or str(run.base), prompts or {}
     given = [own, *(o for o in dict.fromkeys(models) if o != own)]
     unknown = [o for o in prompts if o not in given]
-    if unknown: raise LabError(f"`prompts` names {one_line(unknown[0])!r}, which is not among the models; write it as in `models`")
+    if unknown: raise LabError(f"`prompts` names {one_line(unknown[0])!r}, which is not among the models; "
+        "write it as in `models`")
     served = {o: _opened(run, o, max_length, prompts.get(o)) for o in given[1:] if is_url(o)}
     for o in given[1:]:
         if o not in served: named_model(run, o)
