@@ -256,7 +256,8 @@ override_parameters = {o.name: o for o in (
         'tokens a CPU reads at once, texts of about one length; 0: whole batches, padded; None: 512'),
     _way('devices', int, 'int | None', 'that share each batch in training; None: one'),
     _way('attention_dropout', float, 'float | None', 'in training, which forces slow attention on a CPU; None: none'),
-    _way('rows', int|float, 'float | None', 'of train to learn from: up to 1 a share, above that a number; a smaller part is within a larger one; None: all'))}
+    _way('rows', int|float, 'float | None',
+        'of train to learn from: up to 1 a share, above that a number; a smaller part is within a larger one; None: all'))}
 
 # %% ../nbs/01_notebooks.ipynb #a9f0ca08
 def read_overrides(

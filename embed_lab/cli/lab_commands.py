@@ -568,7 +568,9 @@ def _tell_curve(lab, experiment, some, quiet):
     curves = learning_curves(lab, [o.plan.path for o in good])
     if not curves: return
     page = short_path(write_curves(lab, experiment, curves))
-    if not quiet: say('\n' + '\n'.join(f'{one_line(o.name)}: {curve_words(o)}' for o in curves) + '\nBy gold, whose looks are counted.')
+    if not quiet:
+        for o in curves: say(f'\n{one_line(o.name)}: {curve_words(o)}')
+        say('By gold, whose looks are counted.')
     say(f'wrote {one_line(page)}', err=quiet)
 
 def _computed_apart(some):

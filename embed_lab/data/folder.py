@@ -570,7 +570,8 @@ def part_of(
 )->list:         # At least as many, in their order: the part ends with a whole unit
     "A part of some rows, which contains every smaller part"
     need = math.ceil(wanted*len(rows) - 1e-9) if wanted <= 1 else math.ceil(wanted)
-    if need > len(rows): raise LabError(f"train has {count(len(rows), 'row')}, and `rows` asks for {need:,}; ask for fewer, or for a share of at most 1")
+    if need > len(rows): raise LabError(f"train has {count(len(rows), 'row')}, and `rows` asks for {need:,}; "
+        "ask for fewer, or for a share of at most 1")
     units = {}
     for i,o in enumerate(rows): units.setdefault(msgspec.json.encode(_unit(o)), []).append(i)
     def place(unit): return hashlib.sha256(b'%d ' % seed + unit).digest()
@@ -596,7 +597,8 @@ class TrainPart:
         "The part of these rows; they themselves where none is asked for"
         if self.wanted is None: return rows
         res = part_of(rows, self.wanted, self.seed)
-        self.facts = dict(taken=len(res), of=len(rows), kept_together='group' if any(o.get('group') is not None for o in rows) else 'query')
+        together = 'group' if any(o.get('group') is not None for o in rows) else 'query'
+        self.facts = dict(taken=len(res), of=len(rows), kept_together=together)
         return res
 
 train_part = TrainPart()

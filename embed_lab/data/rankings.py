@@ -18,13 +18,15 @@ from ..lab import LabError, count, one_line, short_path
 from .files import file_hash, refuse_no_file
 
 # %% ../../nbs/data/17_rankings.ipynb #70983697
+_columns = 'query, Q0, document, rank, score, tag'
+
 def _ranked(
     line:bytes # Of a run file
 )->tuple:      # (query id, document id, rank, score, tag); raises `ValueError` saying what is wrong
     "A line of a TREC run"
     try: cells = line.decode().split()
     except UnicodeDecodeError: raise ValueError('not UTF-8 text') from None
-    if len(cells) != 6: raise ValueError(f"{count(len(cells), 'column')} in place of six: query, Q0, document, rank, score, tag")
+    if len(cells) != 6: raise ValueError(f"{count(len(cells), 'column')} in place of six: {_columns}")
     q, _, d, rank, score, tag = cells
     try: rank = int(rank)
     except ValueError: raise ValueError(f'the rank {one_line(rank[:40])!r} is not a whole number') from None
@@ -61,7 +63,9 @@ class Rankings:
     @property
     def depth(self)->int: return max(map(len, self.hits.values())) # The most documents that it found for a query
     def to_dict(self)->dict: return dict(file=self.file.name, tag=self.tag, sha256=self.sha256)
-    def __repr__(self)->str: return f"{self.file.name}: {count(len(self.hits), 'query', 'queries')}, up to {count(self.depth, 'document')} each"
+    def __repr__(self)->str:
+        queries, documents = count(len(self.hits), 'query', 'queries'), count(self.depth, 'document')
+        return f'{self.file.name}: {queries}, up to {documents} each'
 
 # %% ../../nbs/data/17_rankings.ipynb #f2ca0a08
 def _lines(path):
@@ -79,7 +83,8 @@ def _read(path, at):
         q, d, rank, score, tag = _ranked(line)
         tags[tag] = None
         if old := found.setdefault(q, {}).get(d):
-            raise ValueError(f'query {one_line(q[:40])!r} has document {one_line(d[:60])!r} twice, first in line {old[2]:,}; keep the better one')
+            raise ValueError(f'query {one_line(q[:40])!r} has document {one_line(d[:60])!r} twice, '
+                f'first in line {old[2]:,}; keep the better one')
         found[q][d] = score, rank, i
     return found, [*tags]
 
@@ -119,9 +124,10 @@ def read_trec_run(
     "The rankings in a file"
     path, at = Path(path), [1]
     try: found, tags = _read(path, at)
-    except (OSError, EOFError, zlib.error) as e: raise LabError(f"{short_path(path)}: cannot be read ({one_line(e)}); copy it again") from None
+    except (OSError, EOFError, zlib.error) as e:
+        raise LabError(f"{short_path(path)}: cannot be read ({one_line(e)}); copy it again") from None
     except ValueError as e: raise LabError(f"{short_path(path)}:{at[0]}: not a line of a TREC run: {e}") from None
-    if not found: raise LabError(f"{short_path(path)}: no rankings in it; a TREC run has a line for each document found: query, Q0, document, rank, score, tag")
+    if not found: raise LabError(f"{short_path(path)}: no rankings in it; a TREC run has a line for each document found: {_columns}")
     odd = [_oddities(o) for o in found.values()]
     _refuse_distances(path, odd)
     def ordered(o): return [(d, s) for d,(s,_,_) in sorted(o.items(), key=lambda k: (-k[1][0], k[1][1]))]

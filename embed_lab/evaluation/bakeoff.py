@@ -12,14 +12,15 @@ __all__ = ['ServedModel', 'Candidate', 'BakeOff', 'ranked', 'advice', 'bake_off_
 
 # %% ../../nbs/evaluation/15_bakeoff.ipynb #3c22dfd5
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 import numpy as np
+from fastcore.basics import patch
 from ..data.files import file_hash, find_data_file, write_json
 from ..data.metrics import Interval, per_query, summary
 from ..data.reading import read_rows
-from ..data.task import Task, retrieval_task
+from ..data.task import retrieval_task
 from .judge import judge
 from .scores import Scores
 from .verdict import Verdict, holm_corrected, verdict
@@ -29,6 +30,7 @@ from ..models.endpoint import Endpoint, is_url, open_endpoint
 from ..models.families import apply_prompts, conventions
 from ..models.vectors import assume_unchanged, cached_vectors, encoding_seconds, fingerprint, text_key, unit_vectors
 from ..runs.record import Run
+from ..runs.results import RunFiles
 from ..style import html_table, tag
 from ..training.weights import base_model, named_model
 
@@ -69,8 +71,10 @@ class ServedModel:
         place = {t: i for i,t in enumerate(distinct)}
         return vecs[[place[o] for o in texts]]
 
-    def encode_query(self, texts:list, **kw)->np.ndarray: return self._encode('query', texts, self.endpoint.encode_query)
-    def encode_document(self, texts:list, **kw)->np.ndarray: return self._encode('document', texts, self.endpoint.encode_document)
+    def encode_query(self, texts:list, **kw)->np.ndarray: # (texts, dimension)
+        return self._encode('query', texts, self.endpoint.encode_query)
+    def encode_document(self, texts:list, **kw)->np.ndarray: # Likewise
+        return self._encode('document', texts, self.endpoint.encode_document)
     def get_embedding_dimension(self)->int: return self.endpoint.dimension
 
 # %% ../../nbs/evaluation/15_bakeoff.ipynb #f6161def
@@ -96,7 +100,8 @@ def _opened(
         if served.renewed: run.warn(f'{one_line(url)} leads to another model than before; its vectors were made again')
         return served
     found = named_model(run, name)
-    if found.kind == 'cross-encoder': raise LabError(f"{one_line(name)} is a cross-encoder, which gives texts no vectors; leave it out")
+    if found.kind == 'cross-encoder':
+        raise LabError(f"{one_line(name)} is a cross-encoder, which gives texts no vectors; leave it out")
     model = found.load(max_length)
     model.similarity_fn_name = 'cosine'
     asked = conventions(name, found.path, prompts, max_length)
@@ -172,7 +177,8 @@ def advice(
     said = [f"tune {best.name}, the best on {decider} with nDCG@10 {best.mean(decider)}" if found.verdicts else
         f'{best.name} is the best on {decider}, where too few queries are scored to tell models apart']
     if found.verdicts and over: said.append(f"it beats {', '.join(over)}")
-    if found.verdicts and found.equals: said.append(f"{', '.join(o.name for o in found.equals)} cannot be distinguished from it")
+    alike = ', '.join(o.name for o in found.equals) if found.verdicts else ''
+    if alike: said.append(f'{alike} cannot be distinguished from it')
     cheap = min((o for o in found.equals if found.verdicts and _times(best, o)), key=lambda o: o.seconds, default=None)
     if cheap: said.append(f'of these {cheap.name} {_times(best, cheap)}, and is the cheaper start')
     if is_url(best.model): said.append('it is behind a URL, so tuning it needs its weights')
@@ -187,7 +193,8 @@ def _bake_off_table(found): # Rows of text, the head first
         v, speed = words.get(o.name), '' if o.seconds is None else f'{o.seconds:.1f}'
         against = effect(v) if v else 'the best' if o is found.best else ''
         return [o.name, *(str(o.mean(k) or '') for k in ('dev', 'gold')), against, speed, f'{o.dimension:,}']
-    head = ['base model', 'nDCG@10 on dev', 'nDCG@10 on gold', f'against the best, on {found.decider}', 'seconds per 1,000 documents', 'dimension']
+    head = ['base model', 'nDCG@10 on dev', 'nDCG@10 on gold', f'against the best, on {found.decider}',
+        'seconds per 1,000 documents', 'dimension']
     keep = [i for i in range(len(head)) if i != 1 or found.best.dev]
     return [[o[i] for i in keep] for o in (head, *map(row, found.candidates))]
 
@@ -201,9 +208,14 @@ def bake_off_dict(
         gold=one(o.mean('gold')), best_against_it=words.get(o.name)) for o in found.candidates]
     return dict(decider=found.decider, best=found.best.name, says=advice(found), candidates=rows)
 
-BakeOff.__repr__ = lambda self: '\n'.join([advice(self), *('  '.join(o) for o in _bake_off_table(self))])
-BakeOff._repr_html_ = lambda self: tag('p', tag('b', advice(self))) + html_table(_bake_off_table(self)) + tag('p',
-    'Means over queries with 95 % intervals; nothing was trained, so there are no seeds. Seconds are those of the machine that made the vectors.')
+@patch
+def __repr__(self:BakeOff)->str: return '\n'.join([advice(self), *('  '.join(o) for o in _bake_off_table(self))])
+
+@patch
+def _repr_html_(self:BakeOff)->str:
+    limits = ('Means over queries with 95 % intervals; nothing was trained, so there are no seeds. '
+        'Seconds are those of the machine that made the vectors.')
+    return tag('p', tag('b', advice(self))) + html_table(_bake_off_table(self)) + tag('p', limits)
 
 # %% ../../nbs/evaluation/15_bakeoff.ipynb #6bd27345
 def _dev_task(run):
@@ -222,7 +234,8 @@ def _judged(run, name, given, encoder, tasks, search):
         hits = {k: search(encoder, t, kept, run, f'{k}, {name}') for k,t in tasks.items() if t}
         seconds = _document_seconds(encoder, cache)
     scored = {k: per_query(tasks[k].qrels, {q: [d for d,_ in o] for q,o in h.items()}) for k,h in hits.items()}
-    return Candidate(name, given, int(encoder.get_embedding_dimension()), seconds, scored.get('dev', {}), scored['gold']), hits['gold']
+    dimension = int(encoder.get_embedding_dimension())
+    return Candidate(name, given, dimension, seconds, scored.get('dev', {}), scored['gold']), hits['gold']
 
 def bake_off(
     splits,            # With gold, in texts as people wrote them; raises `LabError` where they have prompts
@@ -233,20 +246,25 @@ def bake_off(
     prompts:dict|None=None    # Model → [query prompt, passage prompt]; others have those of their family
 )->BakeOff:            # Raises `LabError` for a model that cannot be found or asked, before the first is judged
     "Judge base models as they are, on dev where there is one and on gold"
-    if any(splits.prompts): raise LabError("`add_prompts` in preprocess puts one model's prompts before all texts; leave it out for a bake-off")
+    if any(splits.prompts): raise LabError("`add_prompts` in preprocess puts one model's prompts before all texts; "
+        "leave it out for a bake-off")
     own, prompts = run.params.get('model') or str(run.base), prompts or {}
     given = [own, *(o for o in dict.fromkeys(models) if o != own)]
     unknown = [o for o in prompts if o not in given]
-    if unknown: raise LabError(f"`prompts` names {one_line(unknown[0])!r}, which is not among the models; write it as in `models`")
-    for o in given[1:]: None if is_url(o) else named_model(run, o)
+    if unknown: raise LabError(f"`prompts` names {one_line(unknown[0])!r}, which is not among the models; "
+        "write it as in `models`")
+    served = {o: _opened(run, o, max_length, prompts.get(o)) for o in given[1:] if is_url(o)}
+    for o in given[1:]:
+        if o not in served: named_model(run, o)
     tasks, found, hits = dict(gold=splits.task('gold'), dev=_dev_task(run)), [], {}
     for i,(name,o) in enumerate(zip(_short_names(given), given)):
-        encoder = _opened(run, o, max_length, prompts.get(o)) if i or o in prompts else base_model(run, max_length)
+        if i == 0 and o not in prompts: encoder = base_model(run, max_length)
+        else: encoder = served.get(o) or _opened(run, o, max_length, prompts.get(o))
         one, hits['base' if i == 0 else name] = _judged(run, name, o, encoder, tasks, search)
         found.append(one)
     run.progress('BM25 and scores', 0, 1)
     scores = judge(tasks['gold'], with_bm25(tasks['gold'], hits), run)
     run.progress('BM25 and scores', 1, 1)
     res = ranked(found, scores)
-    write_json(run.path/'eval'/'bake_off.json', bake_off_dict(res))
+    write_json(run.path/RunFiles.bake_off, bake_off_dict(res))
     return res

@@ -356,7 +356,8 @@ def rankings_among(
     runs, files = [], {}
     for o in map(str, words):
         pattern = bool(set('*?[') & set(o)) and not os.path.lexists(o)
-        found = [f for f in sorted(glob.glob(o)) if os.path.isfile(f) and is_trec_run(f)] if pattern else [o]*os.path.isfile(o)
+        if pattern: found = [f for f in sorted(glob.glob(o)) if os.path.isfile(f) and is_trec_run(f)]
+        else: found = [o] if os.path.isfile(o) else []
         if os.path.lexists(lab.results/o/RunFiles.manifest): found = []
         files |= {Path(f).resolve(): Path(f) for f in found}
         if not found or pattern and glob.glob(f'{glob.escape(str(lab.results))}/{o}'): runs.append(o)
@@ -380,15 +381,17 @@ def gold_task(
     task = retrieval_task(found['gold'], found.get('corpus'), found.get('qrels'))
     (path, run), metrics = next(iter(runs.items())), ' '.join(metrics_version().values())
     said, files = _judges(path, run)
-    if (said or files)['the metrics'] != metrics: raise LabError(f"{one_line(path.name)} was scored by "
-        f"{(said or files)['the metrics']}, and this is {metrics}, so rankings would be scored otherwise; run it again with `--restart`")
+    then = (said or files)['the metrics']
+    if then != metrics: raise LabError(f"{one_line(path.name)} was scored by {then}, and this is {metrics}, "
+        "so rankings would be scored otherwise; run it again with `--restart`")
     if said and {k: said[k] for k in ('gold', 'corpus')} == task_hashes(task): return task, ''
     if other := _other_gold(lab, run): raise LabError(f"data/{other} is not what {one_line(path.name)} was judged by, "
         "so rankings cannot be compared with it; put the earlier file back, or run it again")
     if not (found.get('corpus') and all(o.get('query_id') is not None for o in found['gold'])): raise LabError(
         f"gold has other ids or texts than when {one_line(path.name)} was judged: they are numbered by the order of its rows; "
         "put the earlier order back, or give each row a `query_id`, make a corpus with `emb corpus`, and run it again")
-    return task, 'texts of gold were changed before the runs were judged, as by `preprocess`; rankings are judged by data/ as it is'
+    return task, ('texts of gold were changed before the runs were judged, as by `preprocess`; '
+        'rankings are judged by data/ as it is')
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #a69c1e54
 def _examples(ids): return ', '.join(repr(one_line(o[:40])) for o in list(ids)[:3])
@@ -400,14 +403,15 @@ def _refuse_strangers(
     "Refuse rankings of which no query, or no document, is known"
     file, known = short_path(rankings.file), task.queries.keys() & rankings.hits.keys()
     numbered = all(o[:1] == 'q' and o[1:].isdigit() for o in task.queries)
-    where = ("they are numbered, because rows of gold.jsonl have no `query_id`; eval/per_query.jsonl of any run has them beside their texts"
-        if numbered else "`query_id` of data/gold.jsonl")
+    where = ("they are numbered, because rows of gold.jsonl have no `query_id`; "
+        "eval/per_query.jsonl of any run has them beside their texts" if numbered else "`query_id` of data/gold.jsonl")
     if not known: raise LabError(f"{file}: none of its queries is in gold; it has {_examples(rankings.hits)}, "
         f"and gold has {_examples(task.queries)}: {where}")
     if any(d in task.corpus for q in known for d,_ in rankings.hits[q]): return
     found = [d for q in known for d,_ in rankings.hits[q]]
     raise LabError(f"{file}: none of its documents is among those searched; it has {_examples(found)}, "
-        f"and they are {_examples(task.corpus)}: `_id` of data/corpus.jsonl, or numbers in the order of gold's passages where there is none")
+        f"and they are {_examples(task.corpus)}: `_id` of data/corpus.jsonl, "
+        "or numbers in the order of gold's passages where there is none")
 
 # %% ../../nbs/evaluation/03_comparable.ipynb #af692e07
 @dataclass(frozen=True, repr=False)

@@ -59,7 +59,8 @@ class LearningPoint:
     def dev_score(self)->tuple|None: return _over_seeds(self.dev) if self.dev else None # The same on dev
     def to_dict(self)->dict:
         names = 'mean', 'low', 'high'
-        return dict(rows=self.rows, seeds=self.seeds, gold=dict(zip(names, self.score)), dev=self.dev and dict(zip(names, self.dev_score)))
+        dev = dict(zip(names, self.dev_score)) if self.dev else None
+        return dict(rows=self.rows, seeds=self.seeds, gold=dict(zip(names, self.score)), dev=dev)
 
 # %% ../../nbs/evaluation/11_learning.ipynb #43c96844
 _little = .01 # A gain for a doubling of the data that few would label for
@@ -85,8 +86,8 @@ class LearningCurve:
 # %% ../../nbs/evaluation/11_learning.ipynb #b7030a63
 def _step_words(curve):
     "The last step, for a sentence"
-    a, b = (o.rows for o in curve.points[-2:])
-    return f"from {a:,} to {b:,} rows {curve.measure} changed by {'{:+.3f} [{:+.3f}, {:+.3f}]'.format(*curve.slope)} per doubling"
+    (a, b), slope = (o.rows for o in curve.points[-2:]), '{:+.3f} [{:+.3f}, {:+.3f}]'.format(*curve.slope)
+    return f'from {a:,} to {b:,} rows {curve.measure} changed by {slope} per doubling'
 
 def curve_words(
     curve:LearningCurve # With two points at least
@@ -97,7 +98,8 @@ def curve_words(
         "`--seeds 3` also measures the noise of training")
     if v.word == 'win': return f"more data would help: {step}. Curves flatten, so expect less than that of the next doubling"
     if v.word == 'loss': return f"more data of this kind would not help: {step}. Look at what the last rows are"
-    if high < _little: return f"more data of this kind would hardly help: {step}, so hardly more than {max(high, 0):.3f} for twice the rows"
+    if high < _little: return (f"more data of this kind would hardly help: {step}, "
+        f"so hardly more than {max(high, 0):.3f} for twice the rows")
     ways = [f'{n:,} {what}' for n,what in ((v.seeds_needed, 'seeds'), (v.queries_needed, 'queries')) if n]
     more = f"; an effect of this size would show with {' or '.join(ways)}" if ways else ''
     return f"whether more data would help cannot be told: {step}{more}"
@@ -144,8 +146,9 @@ def curves_of(
     for name,group in zip(_curve_names([*groups.values()]), groups.values()):
         points = {p.rows: p for o in reversed(group) if (p := _point(o, measure))} # of two with as many rows, the first
         base = group[0].scores.get('base', {}).get(measure)
-        if len(points) > 1: res.append(LearningCurve(name, measure_names.get(measure, measure), [points[k] for k in sorted(points)],
-            None if base is None else float(base.mean())))
+        if len(points) < 2: continue
+        title, base = measure_names.get(measure, measure), None if base is None else float(base.mean())
+        res.append(LearningCurve(name, title, [points[k] for k in sorted(points)], base))
     return res
 
 def learning_curves(
@@ -182,7 +185,8 @@ def curve_figure(
     fig.update_yaxes(title=curves[0].measure)
     said = '. '.join((f'{o.name}: ' if several else '') + curve_words(o) for o in curves)
     limits = '95 % intervals: on gold over queries and seeds (queries alone for one seed), on dev over seeds'
-    return styled_figure(fig, 'Learning curve', 480, f'{chart_text(said)}. {limits}.')
+    below = dict(margin=dict(l=60, r=20, t=60, b=110), legend=dict(orientation='h', y=-.22)) # for long names of recipes
+    return styled_figure(fig, 'Learning curve', 480, f'{chart_text(said)}. {limits}.', **below)
 
 # %% ../../nbs/evaluation/11_learning.ipynb #2478bfd3
 def write_curves(

@@ -578,7 +578,8 @@ def _freeze(run, train):
 def _ask_part(nb, params):
     "Have the part of train read that a run asks for"
     rows = params.get('rows') if 'rows' not in read_parameters(nb) else None # an experiment's own means what it says there
-    if rows is not None and not trains(nb): raise LabError(f'{nb.stem} trains nothing, so there are no `rows` to choose; leave that out')
+    if rows is not None and not trains(nb):
+        raise LabError(f'{nb.stem} trains nothing, so there are no `rows` to choose; leave that out')
     train_part.ask(rows, params['seed'] if rows is not None else 0)
 
 def _claimed(lab, path, notebook, facts, scratch):
