@@ -12,7 +12,7 @@ from embed_lab.runs.manifest import mock_manifest
 from embed_lab.runs.mirrors import _mirror, mirror_ended, mirror_runs
 from embed_lab.runs.record import rehearsal
 from embed_lab.runs.results import read_run
-from embed_lab.runs.trackers import Tracked, followers, keep_tracked, read_tracked
+from embed_lab.runs.trackers import Tracked, followers, keep_tracked, read_tracked, tracker_name
 
 token = 'hf_' + 'aB3dE5gH7jK9mN1pQ3sT5vW7'
 
@@ -96,13 +96,22 @@ def test_a_store_that_was_deleted_gets_the_run_anew(mlflow_store):
 
 def test_the_command_closes_what_was_left_open_too(mlflow_store, monkeypatch):
     lab, client = mlflow_store
-    ran, dead = add(lab.path, 'exp_01,cli'), add(lab.path, 'exp_01,dead', status='running')
-    assert read_run(dead)['status'] == 'killed'
-    keep_tracked(dead, 'mlflow', status='running')
+    ran, *others = add(lab.path, 'exp_01,cli'), add(lab.path, 'exp_01,dead', status='running'), add(lab.path, 'aside/exp_01,dead,2026', status='running')
+    for o in others:
+        assert read_run(o)['status'] == 'killed'
+        keep_tracked(o, 'mlflow', status='running')
     monkeypatch.chdir(lab.path)
     res = CliRunner().invoke(app, ['mirror', 'exp_01,c*', '--json'])
-    assert res.exit_code == 0 and json.loads(res.stdout) == {o.name: dict(status='mirrored') for o in (ran, dead)}, res.output
-    assert in_mlflow(client, dead).info.status == 'KILLED'
+    assert res.exit_code == 0 and json.loads(res.stdout) == {o.name: dict(status='mirrored') for o in (ran, *others)}, res.output
+    assert [in_mlflow(client, o).info.status for o in (ran, *others)] == ['FINISHED', 'KILLED', 'KILLED']
+    assert not (lab.results/'aside'/'.locks').exists()
+
+def test_a_run_made_again_has_a_name_of_its_own(tmp_path):
+    first, again = (add(tmp_path, o) for o in ('aside/exp_01,20260301', 'exp_01'))
+    keep_tracked(first, 'mlflow', name='exp_01')
+    assert (tracker_name(again, 'mlflow'), tracker_name(again, 'wandb'), tracker_name(first, 'mlflow')) == ('exp_01 (2)', 'exp_01', 'exp_01')
+    keep_tracked(again, 'mlflow', name='exp_01 (2)')
+    assert tracker_name(add(tmp_path, 'scratch/exp_01'), 'mlflow') == 'scratch exp_01' and tracker_name(again, 'mlflow') == 'exp_01 (2)'
 
 # trackio
 

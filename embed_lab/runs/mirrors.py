@@ -13,7 +13,7 @@ __all__ = ['mirror_patience', 'told_parameters', 'Mirrored', 'describe_run', 'mi
 # %% ../../nbs/runs/15_mirrors.ipynb #4f58ab0c
 import json, os, signal, sys, time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,7 @@ from ..secrets import change_texts, hide_output_secrets, hide_secrets
 from .manifest import computed_text
 from .results import RunFiles, lock_run, read_history, read_notes, read_run, searched_documents
 from .listing import failure_text, run_seconds
-from .trackers import Aside, Tracked, find_tracker, keep_tracked, read_tracked, tracker_trouble
+from .trackers import Aside, Tracked, find_tracker, keep_tracked, read_tracked, tracker_name, tracker_trouble
 
 # %% ../../nbs/runs/15_mirrors.ipynb #f413a907
 def _told(value):
@@ -157,14 +157,14 @@ def describe_run(
     new = {k: v for k,v in whole.items() if k in sent and tracked.sent.get(k) != sent[k]}
     sent |= dict(start='sent') if any(o['step'] == 0 for o in history) else {}
     facts = {k: v for k,v in whole['facts'].items() if k != 'parameters'}
-    res = Mirrored(lab, path, tracked, tracked.name or path.name, run['status'], told_parameters(run), facts, new.get('scores', {}),
+    res = Mirrored(lab, path, tracked, tracker_name(path, lab.tracker), run['status'], told_parameters(run), facts, new.get('scores', {}),
         new.get('queries', []), _curves(path, tracked), new.get('files', {}), max([0, tracked.step, *(int(o['step']) for o in history)]))
     return res, sent
 
 # %% ../../nbs/runs/15_mirrors.ipynb #947d451c
 def _mirror(lab, path):
     "Send what is new of a run; returns whether there was anything"
-    with lock_run(path), TemporaryDirectory() as copies:
+    with nullcontext() if path.parent.name == 'aside' else lock_run(path), TemporaryDirectory() as copies: # nobody writes to one set aside
         run = read_run(path, held=True)
         if run is None: raise LabError(f"{short_path(path)} has no {RunFiles.manifest}")
         tracked = read_tracked(path).get(lab.tracker, Tracked())
@@ -201,7 +201,7 @@ def _answers(process, n, patience): # `n` lines, each [word, why]
 
 # %% ../../nbs/runs/15_mirrors.ipynb #ffcdb880
 def _left_open(lab): # Folders of runs that are dead, and that the tracker has been told nothing of since
-    for o in sorted(lab.results.glob(f'*/{RunFiles.tracked}')):
+    for o in sorted([*lab.results.glob(f'*/{RunFiles.tracked}'), *lab.results.glob(f'aside/*/{RunFiles.tracked}')]):
         with suppress(LabError):
             tracked, run = read_tracked(o.parent).get(lab.tracker), read_run(o.parent)
             if tracked and run and tracked.status == 'running' and run['status'] == 'killed': yield o.parent

@@ -20,14 +20,11 @@ from ..secrets import hide_secrets
 from .mirrors import Mirrored, told_parameters
 from .record import Run
 from .results import RunFiles
-from .trackers import Tracked, keep_tracked, read_tracked
+from .trackers import Tracked, keep_tracked, read_tracked, tracker_name
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #69cf930b
 def _plain(text, also='=,'): # At most 100 letters
     return re.sub(rf'[^\w. {also}-]', '-', hide_secrets(str(text)))[:100].strip('. ') or '-'
-
-def _in_folder(path): # A run's name, with the folder before it where it is no recorded one
-    return f'scratch {path.name}' if path.parent.name == 'scratch' else path.name
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #6d52b9e2
 class _Live:
@@ -40,7 +37,7 @@ class _Live:
 def _begin(name, run):
     "Note that a tracker follows a run; returns what it had of it, and how it calls the run"
     had = read_tracked(run.path).get(name, Tracked())
-    called = had.name or _in_folder(run.path)
+    called = tracker_name(run.path, name)
     keep_tracked(run.path, name, name=called, status='running')
     return had, called
 
@@ -192,7 +189,8 @@ class _WandB:
         m.keep(id=run.id, name=m.name)
         for o in m.curves: run.log({k: v for k,v in o.items() if k != 'step'} | {'train/global_step': o['step']})
         run.summary.update(m.scores | dict(status=m.status))
-        if m.queries: run.log(dict(queries=wandb.Table(columns=[*m.queries[0]], data=[[*o.values()] for o in m.queries])))
+        columns = [*m.queries[0]] if m.queries else []
+        if columns: run.log(dict(queries=wandb.Table(columns=columns, data=[[o.get(k) for k in columns] for o in m.queries])))
         if m.files: run.log_artifact(_artifact(wandb, f'record-{run.id}', m.files))
         run.finish(exit_code=0 if m.status == 'completed' else 1)
 
