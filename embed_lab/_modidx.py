@@ -3343,6 +3343,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'embed_lab/runs/trackers.py'),
                                          'embed_lab.runs.trackers.read_tracked': ( 'runs/trackers.html#read_tracked',
                                                                                    'embed_lab/runs/trackers.py'),
+                                         'embed_lab.runs.trackers.tracked_runs': ( 'runs/trackers.html#tracked_runs',
+                                                                                   'embed_lab/runs/trackers.py'),
                                          'embed_lab.runs.trackers.tracker_name': ( 'runs/trackers.html#tracker_name',
                                                                                    'embed_lab/runs/trackers.py'),
                                          'embed_lab.runs.trackers.tracker_trouble': ( 'runs/trackers.html#tracker_trouble',

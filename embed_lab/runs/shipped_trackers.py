@@ -44,15 +44,17 @@ def _begin(name, run):
 def _has_parent(): return bool(variables().run) # which closes the run in the tracker; otherwise the kernel does
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #cafcfe18
-def _mlflow(lab):
-    "The package, and a client of the store"
-    for k,v in dict(HTTP_REQUEST_MAX_RETRIES=1, HTTP_REQUEST_TIMEOUT=10, DISABLE_TELEMETRY='true').items(): os.environ.setdefault(f'MLFLOW_{k}', str(v))
+_mlflow_manners = dict(HTTP_REQUEST_MAX_RETRIES='1', HTTP_REQUEST_TIMEOUT='10', DISABLE_TELEMETRY='true')
+
+def _mlflow(lab): # (the package, a client of the store, the store's address, where its files go; '' for a server's own place)
+    "MLflow, with manners"
+    for k,v in _mlflow_manners.items(): os.environ.setdefault(f'MLFLOW_{k}', v)
     mlflow, home = need('mlflow', 'mlflow'), lab.results/'trackers'
-    uri = os.environ.get('MLFLOW_TRACKING_URI')
+    uri, files = os.environ.get('MLFLOW_TRACKING_URI'), ''
     if not uri:
         home.mkdir(parents=True, exist_ok=True)
-        uri = f'sqlite:///{home}/mlflow.db'
-    return mlflow, mlflow.MlflowClient(tracking_uri=uri), uri, '' if os.environ.get('MLFLOW_TRACKING_URI') else (home/'mlflow').as_uri()
+        uri, files = f'sqlite:///{home}/mlflow.db', (home/'mlflow').as_uri()
+    return mlflow, mlflow.MlflowClient(tracking_uri=uri), uri, files
 
 def _mlflow_experiment(client, lab, files): # Its id
     name = _plain(lab.path.name)
@@ -121,12 +123,13 @@ def _strictly(trackio):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         yield
-    if found := [str(o.message) for o in said if 'trackio' in str(o.message).lower() and not issubclass(o.category, DeprecationWarning)]:
-        raise ConnectionError(found[0])
+    ours = [o for o in said if 'trackio' in str(o.message).lower() and not issubclass(o.category, DeprecationWarning)]
+    if ours: raise ConnectionError(str(ours[0].message))
 
 def _trackio_run(trackio, lab, had, called, config):
-    return trackio.init(project=_plain(lab.path.name), name=_plain(called), resume='allow' if had.id else 'never', embed=False,
-        config={k.lstrip('_') or '-': v for k,v in config.items()}, auto_log_cpu=False, auto_log_gpu=False)
+    told = {k.lstrip('_') or '-': v for k,v in config.items()} # it keeps names that begin with `_` to itself
+    return trackio.init(project=_plain(lab.path.name), name=_plain(called), resume='allow' if had.id else 'never',
+        config=told, embed=False, auto_log_cpu=False, auto_log_gpu=False)
 
 class _Trackio:
     "Runs of a trackio project"
@@ -143,7 +146,8 @@ class _Trackio:
     def mirror(self, m:Mirrored):
         trackio = need('trackio', 'trackio')
         with _strictly(trackio):
-            own = _trackio_run(trackio, m.lab, m.tracked, m.name, m.parameters | {k.replace('/', '.'): v for k,v in m.facts.items()})
+            config = m.parameters | {k.replace('/', '.'): v for k,v in m.facts.items()}
+            own = _trackio_run(trackio, m.lab, m.tracked, m.name, config)
             m.keep(id=own.id, name=m.name)
             for o in m.curves: trackio.log({k: v for k,v in o.items() if k != 'step'} | {'train/global_step': o['step']})
             if m.scores: trackio.log(m.scores)
@@ -216,7 +220,8 @@ class _TensorBoard:
             for o in m.curves:
                 for k,v in o.items(): k == 'step' or w.add_scalar(k, v, o['step'])
             for k,v in m.scores.items(): w.add_scalar(k, v, m.step)
-            for k in ('facts', 'parameters'): w.add_text(k, _markdown([dict(name=n, value=v) for n,v in getattr(m, k).items()]), m.step)
+            for k,v in dict(facts=m.facts, parameters=m.parameters).items():
+                w.add_text(k, _markdown([dict(name=n, value=o) for n,o in v.items()]), m.step)
             if m.queries: w.add_text('queries', _markdown(m.queries), m.step)
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #5cd08440
