@@ -1,6 +1,7 @@
 "Runs in the trackers that ship: real trackio and MLflow on stores of their own, and trackers that hang or fail"
 import json, os, re, shutil, signal, socket, warnings
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 import pytest
 from support import begin, emb, exp, gone, made_lab, manifest, wait_for, whole_run, whole_run_path
@@ -222,8 +223,7 @@ def test_a_server_that_is_gone_or_silent_costs_a_line(tmp_path, monkeypatch, lis
     assert read_tracked(path) == {}
 
 def test_a_tracker_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'trackio', None)
-    monkeypatch.setattr('importlib.util.find_spec', lambda name, *args: None)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name, *args, find=find_spec: None if name == 'trackio' else find(name, *args))
     found, [said] = followed(rehearsal('m'), 'trackio', monkeypatch, 30)
     assert found == [] and said == "tracker trackio does not follow this run (`trackio` is not installed: pip install 'embed-lab[trackio]')"
 

@@ -80,8 +80,8 @@ _mlflow_logged = {'train/loss': 'loss', 'train/learning_rate': 'learning_rate', 
 class _MLflow:
     "Runs of an MLflow experiment"
     def __call__(self, run:Run)->_Live:
-        from transformers.integrations import MLflowCallback
         mlflow, client, uri, files = _mlflow(run.lab)
+        from transformers.integrations import MLflowCallback
         had, called = _begin('mlflow', run)
         own = _mlflow_run(mlflow, client, run.lab, files, had, called)
         keep_tracked(run.path, 'mlflow', id=own)
@@ -134,8 +134,8 @@ def _trackio_run(trackio, lab, had, called, config):
 class _Trackio:
     "Runs of a trackio project"
     def __call__(self, run:Run)->_Live:
-        from transformers.integrations import TrackioCallback
         trackio = need('trackio', 'trackio')
+        from transformers.integrations import TrackioCallback
         had, called = _begin('trackio', run)
         with _strictly(trackio): own = _trackio_run(trackio, run.lab, had, called, told_parameters(run.manifest))
         keep_tracked(run.path, 'trackio', id=own.id)
@@ -208,8 +208,8 @@ def _markdown(rows): # Dicts with the same keys
 class _TensorBoard:
     "Event files in the run's folder"
     def __call__(self, run:Run)->_Live:
-        from transformers.integrations import TensorBoardCallback
         need('tensorboard', 'tensorboard')
+        from transformers.integrations import TensorBoardCallback
         _begin('tensorboard', run)
         callback = TensorBoardCallback(_writer(run.path))
         return _Live(callback, callback.tb_writer.close)
