@@ -1,6 +1,7 @@
 "Runs in the trackers that ship: real trackio and MLflow on stores of their own, and trackers that hang or fail"
 import json, os, re, shutil, signal, socket, warnings
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 import pytest
 from support import begin, emb, exp, gone, made_lab, manifest, wait_for, whole_run, whole_run_path
@@ -12,7 +13,7 @@ from embed_lab.runs.manifest import mock_manifest
 from embed_lab.runs.mirrors import _mirror, mirror_ended, mirror_runs
 from embed_lab.runs.record import rehearsal
 from embed_lab.runs.results import read_run
-from embed_lab.runs.trackers import Tracked, followers, keep_tracked, read_tracked
+from embed_lab.runs.trackers import Tracked, followers, keep_tracked, read_tracked, tracker_name
 
 token = 'hf_' + 'aB3dE5gH7jK9mN1pQ3sT5vW7'
 
@@ -61,7 +62,8 @@ def test_mlflow_has_all_of_a_run_and_nothing_twice(mlflow_store):
     assert (run.info.status, run.info.run_name) == ('FINISHED', path.name)
     assert run.data.params == dict(seed='1', lr='0.0001', model='base')
     assert run.data.metrics['gold/tuned/ndcg_10/low'] == .5 and run.data.metrics['gold/gain/ndcg_10'] == .1
-    assert points(client, run, 'loss') == [(10, .1), (20, .05), (30, 1/30)] and points(client, run, 'eval_dev_cosine_ndcg_10') == [(0, .3), (30, .5)]
+    curve = points(client, run, 'loss')
+    assert curve == [(10, .1), (20, .05), (30, 1/30)] and points(client, run, 'eval_dev_cosine_ndcg_10') == [(0, .3), (30, .5)]
     [table] = [o for o in client.list_artifacts(run.info.run_id) if o.path == 'queries.json']
     text = Path(client.download_artifacts(run.info.run_id, table.path)).read_text()
     assert json.loads(text)['data'][0][:2] == ['q0', 'a | "b" <i>0</i>']
@@ -70,7 +72,7 @@ def test_mlflow_has_all_of_a_run_and_nothing_twice(mlflow_store):
     assert _mirror(lab, path)
     again = in_mlflow(client, path)
     assert again.info.run_id == run.info.run_id and again.data.tags['lab.note'] == 'served since May'
-    assert points(client, again, 'loss') == points(client, run, 'loss') and len(points(client, again, 'gold/gain/ndcg_10')) == 1
+    assert points(client, again, 'loss') == curve and len(points(client, again, 'gold/gain/ndcg_10')) == 1
 
 @pytest.mark.parametrize('status, shown', [('failed', 'FAILED'), ('interrupted', 'KILLED'), ('killed', 'KILLED')])
 def test_a_run_that_did_not_complete_is_closed_as_that(mlflow_store, status, shown):
@@ -96,13 +98,22 @@ def test_a_store_that_was_deleted_gets_the_run_anew(mlflow_store):
 
 def test_the_command_closes_what_was_left_open_too(mlflow_store, monkeypatch):
     lab, client = mlflow_store
-    ran, dead = add(lab.path, 'exp_01,cli'), add(lab.path, 'exp_01,dead', status='running')
-    assert read_run(dead)['status'] == 'killed'
-    keep_tracked(dead, 'mlflow', status='running')
+    ran, *others = add(lab.path, 'exp_01,cli'), add(lab.path, 'exp_01,dead', status='running'), add(lab.path, 'aside/exp_01,dead,2026', status='running')
+    for o in others:
+        assert read_run(o)['status'] == 'killed'
+        keep_tracked(o, 'mlflow', status='running')
     monkeypatch.chdir(lab.path)
     res = CliRunner().invoke(app, ['mirror', 'exp_01,c*', '--json'])
-    assert res.exit_code == 0 and json.loads(res.stdout) == {o.name: dict(status='mirrored') for o in (ran, dead)}, res.output
-    assert in_mlflow(client, dead).info.status == 'KILLED'
+    assert res.exit_code == 0 and json.loads(res.stdout) == {o.name: dict(status='mirrored') for o in (ran, *others)}, res.output
+    assert [in_mlflow(client, o).info.status for o in (ran, *others)] == ['FINISHED', 'KILLED', 'KILLED']
+    assert not (lab.results/'aside'/'.locks').exists()
+
+def test_a_run_made_again_has_a_name_of_its_own(tmp_path):
+    first, again = (add(tmp_path, o) for o in ('aside/exp_01,20260301', 'exp_01'))
+    keep_tracked(first, 'mlflow', name='exp_01')
+    assert (tracker_name(again, 'mlflow'), tracker_name(again, 'wandb'), tracker_name(first, 'mlflow')) == ('exp_01 (2)', 'exp_01', 'exp_01')
+    keep_tracked(again, 'mlflow', name='exp_01 (2)')
+    assert tracker_name(add(tmp_path, 'scratch/exp_01'), 'mlflow') == 'scratch exp_01' and tracker_name(again, 'mlflow') == 'exp_01 (2)'
 
 # trackio
 
@@ -212,8 +223,7 @@ def test_a_server_that_is_gone_or_silent_costs_a_line(tmp_path, monkeypatch, lis
     assert read_tracked(path) == {}
 
 def test_a_tracker_that_is_not_installed_is_named_with_its_package(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__('sys').modules, 'trackio', None)
-    monkeypatch.setattr('importlib.util.find_spec', lambda name, *args: None)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name, *args, find=find_spec: None if name == 'trackio' else find(name, *args))
     found, [said] = followed(rehearsal('m'), 'trackio', monkeypatch, 30)
     assert found == [] and said == "tracker trackio does not follow this run (`trackio` is not installed: pip install 'embed-lab[trackio]')"
 

@@ -5,6 +5,7 @@ import papermill as pm
 import pytest
 from support import bin, manifest, started_emb, wait_for
 from embed_lab.runs.engine import SocketManager
+from embed_lab.runs.warm import Server
 from fastcore.nbio import mk_cell, new_nb, read_nb, write_nb
 
 pytestmark = pytest.mark.skipif(sys.platform != 'linux', reason='processes are forked on Linux alone')
@@ -50,6 +51,13 @@ def test_no_state_passes_from_one_run_to_the_next(tmp_path):
 def test_no_device_is_touched_before_the_fork(tmp_path):
     said = json.loads(executed(tmp_path, look))
     assert not said['cuda'] and not said['bad_fork']
+
+def test_what_an_import_prints_keeps_no_server_from_forking(tmp_path):
+    "transformers does with WANDB_MODE=offline"
+    (tmp_path/'speaks.py').write_text("print('[INFO] here')")
+    server = Server(os.environ | dict(PYTHONPATH=f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"), ['speaks'])
+    try: assert server.ready() == server.path
+    finally: server.close()
 
 reached = """
 from ipykernel.connect import get_connection_info

@@ -13,7 +13,7 @@ __all__ = ['mirror_patience', 'told_parameters', 'Mirrored', 'describe_run', 'mi
 # %% ../../nbs/runs/15_mirrors.ipynb #4f58ab0c
 import json, os, signal, sys, time
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -26,7 +26,8 @@ from ..secrets import change_texts, hide_output_secrets, hide_secrets
 from .manifest import computed_text
 from .results import RunFiles, lock_run, read_history, read_notes, read_run, searched_documents
 from .listing import failure_text, run_seconds
-from .trackers import Aside, Tracked, find_tracker, keep_tracked, read_tracked, tracker_trouble
+from .trackers import Aside, Tracked, find_tracker, keep_tracked, read_tracked, tracked_runs, tracker_name
+from .trackers import tracker_trouble
 
 # %% ../../nbs/runs/15_mirrors.ipynb #f413a907
 def _told(value):
@@ -44,16 +45,17 @@ def told_parameters(
 def _git_facts(git):
     if not git: return {}
     edited = 'yes, its diff is in the run' if git.get('dirty') else 'no'
-    return {'git/commit': git['commit'], 'git/branch': git.get('branch'), 'git/remote': git.get('remote'), 'git/edited since': edited}
+    return {f'git/{k}': git.get(k) for k in ('commit', 'branch', 'remote')} | {'git/edited since': edited}
 
 def _facts(path, run):
     "What else is told of a run; texts and numbers"
     i, notes, looks = run['inputs'], read_notes(path), run.get('looks') or []
     data = {f'data/{k}': f"{v['sha256']} ({count(v['lines'], 'row')})" for k,v in i['data'].items()}
-    facts = dict(run=path.name, experiment=run['experiment'], status=run['status'], error=failure_text(run), started=run['start'],
-        ended=run.get('end'), minutes=round(run_seconds(run)/60, 2), identity=run.get('identity'), loss=run.get('loss'),
-        base_model=i.get('base_model'), corpus=i['corpus'], documents=searched_documents(run), hardware=computed_text(run['hardware']),
-        toolkit=run['environment']['packages'].get('embed-lab'), note=notes.note, tags=' '.join(notes.tags))
+    facts = dict(run=path.name, experiment=run['experiment'], status=run['status'], error=failure_text(run),
+        started=run['start'], ended=run.get('end'), minutes=round(run_seconds(run)/60, 2), identity=run.get('identity'),
+        loss=run.get('loss'), base_model=i.get('base_model'), corpus=i['corpus'], documents=searched_documents(run),
+        hardware=computed_text(run['hardware']), toolkit=run['environment']['packages'].get('embed-lab'),
+        note=notes.note, tags=' '.join(notes.tags))
     facts |= {'looks at gold': len(looks) or None} | data | _git_facts(run.get('git'))
     return {k: change_texts(v, hide_secrets) for k,v in facts.items() if v not in (None, '')}
 
@@ -97,6 +99,8 @@ def _curves(path, tracked):
         for o in read_history(path) if missing(o)]
 
 # %% ../../nbs/runs/15_mirrors.ipynb #a49b6d49
+_torn = OSError, LabError, ValueError, LookupError, TypeError, AttributeError, RecursionError # Raised by what is no more what it was
+
 def _clean_notebook(nb):
     hide_output_secrets(nb)
     for o in nb['cells']: o['source'] = hide_secrets(''.join(o['source']))
@@ -106,8 +110,9 @@ def _clean_notebook(nb):
 def _clean(file): # Bytes of a file of a run, without secrets
     text = read_whole(file, 1 << 30)
     text = text.decode(errors='replace') if isinstance(text, bytes) else text
-    if file.suffix == '.ipynb': return json.dumps(_clean_notebook(json.loads(text)), indent=1, ensure_ascii=False).encode()
-    if file.suffix == '.json': return json.dumps(change_texts(json.loads(text), hide_secrets), indent=2, ensure_ascii=False).encode()
+    def written(value): return json.dumps(value, indent=1, ensure_ascii=False).encode()
+    if file.suffix == '.ipynb': return written(_clean_notebook(json.loads(text)))
+    if file.suffix == '.json': return written(change_texts(json.loads(text), hide_secrets))
     return hide_secrets(text).encode()
 
 def _files(path, run, to):
@@ -115,7 +120,7 @@ def _files(path, run, to):
     names = [f"{run['experiment']}.ipynb", RunFiles.manifest, RunFiles.card, RunFiles.history, RunFiles.gold_metrics,
         RunFiles.per_query, RunFiles.guard_metrics]
     for o in names:
-        with suppress(OSError, LabError, ValueError, LookupError, TypeError, AttributeError, RecursionError): # what is torn stays at home
+        with suppress(*_torn): # it stays at home
             content = _clean(path/o)
             (to/o).parent.mkdir(parents=True, exist_ok=True)
             (to/o).write_bytes(content)
@@ -157,14 +162,15 @@ def describe_run(
     new = {k: v for k,v in whole.items() if k in sent and tracked.sent.get(k) != sent[k]}
     sent |= dict(start='sent') if any(o['step'] == 0 for o in history) else {}
     facts = {k: v for k,v in whole['facts'].items() if k != 'parameters'}
-    res = Mirrored(lab, path, tracked, tracked.name or path.name, run['status'], told_parameters(run), facts, new.get('scores', {}),
+    res = Mirrored(lab, path, tracked, tracker_name(path, lab.tracker), run['status'], told_parameters(run), facts, new.get('scores', {}),
         new.get('queries', []), _curves(path, tracked), new.get('files', {}), max([0, tracked.step, *(int(o['step']) for o in history)]))
     return res, sent
 
 # %% ../../nbs/runs/15_mirrors.ipynb #947d451c
 def _mirror(lab, path):
     "Send what is new of a run; returns whether there was anything"
-    with lock_run(path), TemporaryDirectory() as copies:
+    held = nullcontext() if path.parent.name == 'aside' else lock_run(path) # nobody writes to one set aside
+    with held, TemporaryDirectory() as copies:
         run = read_run(path, held=True)
         if run is None: raise LabError(f"{short_path(path)} has no {RunFiles.manifest}")
         tracked = read_tracked(path).get(lab.tracker, Tracked())
@@ -173,7 +179,7 @@ def _mirror(lab, path):
         if all(getattr(tracked, k) == v for k,v in after.items()): return False
         tracker = find_tracker(lab.tracker)
         if not hasattr(tracker, 'mirror'):
-            raise LabError(f"settings.ini: tracker = {one_line(lab.tracker)} follows trainings live and has no `mirror` for what ran before")
+            raise LabError(f"settings.ini: tracker = {one_line(lab.tracker)} follows trainings live and cannot mirror what ran before")
         tracker.mirror(told)
         told.keep(name=told.name, **after)
         return True
@@ -201,10 +207,10 @@ def _answers(process, n, patience): # `n` lines, each [word, why]
 
 # %% ../../nbs/runs/15_mirrors.ipynb #ffcdb880
 def _left_open(lab): # Folders of runs that are dead, and that the tracker has been told nothing of since
-    for o in sorted(lab.results.glob(f'*/{RunFiles.tracked}')):
+    for o in tracked_runs(lab.results):
         with suppress(LabError):
-            tracked, run = read_tracked(o.parent).get(lab.tracker), read_run(o.parent)
-            if tracked and run and tracked.status == 'running' and run['status'] == 'killed': yield o.parent
+            tracked, run = read_tracked(o).get(lab.tracker), read_run(o)
+            if tracked and run and tracked.status == 'running' and run['status'] == 'killed': yield o
 
 mirror_patience = 90 # Seconds a run: a server far away may take its time with the files
 
@@ -221,7 +227,8 @@ def mirror_runs(
     words = json.dumps([str(lab.path), [*map(str, paths)]])
     command = [*python_command('from embed_lab.runs.mirrors import mirror_main; mirror_main()'), words]
     with ExitStack() as stack:
-        p = stack.enter_context(Popen(command, cwd=lab.path, stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, text=True, start_new_session=True))
+        streams = dict(stdin=DEVNULL, stdout=PIPE, stderr=DEVNULL, text=True)
+        p = stack.enter_context(Popen(command, cwd=lab.path, start_new_session=True, **streams))
         stack.callback(_end, p)
         for path,said in zip(paths, _answers(p, len(paths), patience)):
             res[path] = tuple(said)
@@ -231,7 +238,9 @@ def mirror_runs(
 
 def _end(process):
     "End a process and what it started"
-    with suppress(ProcessLookupError, PermissionError): os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        if os.name == 'posix': os.killpg(process.pid, signal.SIGKILL)
+        else: process.kill()
 
 # %% ../../nbs/runs/15_mirrors.ipynb #820d021d
 def mirror_ended(
@@ -245,4 +254,5 @@ def mirror_ended(
         said = mirror_runs(lab, [path])
     except Exception as e: return [f'it is not in the tracker {lab.tracker} ({tracker_trouble(e)})']
     again = 'later, `emb mirror` sends the rest'
-    return [f'it is not, or not whole, in the tracker {lab.tracker} ({why}); {again}' for word,why in said.values() if word == 'failed'][:1]
+    word, why = said[path]
+    return [f'it is not, or not whole, in the tracker {lab.tracker} ({why}); {again}'] if word == 'failed' else []

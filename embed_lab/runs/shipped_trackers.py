@@ -20,14 +20,11 @@ from ..secrets import hide_secrets
 from .mirrors import Mirrored, told_parameters
 from .record import Run
 from .results import RunFiles
-from .trackers import Tracked, keep_tracked, read_tracked
+from .trackers import Tracked, keep_tracked, read_tracked, tracker_name
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #69cf930b
 def _plain(text, also='=,'): # At most 100 letters
     return re.sub(rf'[^\w. {also}-]', '-', hide_secrets(str(text)))[:100].strip('. ') or '-'
-
-def _in_folder(path): # A run's name, with the folder before it where it is no recorded one
-    return f'scratch {path.name}' if path.parent.name == 'scratch' else path.name
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #6d52b9e2
 class _Live:
@@ -40,22 +37,24 @@ class _Live:
 def _begin(name, run):
     "Note that a tracker follows a run; returns what it had of it, and how it calls the run"
     had = read_tracked(run.path).get(name, Tracked())
-    called = had.name or _in_folder(run.path)
+    called = tracker_name(run.path, name)
     keep_tracked(run.path, name, name=called, status='running')
     return had, called
 
 def _has_parent(): return bool(variables().run) # which closes the run in the tracker; otherwise the kernel does
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #cafcfe18
-def _mlflow(lab):
-    "The package, and a client of the store"
-    for k,v in dict(HTTP_REQUEST_MAX_RETRIES=1, HTTP_REQUEST_TIMEOUT=10, DISABLE_TELEMETRY='true').items(): os.environ.setdefault(f'MLFLOW_{k}', str(v))
+_mlflow_manners = dict(HTTP_REQUEST_MAX_RETRIES='1', HTTP_REQUEST_TIMEOUT='10', DISABLE_TELEMETRY='true')
+
+def _mlflow(lab): # (the package, a client of the store, the store's address, where its files go; '' for a server's own place)
+    "MLflow, with manners"
+    for k,v in _mlflow_manners.items(): os.environ.setdefault(f'MLFLOW_{k}', v)
     mlflow, home = need('mlflow', 'mlflow'), lab.results/'trackers'
-    uri = os.environ.get('MLFLOW_TRACKING_URI')
+    uri, files = os.environ.get('MLFLOW_TRACKING_URI'), ''
     if not uri:
         home.mkdir(parents=True, exist_ok=True)
-        uri = f'sqlite:///{home}/mlflow.db'
-    return mlflow, mlflow.MlflowClient(tracking_uri=uri), uri, '' if os.environ.get('MLFLOW_TRACKING_URI') else (home/'mlflow').as_uri()
+        uri, files = f'sqlite:///{home}/mlflow.db', (home/'mlflow').as_uri()
+    return mlflow, mlflow.MlflowClient(tracking_uri=uri), uri, files
 
 def _mlflow_experiment(client, lab, files): # Its id
     name = _plain(lab.path.name)
@@ -81,8 +80,8 @@ _mlflow_logged = {'train/loss': 'loss', 'train/learning_rate': 'learning_rate', 
 class _MLflow:
     "Runs of an MLflow experiment"
     def __call__(self, run:Run)->_Live:
-        from transformers.integrations import MLflowCallback
         mlflow, client, uri, files = _mlflow(run.lab)
+        from transformers.integrations import MLflowCallback
         had, called = _begin('mlflow', run)
         own = _mlflow_run(mlflow, client, run.lab, files, had, called)
         keep_tracked(run.path, 'mlflow', id=own)
@@ -124,18 +123,19 @@ def _strictly(trackio):
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter('always')
         yield
-    if found := [str(o.message) for o in said if 'trackio' in str(o.message).lower() and not issubclass(o.category, DeprecationWarning)]:
-        raise ConnectionError(found[0])
+    ours = [o for o in said if 'trackio' in str(o.message).lower() and not issubclass(o.category, DeprecationWarning)]
+    if ours: raise ConnectionError(str(ours[0].message))
 
 def _trackio_run(trackio, lab, had, called, config):
-    return trackio.init(project=_plain(lab.path.name), name=_plain(called), resume='allow' if had.id else 'never', embed=False,
-        config={k.lstrip('_') or '-': v for k,v in config.items()}, auto_log_cpu=False, auto_log_gpu=False)
+    told = {k.lstrip('_') or '-': v for k,v in config.items()} # it keeps names that begin with `_` to itself
+    return trackio.init(project=_plain(lab.path.name), name=_plain(called), resume='allow' if had.id else 'never',
+        config=told, embed=False, auto_log_cpu=False, auto_log_gpu=False)
 
 class _Trackio:
     "Runs of a trackio project"
     def __call__(self, run:Run)->_Live:
-        from transformers.integrations import TrackioCallback
         trackio = need('trackio', 'trackio')
+        from transformers.integrations import TrackioCallback
         had, called = _begin('trackio', run)
         with _strictly(trackio): own = _trackio_run(trackio, run.lab, had, called, told_parameters(run.manifest))
         keep_tracked(run.path, 'trackio', id=own.id)
@@ -146,7 +146,8 @@ class _Trackio:
     def mirror(self, m:Mirrored):
         trackio = need('trackio', 'trackio')
         with _strictly(trackio):
-            own = _trackio_run(trackio, m.lab, m.tracked, m.name, m.parameters | {k.replace('/', '.'): v for k,v in m.facts.items()})
+            config = m.parameters | {k.replace('/', '.'): v for k,v in m.facts.items()}
+            own = _trackio_run(trackio, m.lab, m.tracked, m.name, config)
             m.keep(id=own.id, name=m.name)
             for o in m.curves: trackio.log({k: v for k,v in o.items() if k != 'step'} | {'train/global_step': o['step']})
             if m.scores: trackio.log(m.scores)
@@ -192,7 +193,8 @@ class _WandB:
         m.keep(id=run.id, name=m.name)
         for o in m.curves: run.log({k: v for k,v in o.items() if k != 'step'} | {'train/global_step': o['step']})
         run.summary.update(m.scores | dict(status=m.status))
-        if m.queries: run.log(dict(queries=wandb.Table(columns=[*m.queries[0]], data=[[*o.values()] for o in m.queries])))
+        columns = [*m.queries[0]] if m.queries else []
+        if columns: run.log(dict(queries=wandb.Table(columns=columns, data=[[o.get(k) for k in columns] for o in m.queries])))
         if m.files: run.log_artifact(_artifact(wandb, f'record-{run.id}', m.files))
         run.finish(exit_code=0 if m.status == 'completed' else 1)
 
@@ -206,8 +208,8 @@ def _markdown(rows): # Dicts with the same keys
 class _TensorBoard:
     "Event files in the run's folder"
     def __call__(self, run:Run)->_Live:
-        from transformers.integrations import TensorBoardCallback
         need('tensorboard', 'tensorboard')
+        from transformers.integrations import TensorBoardCallback
         _begin('tensorboard', run)
         callback = TensorBoardCallback(_writer(run.path))
         return _Live(callback, callback.tb_writer.close)
@@ -218,7 +220,8 @@ class _TensorBoard:
             for o in m.curves:
                 for k,v in o.items(): k == 'step' or w.add_scalar(k, v, o['step'])
             for k,v in m.scores.items(): w.add_scalar(k, v, m.step)
-            for k in ('facts', 'parameters'): w.add_text(k, _markdown([dict(name=n, value=v) for n,v in getattr(m, k).items()]), m.step)
+            for k,v in dict(facts=m.facts, parameters=m.parameters).items():
+                w.add_text(k, _markdown([dict(name=n, value=o) for n,o in v.items()]), m.step)
             if m.queries: w.add_text('queries', _markdown(m.queries), m.step)
 
 # %% ../../nbs/runs/16_shipped_trackers.ipynb #5cd08440
