@@ -19,6 +19,7 @@ Modules:
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
 - `embed_lab.data.metrics`: Scores of every query, and how far their mean can be trusted
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
+- `embed_lab.data.rankings`: What a search outside of the lab has found, read from a TREC run file
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
 - `embed_lab.data.report`: What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
@@ -26,9 +27,18 @@ Modules:
 - `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
+- `embed_lab.delivery.candidates`: A row for each way: what it scores on gold beside the run itself, what it takes, and whether that may leave the lab
+- `embed_lab.delivery.compact`: Fewer dimensions, a byte or a bit a dimension, rescoring, and an approximate index, as rankings that can be judged
+- `embed_lab.delivery.drift`: Whether today's questions still look like those a model was made for, which do not, and what would be worth judging
+- `embed_lab.delivery.gate`: What leaves the lab was judged as it leaves it, and what loses too much stays
+- `embed_lab.delivery.onnx`: Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
+- `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there
+- `embed_lab.delivery.precision`: A graph's weights in a byte each, computed in float or in int8, and which products bear that
+- `embed_lab.delivery.threshold`: The score below which a model's first hit is better not shown, chosen on dev and measured on gold
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side
+- `embed_lab.evaluation.bakeoff`: Which base model to tune: several of them, as they are, on dev and gold
 - `embed_lab.evaluation.board`: What a team has tried, what it brought, and what is left of it: every run of a lab in one object
 - `embed_lab.evaluation.board_page`: The whole lab on one page that opens offline, at a desk and on a phone
 - `embed_lab.evaluation.browse`: Which queries moved between two systems, and what entered or left their top ten
@@ -36,6 +46,7 @@ Modules:
 - `embed_lab.evaluation.compare`: Which recipe is better, over queries and seeds, and what differs between them
 - `embed_lab.evaluation.figures`: Training curves overlaid, queries that moved, and a browser of them, all of which work without a network
 - `embed_lab.evaluation.judge`: Turn what systems found into scores, and into the files that comparisons read
+- `embed_lab.evaluation.learning`: How the score grows with the rows of train, and whether more of them would help
 - `embed_lab.evaluation.page`: A notebook that comes with the package, run on a lab's results and made into one page
 - `embed_lab.evaluation.reproduce`: Repeat a run from its manifest, and say whether the result is the same and, if not, why
 - `embed_lab.evaluation.scores`: A tuned encoder's scores on gold beside those of other systems, as a table and in one sentence
@@ -47,13 +58,16 @@ Modules:
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
 - `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
+- `embed_lab.models.canary`: Sixteen texts whose vectors travel with a model, so that anybody can ask whether it is still the same
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search
+- `embed_lab.models.endpoint`: Vectors of texts from a server, whichever of the usual protocols it speaks
 - `embed_lab.models.families`: How the makers of well-known embedding models want them used, and what happens when a model is not
 - `embed_lab.models.index`: The best documents for very many queries in a very large corpus, nearly all of them, with the share that was found
 - `embed_lab.models.inference`: A transformer that is not being trained, computed on a CPU by the fastest way to the same products
 - `embed_lab.models.light`: The vector of one query from a small model, without the seconds that importing torch takes
+- `embed_lab.models.portable`: A saved model that other readers than ours read alike
 - `embed_lab.models.search`: The best documents for every query, exactly, in memory that does not grow with their number
 - `embed_lab.models.vectors`: Texts encoded once, and kept on disk under everything that decided their vectors
 - `embed_lab.notebooks`: What an experiment notebook says of itself: its parameters, its code, what it is for
@@ -65,12 +79,14 @@ Modules:
 - `embed_lab.runs.listing`: What lists of runs show of each, and how fifty runs become the five that are asked about
 - `embed_lab.runs.looks`: Gold is finite: how often a gold set has been looked at, and by how many recipes
 - `embed_lab.runs.manifest`: What a run was made of, complete enough to make it again, and free of secrets
+- `embed_lab.runs.mirrors`: What a tracker is given of a run when it has ended, and of runs from before there was a tracker
 - `embed_lab.runs.record`: Start a run from a notebook, record it while it executes, and notice how it ends
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
+- `embed_lab.runs.shipped_trackers`: trackio, MLflow, Weights & Biases and TensorBoard, a class each
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other
 - `embed_lab.runs.tidy`: What the disk holds, what of it can go, and what that costs
-- `embed_lab.runs.trackers`: A team's tracker follows a training live
+- `embed_lab.runs.trackers`: A team's tracker follows a training live, and can do no harm
 - `embed_lab.runs.warm`: Kernels that are forked from a process which has the imports done
 - `embed_lab.secrets`: Recognise tokens, keys and passwords by their shape and by the name before them, and hide them
 - `embed_lab.style`: Colours, tables and the look of charts: everything that people see is drawn from here

@@ -33,6 +33,7 @@ promised = {
     'training.trainer': ('LabCrossEncoderTrainer', 'LabTrainer'),
     'training.weights': ('base_model', 'named_model', 'save_model'),
     'evaluation.ask': ('search_box',),
+    'evaluation.bakeoff': ('bake_off',),
     'evaluation.judge': ('judge',),
     'evaluation.scores': ('Scores',)}
 

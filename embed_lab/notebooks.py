@@ -143,7 +143,7 @@ parameter_limits = dict(
     max_length=[('>=', 3)], # two tokens mark the ends of a text
     seed=[('>=', seeds.start), ('<', seeds.stop)],
     dim=_one_or_more, dims=_one_or_more, rank=_one_or_more, top=_one_or_more, candidates=_one_or_more,
-    negatives=_one_or_more, threads=_one_or_more, devices=_one_or_more,
+    rows=_above_zero, negatives=_one_or_more, threads=_one_or_more, devices=_one_or_more,
     mini_batch=_zero_or_more, skip=_zero_or_more, layers=_zero_or_more, chunk=_zero_or_more,
     attention_dropout=[('>=', 0), ('<', 1)])
 
@@ -255,7 +255,8 @@ override_parameters = {o.name: o for o in (
     _way('chunk', int, 'int | None',
         'tokens a CPU reads at once, texts of about one length; 0: whole batches, padded; None: 512'),
     _way('devices', int, 'int | None', 'that share each batch in training; None: one'),
-    _way('attention_dropout', float, 'float | None', 'in training, which forces slow attention on a CPU; None: none'))}
+    _way('attention_dropout', float, 'float | None', 'in training, which forces slow attention on a CPU; None: none'),
+    _way('rows', int|float, 'float | None', 'of train to learn from: up to 1 a share, above that a number; a smaller part is within a larger one; None: all'))}
 
 # %% ../nbs/01_notebooks.ipynb #a9f0ca08
 def read_overrides(

@@ -31,17 +31,23 @@ def bases(tmp_path_factory):
     tiny_model(texts).save_pretrained(str(home/'static'))
     return home
 
-def trained(base, devices, **given):
+class Stopped(Exception): pass
+
+def trained(base, devices, run=None, until=None, **given):
     "Every step's loss, dev's scores, and vectors: weights that make no difference, such as a bias before a softmax, are moved by rounding alone"
-    run, steps = rehearsal(base, seed=3), []
-    on_log = _Progress.on_log
+    run, steps = run or rehearsal(base, seed=3), []
+    on_log, on_step_end = _Progress.on_log, _Progress.on_step_end
     def heard(self, args, state, control, logs=None, **kw):
         if 'loss' in (logs or {}): steps.append(logs['loss'])
         on_log(self, args, state, control, logs=logs, **kw)
+    def ended(self, args, state, control, **kw):
+        on_step_end(self, args, state, control, **kw)
+        if state.global_step == until: raise Stopped
     try:
         set_overrides(dict(devices=devices))
         with pytest.MonkeyPatch.context() as m:
             m.setattr(_Progress, 'on_log', heard)
+            m.setattr(_Progress, 'on_step_end', ended)
             res = t.train(splits, run, **dict(loss='in-batch', epochs=2, batch_size=8, lr=.01, evals=2) | given)
     finally: set_overrides({})
     return steps, [o['dev'] for o in res.history if 'dev' in o], encode(res.encoder, [o['query'] for o in rows], 'query'), run
@@ -57,6 +63,16 @@ def test_two_devices_learn_what_one_does(bases, base, given):
 def test_a_short_batch_is_shared_too(bases):
     (one, *_), (two, *_) = (trained(bases/'transformer', n, batch_size=14, epochs=1) for n in (1, 2))
     assert two == pytest.approx(one, rel=1e-4)
+
+@pytest.mark.parametrize('loss', ['in-batch', 'contrastive'])
+def test_two_devices_resume_in_the_middle_of_a_later_epoch_as_if_never_stopped(bases, loss):
+    steps, _, vecs, _ = trained(bases/'transformer', 2, batch_size=4, loss=loss, evals=4)
+    run = rehearsal(bases/'transformer', seed=3)
+    with pytest.raises(Stopped): trained(bases/'transformer', 2, run, len(steps)*7//8, batch_size=4, loss=loss, evals=4)
+    run.manifest['attempts'] = [dict(status='interrupted')]
+    rest, _, same, _ = trained(bases/'transformer', 2, run, batch_size=4, loss=loss, evals=4)
+    assert run.manifest['resumed'] == f'checkpoint-{len(steps)*3//4}' and rest == steps[-len(rest):] and len(rest) == len(steps)//4
+    np.testing.assert_array_equal(same, vecs)
 
 @pytest.mark.parametrize('given, said', [(dict(batch_size=9), 'make it 8 or 10'), (dict(loss='cosent'), 'CoSENTLoss compares the rows'), (dict(similarity_fct=lambda a, b: a @ b.T), 'cannot be sent to another process')], ids=['batch', 'loss', 'options'])
 def test_what_cannot_be_shared_is_refused(bases, given, said):

@@ -59,7 +59,7 @@ def test_sorted_and_chosen(lab):
     assert 'no run is like that' in said('--where', 'seed=77')
     assert json.loads(said('--json', '--where', 'seed=77')) == {}
 
-@pytest.mark.parametrize('args, wanted', [(('--where', 'sed=1'), 'no run has `sed`; did you mean `seed`?'), (('--where', 'seed'), 'not a condition'), (('--where', "error~'x"), 'a quote is not closed'),
+@pytest.mark.parametrize('args, wanted', [(('--where', 'sed=1'), 'no run has `sed`; did you mean `seed`?'), (('--where', 'seed'), 'not a condition'), (('--where', 'ndcg@10>x'), '`ndcg@10` is a number'), (('--where', "error~'x"), 'a quote is not closed'),
     (('--where', '__import__("os").system("touch evil")'), 'not a condition'), (('--sort', 'nope'), 'no run has `nope`'), (('--where', '\x1b[31m=1'), 'not a condition')])
 def test_what_is_not_understood_is_said_on_one_line(lab, args, wanted):
     err = said(*args, code=2)

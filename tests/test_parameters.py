@@ -99,7 +99,7 @@ def test_derived_values_are_refused_either_way(home):
     assert wanted in err and run is None
 
 beyond = dict(epochs=0, batch_size=1, lr='-1e-4', max_length=2, seed=2**32, dim=0, rank=-1, layers=-1, temperature=0, negatives=0, top=0, candidates=0,
-    mini_batch=-1, skip=-1, threads=0, chunk=-1, devices=0, attention_dropout=1)
+    mini_batch=-1, skip=-1, threads=0, chunk=-1, devices=0, attention_dropout=1, rows=0)
 
 def test_every_number_of_a_recipe_has_limits_and_is_refused_beyond_them():
     from embed_lab.notebooks import limits_text, override_parameters, read_overrides, read_parameters, shipped_notebooks
@@ -227,7 +227,7 @@ def test_help_lists_an_experiments_parameters(home, tmp_path):
     own, _, machine = res.stdout[len(plain):].partition('How this machine computes')
     title, head, *rows = own.strip().splitlines()
     assert title == 'Parameters of exp_07_kinds:' and head.split() == ['name', 'type', 'limits', 'default', 'comment']
-    assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'devices', 'attention_dropout']
+    assert [o.split()[0] for o in rows] == names and [o.split()[0] for o in machine.splitlines()[2:]] == ['precision', 'threads', 'chunk', 'devices', 'attention_dropout', 'rows']
     assert re.search(r"^loss +Literal\['contrastive', 'in-batch'\] +'contrastive' +how it learns", res.stdout, re.M)
     assert re.search(r'^model +Optional\[str\] +None +\\x1b\[2J from', res.stdout, re.M) and '\x1b' not in res.stdout
     for args,cwd,wanted in [(['exp_7_kinds'], home, 'did you mean `exp_07_kinds`'), (['exp_08_derived'], home, '`warmup` is computed'), (['exp_07_kinds'], tmp_path, 'emb init')]:

@@ -10,7 +10,7 @@ from embed_lab.labs.recipes import recipes
 from embed_lab.labs.scaffold import init_lab
 from embed_lab.models.base import tiny_transformer
 
-tails = 'in-batch', 'matryoshka', 'distil', 'rerank', 'untuned', 'query-adapter', 'merge' # what comes after the training of the other recipes is what comes after that of in-batch
+tails = 'in-batch', 'matryoshka', 'distil', 'rerank', 'untuned', 'bake-off', 'query-adapter', 'merge' # what comes after the training of the other recipes is what comes after that of in-batch
 
 pytestmark = pytest.mark.usefixtures('own_path')
 

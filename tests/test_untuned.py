@@ -48,7 +48,7 @@ def test_a_lab_of_gold_alone_begins_with_what_can_run_there(judging):
     assert all('exp_02' not in (judging.path/o).read_text() and 'epochs' not in (judging.path/o).read_text() for o in ('README.md', 'AGENTS.md'))
     again = init_lab(judging.path)
     assert not again.created and [o.stem for o in judging.experiments.iterdir()] == [exp]
-    assert [o.recipe.name for o in choose_recipes(judging.data).fits if o.fits] == ['untuned']
+    assert [o.recipe.name for o in choose_recipes(judging.data).fits if o.fits] == ['bake-off', 'untuned']
     note, = [o for o in check_folder(judging.path).findings if o.rule == 'missing']
     assert note.level == 'note' and 'this data can evaluate models, not train them' in note.says and check_folder(judging.path).clean
 

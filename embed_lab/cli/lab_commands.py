@@ -11,7 +11,8 @@ question could not be answered (a typo, a missing file). After Ctrl-C it is 130.
 # %% auto #0
 __all__ = ['init', 'list_recipes', 'new', 'import_sources', 'check', 'split', 'corpus_command', 'run_experiment', 'estimate_all',
            'run', 'sweep_command', 'ls', 'note_command', 'tag_command', 'rename_command', 'promote_command',
-           'rm_command', 'tidy_command', 'compare_command', 'board_command', 'reproduce_command', 'demo']
+           'rm_command', 'tidy_command', 'compare_command', 'board_command', 'mirror_command', 'reproduce_command',
+           'demo']
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -274,6 +275,19 @@ def _tell_elsewhere(todo):
         say(f"{todo.path.name} was computed otherwise than it would be here: {'; '.join(moved)}. "
             "It stays as it is; --restart makes it again", err=True)
 
+# %% ../../nbs/cli/02_lab_commands.ipynb #5045ff4c
+def _mirrored(lab, path):
+    "Mirror a run that has ended to the lab's tracker, where there is one; returns what went wrong, a line each"
+    from embed_lab.runs.mirrors import mirror_ended
+    if not lab.tracker: return []
+    with progress_bar(path.name, False) as show:
+        show('mirroring', 0, 1)
+        return mirror_ended(lab, path)
+
+def _tell_unmirrored(name, lost):
+    "Warn of what did not come to the tracker"
+    for o in sorted(lost): say(f'{one_line(name)}: {one_line(o)}', err=True)
+
 # %% ../../nbs/cli/02_lab_commands.ipynb #4e60fb47
 def run_experiment(
     lab,             # The lab
@@ -291,11 +305,13 @@ def run_experiment(
         say(f'{todo.path.name} is up to date')
         _tell_elsewhere(todo)
     try:
+        before = todo.done and not anew
         with progress_bar(todo.path.name) as show: run = execute(todo, anew, show, warm=warm)
     except KeyboardInterrupt: # it came before the run could record it
         say(f'{one_line(todo.path.name)}: the same command {_way_back(todo.path)}', err=True)
         raise
     _tell_run(todo, run)
+    if not before: _tell_unmirrored(todo.path.name, _mirrored(lab, todo.path))
     return run
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #2d31c11d
@@ -322,7 +338,7 @@ def _list_parameters(
     for name,params in found:
         say(f"\nParameters of {one_line(name)}{':' if params else ': none'}")
         if params: listing(params)
-    say('\nHow this machine computes; every experiment takes these:')
+    say('\nHow this machine computes, and how much it learns from; every experiment takes these:')
     listing(override_parameters.values())
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #a7df33d2
@@ -443,7 +459,7 @@ def _fleet(ray, cpus, gpus, jobs):
 def _runner(stack, lab, jobs, look, elsewhere):
     "What runs a list of points, after earlier ones: here, or where `_fleet` says"
     from embed_lab.runs.sweep import ThisMachine, sweep
-    here, said = [], set()
+    here, said, lost = [], set(), set()
     def place(some, earlier):
         if elsewhere: return stack.enter_context(elsewhere(lab, some, earlier))
         if not here: here.append(ThisMachine(lab, min(jobs, len(some)), [*earlier, *some]))
@@ -452,7 +468,8 @@ def _runner(stack, lab, jobs, look, elsewhere):
         where = None if all(o.good for o in some) or jobs < 1 else place(some, earlier)
         if where and where.said and where.said not in said: say(where.said, err=True)
         said.add(where and where.said)
-        return sweep(some, jobs, lambda now: look([*earlier, *now]), where)
+        try: return sweep(some, jobs, lambda now: look([*earlier, *now]), where, lambda o: lost.update(_mirrored(lab, o.plan.path)))
+        finally: _tell_unmirrored('the sweep', lost)
     return run
 
 def _best_rows(some, top):
@@ -469,7 +486,8 @@ def _best_rows(some, top):
 def sweep_command(
     experiment:ExperimentName,
     grid:Annotated[Optional[list[str]], typer.Option('-g', '--grid', metavar='KEY=V1,V2',
-        help='Values of a parameter; given several times, every combination. With --trials also a range, such as lr=1e-5..1e-3.')] = None,
+        help='Values of a parameter; given several times, every combination. With --trials also a range, such as lr=1e-5..1e-3. '
+            'With rows=0.1,0.25,0.5,1 the sweep ends with a learning curve: would more data help?')] = None,
     trials:Annotated[Optional[int], typer.Option(min=1,
         help='Search instead of trying all: this many points, each chosen by how earlier ones scored on dev (extra `optuna`).')] = None,
     file:Annotated[Optional[Path], typer.Option('--points',
@@ -495,6 +513,7 @@ def sweep_command(
         some = _swept(stack, lab, experiment, grid or [], given, trials, file, seeds, jobs, (ray, cpus, gpus))
     _tell_points_elsewhere([o for o in some if o.status == 'up to date'])
     _tell_sweep(some, top, json)
+    _tell_curve(lab, experiment, some, json)
     if not all(o.good for o in some): raise typer.Exit(1)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #440db5e6
@@ -539,6 +558,18 @@ def _tell_sweep(some, top, json):
     print_table(best)
     for line in _computed_apart(some): say(f'\n{line}')
     say("\nBy dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
+
+def _tell_curve(lab, experiment, some, quiet):
+    "Say whether more data would help, where points learnt from different numbers of rows, and draw it"
+    from embed_lab.evaluation.learning import curve_words, learning_curves, write_curves
+    from embed_lab.lab import short_path
+    good = [o for o in some if o.good]
+    if len({o.plan.given.get('rows') for o in good}) < 2: return
+    curves = learning_curves(lab, [o.plan.path for o in good])
+    if not curves: return
+    page = short_path(write_curves(lab, experiment, curves))
+    if not quiet: say('\n' + '\n'.join(f'{one_line(o.name)}: {curve_words(o)}' for o in curves) + '\nBy gold, whose looks are counted.')
+    say(f'wrote {one_line(page)}', err=quiet)
 
 def _computed_apart(some):
     "A line where the points of a sweep were not all computed alike; differences between them may come from that"
@@ -829,7 +860,9 @@ def tidy_command(
 @app.command('compare', epilog="Example: emb compare 'exp_01*' 'exp_02*'")
 def compare_command(
     runs:Annotated[list[str], typer.Argument(
-        help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe.", autocompletion=run_names)],
+        help="Completed runs, by name, folder or quoted pattern: 'exp_02*' gathers the seeds of a recipe; and files with the "
+            "rankings of other systems, as TREC runs: six columns a line, query id, Q0, document id, rank, score, tag.",
+        autocompletion=run_names)],
     measure:Annotated[str, typer.Option(help='The measure that verdicts are about.')] = 'nDCG@10',
     lend:Annotated[bool, typer.Option(
         help='Whether seeds of the recipes outside a pair count towards its seed noise.')] = True,
@@ -838,8 +871,9 @@ def compare_command(
     latex:Annotated[bool, typer.Option('--latex', help='Print LaTeX, which needs the package booktabs.')] = False,
     report:Annotated[Optional[Path], typer.Option(
         help='Also write a page with charts, slices and every query to this .html, and its notebook beside it.')] = None):
-    "Compare recipes over queries and seeds. A single recipe is compared with its untuned base model."
+    "Compare recipes over queries and seeds, also with another search. A single recipe is compared with its untuned base model."
     from embed_lab.evaluation import compare as c
+    from embed_lab.evaluation.learning import curve_words, curves_of
     from embed_lab.lab import LabError, lab_around
     if json + markdown + latex > 1: raise LabError('--json, --markdown and --latex exclude one another; give only one')
     lab = lab_around()
@@ -855,7 +889,8 @@ def compare_command(
     for rows in (res.score_table(1), res.pair_table()):
         print_table(rows)
         say('')
-    say('\n'.join(map(one_line, res.lines())))
+    curves = [f'{o.name}: {curve_words(o)}' for o in curves_of(res.recipes, res.measure)]
+    say('\n'.join(map(one_line, [*curves, *res.lines()])))
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #6d144c44
 @app.command('board', epilog='Example: emb board --open')
@@ -880,6 +915,24 @@ def _open_page(file):
     import webbrowser
     if webbrowser.open(file.resolve().as_uri()): return
     say(f'emb: no browser to open it with here; open {one_line(file.resolve())}', err=True)
+
+# %% ../../nbs/cli/02_lab_commands.ipynb #615ba3a7
+@app.command('mirror', epilog="Example: emb mirror 'exp_02*'")
+def mirror_command(
+    runs:Annotated[list[str], typer.Argument(
+        help="Runs, by name, folder or quoted pattern: 'exp_02*' means the seeds of a recipe.", autocompletion=run_names)],
+    json:Annotated[bool, typer.Option('--json', help='Print what came of each as JSON.')] = False):
+    "Send runs to the tracker that settings.ini names: curves, scores, the table of queries, the record. What is there is not sent again."
+    from embed_lab.evaluation.comparable import named_runs
+    from embed_lab.lab import lab_around
+    from embed_lab.runs.mirrors import mirror_runs
+    lab = lab_around()
+    paths = [path for o in runs for path in named_runs(lab, o)[0]]
+    with progress_bar('mirror', False) as show: res = mirror_runs(lab, paths, show)
+    if json: print_json({k.name: dict(status=word) | (dict(error=why) if why else {}) for k,(word,why) in res.items()})
+    else:
+        for k,(word,why) in res.items(): say(f"{one_line(k.name)} {word}{f': {one_line(why)}' if why else ''}", err=bool(why))
+    if any(word == 'failed' for word,_ in res.values()): raise typer.Exit(1)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #73372f81
 @app.command('reproduce', cls=PairsCommand, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')

@@ -114,8 +114,61 @@ def _tell_answer(found, top, before):
     from embed_lab.cli.terminal import text_width
     known = sum(g > 0 for g in (found.grades or {}).values())
     say(f"{before}{one_line(found.query)}" + (f" ({count(known, 'relevant document')} in gold)" if known else ''))
+    if found.refusal: say(found.refusal)
     rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
-    print_table(rows) if rows else say('nothing is found')
+    if rows: print_table(rows)
+    elif not found.refusal: say('nothing found')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a11
+@app.command('threshold', epilog='Example: emb threshold exp_02_in_batch --precision 0.9')
+def _threshold(
+    run:RunName,
+    precision:Annotated[float, typer.Option(min=.01, max=1,
+        help='Share of the first hits shown that should be relevant.')] = .9,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Choose on dev the score below which a run's model has found nothing, and measure it on gold; exit 1 where none reaches the precision."
+    from embed_lab.delivery.threshold import seek_threshold
+    from embed_lab.lab import lab_around, short_path
+    from embed_lab.runs.results import RunFiles
+    with progress_bar('threshold') as show: found = seek_threshold(lab := lab_around(), run, precision, show)
+    if json: print_json(found.to_dict())
+    else:
+        say(repr(found))
+        if found.splits: print_table(found.rows())
+        for o in found.notes(): say(o)
+        if found.splits: say(f"wrote {short_path(lab.results/found.run/RunFiles.threshold)}, which `emb search` and the model's card use")
+    raise typer.Exit(0 if found.holds else 1)
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a21
+@app.command('drift', epilog='Example: emb drift exp_02_in_batch asked_today.csv --to to_judge.jsonl')
+def _drift(
+    run:RunName,
+    queries:Annotated[Path, typer.Argument(metavar='QUERIES',
+        help="Today's questions: a text file with one a line, or .jsonl or .csv with `query` and perhaps `count`.")],
+    to:Annotated[Optional[Path], typer.Option(
+        help='A new .jsonl file for the questions worth judging, with their first hits and without labels.')] = None,
+    top:Annotated[int, typer.Option(min=0, help='How many far questions are shown.')] = 10,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Ask whether today's questions still look like those a run was made for; exit 1 where they do not (one time in twenty by chance)."
+    from embed_lab.delivery.drift import find_drift
+    from embed_lab.lab import lab_around
+    with progress_bar('drift') as show: found = find_drift(lab_around(), run, queries, to, show)
+    if json: print_json(found.to_dict())
+    else: _tell_drift(found, top, to)
+    raise typer.Exit(1 if found.drifted else 0)
+
+def _tell_drift(found, top, to):
+    "Print what has drifted"
+    say(repr(found))
+    print_table(found.rows())
+    if found.far and top:
+        def cut(text): return text if len(text := one_line(text)) <= 60 else f'{text[:58]} …'
+        rows = [{'far from train': cut(o['query']), 'asked': str(o['count']), 'nearest': f"{o['similarity']:.3f} {cut(o['nearest'])}",
+            'best score': f"{o['best']:.3f}"} for o in found.far[:top]]
+        say(f"\n{count(len(found.far), 'question is', 'questions are')} far from train, less similar than {found.limit:.3f}:")
+        print_table(rows)
+    if to: say(f"wrote {one_line(to)}: {count(len(found.worth), 'question')} worth judging, with their first hits; write label 1 or 0 into each row")
+    elif found.worth: say('--to FILE.jsonl writes those worth judging, with their first hits')
 
 # %% ../../nbs/cli/03_model_commands.ipynb #70587bfd
 @app.command('merge', cls=PairsCommand, epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')
@@ -148,3 +201,89 @@ def _tell_line(merged):
     def row(o): return dict(share=f"{o['share']:g}") | {k: '{mean:.3f} [{low:.3f}, {high:.3f}]'.format(**o[k]) for k in ('dev', 'guard') if k in o} | {'': o['said']}
     print_table([row(o) for o in merged['line']])
     say(f"share {merged['share']:g} was chosen: {merged['rule']}; the run's model is the merged one")
+
+# %% ../../nbs/cli/03_model_commands.ipynb #9a7e0002
+@app.command('export', epilog='Example: emb export exp_02_in_batch --onnx --int8 --dims 256 --vectors int8 --within 0.01')
+def _export(
+    run:RunName,
+    onnx:Annotated[bool, typer.Option('--onnx', help='An ONNX graph of the whole model, in float32.')] = False,
+    int8:Annotated[bool, typer.Option('--int8', help='An ONNX graph with a byte a weight.')] = False,
+    dims:Annotated[Optional[int], typer.Option(min=1, help='Keep so many dimensions, from the first.')] = None,
+    vectors:Annotated[str, typer.Option(help='What vectors are stored as: float32, int8 or binary.')] = 'float32',
+    within:Annotated[float, typer.Option(help='How much nDCG@10 on gold may be lost: '
+        'the lower end of the 95 % interval of the difference must not be below minus this.')] = .01,
+    to:Annotated[Optional[Path], typer.Option(help='Folder to write; results/exports/RUN when left out.')] = None,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Judge smaller and faster forms of a run's model on gold, write those that lose no more than allowed, and refuse the rest."
+    from embed_lab.delivery.gate import ExportRequest, export_run
+    from embed_lab.lab import lab_around
+    with progress_bar('export') as show:
+        made = export_run(lab_around(), run, ExportRequest(onnx, int8, dims, vectors, within), to, show)
+    for o in made.said: say(f'emb: {one_line(o)}', err=True)
+    print_json(made.to_dict()) if json else _tell_export(made)
+    if not made.ok: raise typer.Exit(1)
+
+# %% ../../nbs/cli/03_model_commands.ipynb #9a7e0003
+def _tell_export(made):
+    "Print what was judged and what became of it"
+    print_table(made.found.table())
+    if rows := made.index_table():
+        say('')
+        print_table(rows)
+    say('')
+    for o in made.refused: say(one_line(o))
+    if made.folder: say(f"wrote {one_line(made.folder)}: {', '.join(made.files)}")
+    else: say('nothing is written')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #c4a7b1d1
+def _gold_served(name, endpoint, show):
+    "A run's gold scored through a server"
+    from embed_lab.delivery.parity import score_served
+    from embed_lab.lab import LabError, lab_around
+    from embed_lab.runs.results import RunFiles, find_run, read_run
+    if Path(name).is_dir() and not (Path(name)/RunFiles.manifest).is_file():
+        raise LabError(f"--gold compares with the score that a run recorded, and {one_line(name)} is a model's folder; name the run")
+    path = find_run(lab := lab_around(), name)
+    return score_served(lab, path, read_run(path), endpoint, show)
+
+def _answers_of(served, canary, model, bare, show):
+    "What a URL or a folder makes of a canary, and the endpoint where it is a URL"
+    from embed_lab.delivery.parity import ask_model, ask_server
+    from embed_lab.models.endpoint import is_url, open_endpoint
+    if not is_url(served):
+        path, saved = _encoder_folder(served)
+        _refuse_other_kinds(path)
+        return ask_model(_encoder(served, path, saved), canary), None
+    show('asking the server', 0, None)
+    endpoint = open_endpoint(served, model, ('', '') if bare else tuple(map(canary.prompt, ('query', 'passage'))))
+    return ask_server(endpoint, canary, bare), endpoint
+
+# %% ../../nbs/cli/03_model_commands.ipynb #c4a7b1d2
+@app.command('parity', epilog='Example: emb parity exp_02_in_batch http://127.0.0.1:8080')
+def _parity(
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder.", autocompletion=run_names)],
+    served:Annotated[str, typer.Argument(metavar='URL|FOLDER', help='Server of embeddings (OpenAI-compatible, '
+        'text-embeddings-inference, infinity), or another folder or run. EMBEDDINGS_API_KEY holds its key.')],
+    model:Annotated[Optional[str], typer.Option(help='Name of the model there, where the server has several.')] = None,
+    bare:Annotated[bool, typer.Option('--bare', help='Send texts without prompts, because the server puts them there.')] = False,
+    gold:Annotated[bool, typer.Option('--gold', help='Score gold through the server too, beside the recorded score.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Is a run's model the same where it is served? If not, say what is wrong there; exit 1."
+    from embed_lab.delivery.parity import compare_answers, folder_canary
+    from embed_lab.lab import LabError
+    from embed_lab.models.base import load_model
+    from embed_lab.models.endpoint import is_url
+    from embed_lab.secrets import hide_secrets
+    if not is_url(served) and (gold or bare or model):
+        raise LabError(f"--gold, --bare and --model are about a server, and {one_line(served)} is not a URL; leave them out")
+    path, _ = _encoder_folder(run)
+    _refuse_other_kinds(path)
+    with progress_bar('parity', False) as show:
+        show('reading the canary', 0, None)
+        answers, endpoint = _answers_of(served, canary := folder_canary(path), model, bare, show)
+        show('comparing', 0, None)
+        res = compare_answers(canary, answers, lambda: load_model(path), (run, hide_secrets(one_line(served))), bare)
+        if gold: res.gold = _gold_served(run, endpoint, show)
+    print_json(res.to_dict()) if json else say(repr(res))
+    if not res.same: raise typer.Exit(1)

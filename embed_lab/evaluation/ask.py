@@ -34,7 +34,7 @@ from ..models.families import Conventions, apply_prompts, saved_length
 from ..models.light import light_encoder
 from ..models.search import first_places, tie_order
 from ..models.vectors import cached_vectors, encode_cached, fingerprint, text_key, unit_vectors
-from ..runs.card import texts_hold_prompts
+from ..runs.card import known_threshold, texts_hold_prompts
 from ..runs.record import Run
 from ..runs.results import RunFiles, find_run, read_run, verify_runs
 from ..style import Markup, literal, tag, text_html
@@ -48,10 +48,24 @@ class Found:
     hits:dict       # System → (document id, score), best first, a hundred at most
     corpus:dict     # Document id → text
     grades:dict|None=None # Document id → grade, where the query is one of gold's; None where nothing is known
+    threshold:float|None=None # The score below which the first system has found nothing, where it is known
 
     @cached_property
     def ranks(self)->dict: # System → document id → rank, from 1
         return {s: {d: i for i,(d,_) in enumerate(h, 1)} for s,h in self.hits.items()}
+
+    @property
+    def best(self)->float|None: # None where it found no document at all
+        "The score of the first system's first hit"
+        first = next(iter(self.hits.values()), [])
+        return first[0][1] if first else None
+
+    @property
+    def refusal(self)->str: # Empty where there is an answer, and where no threshold is known
+        "That nothing was found, and why"
+        if self.threshold is None or self.best is not None and self.best >= self.threshold: return ''
+        own = _titles.get(own := next(iter(self.hits)), own)
+        return f'nothing found: the best score of {own}, {self.best or 0:.3f}, is below {self.threshold:.4g}'
 
     def grade(self, d:str)->int|None: # None where it was not judged
         return (self.grades or {}).get(d)
@@ -108,7 +122,8 @@ def _repr_html_(self:Found)->str:
         gold, _ = o.pop('gold', ''), o.pop('document')
         return _block(o, gold, d, self.corpus[d])
     blocks = map(block, self.rows(), self.documents())
-    return tag('div', tag('p', tag('b', text_html(self.query))), *blocks, cls=literal, style='max-width:60em')
+    head = [tag('b', text_html(self.query)), *([tag('br'), self.refusal] if self.refusal else [])]
+    return tag('div', tag('p', *head), *blocks, cls=literal, style='max-width:60em')
 
 @patch
 def __repr__(self:Found)->str:
@@ -124,7 +139,8 @@ def to_dict(self:Found,
     systems = {s: [hit(i, *o) for i,o in enumerate(h[:top], 1)] for s,h in self.hits.items()}
     relevant = [dict(id=d, grade=g, ranks={s: r.get(d) for s,r in self.ranks.items()})
         for d,g in (self.grades or {}).items() if g > 0]
-    return dict(query=self.query, in_gold=self.grades is not None, systems=systems, relevant=relevant)
+    known = {} if self.threshold is None else dict(threshold=self.threshold, nothing_found=bool(self.refusal))
+    return dict(query=self.query, in_gold=self.grades is not None, **known, systems=systems, relevant=relevant)
 
 # %% ../../nbs/evaluation/14_ask.ipynb #22934cb5
 def read_queries(
@@ -292,8 +308,10 @@ class Searcher:
         self.kind, self._open, self._loaded = _run_kind(path), {}, {}
         self.texts, self.order = list(self.task.corpus.values()), tie_order(self.task.corpus)
         self.by_text = {t: q for q,t in self.task.queries.items()}
-        self.encoders = self._encoders()
+        self.encoders, self.threshold = self._encoders(), None
         self._compare_data()
+        try: self.threshold = (known_threshold(path, run) or {}).get('score')
+        except LabError as e: self.said.append(str(e))
 
     @property
     def params(self)->dict: return self.run['inputs']['parameters']
@@ -370,6 +388,19 @@ def _opened(self:Searcher, s, n):
     if asked.is_base and weights != self.run['inputs'].get('base_model') and other not in self.said: self.said.append(other)
     return self._open[s]
 
+# %% ../../nbs/evaluation/14_ask.ipynb #3b7d1e02
+@patch
+def query_vectors(self:Searcher,
+    texts:list,         # Queries
+    what:str='queries'  # For whoever follows the work
+)->np.ndarray:          # (queries, dimension), of length 1
+    "How the run's own encoder sees queries"
+    make, vecs = self._opened(next(iter(self.encoders)), len(texts)).queries, []
+    for i in range(0, len(texts), 512):
+        self.show(f'encoding {what}', i, len(texts))
+        vecs.append(unit_vectors(make(texts[i:i+512])))
+    return np.concatenate(vecs)
+
 # %% ../../nbs/evaluation/14_ask.ipynb #98969c0c
 @patch
 def _reranked(self:Searcher, task, hits):
@@ -379,21 +410,25 @@ def _reranked(self:Searcher, task, hits):
 
 @patch
 def search(self:Searcher,
-    queries:list # Texts
-)->list:         # A `Found` for each; raises `LabError` for an empty text
+    queries:list,     # Texts
+    alone:bool=False  # The run's own model alone
+)->list:              # A `Found` for each; raises `LabError` for an empty text
     "What the run's model, its base and BM25 find"
     if any(not isinstance(o, str) or not o.strip() for o in queries): raise LabError('a query is empty; give it some words')
     own = {f'q{i}': self.by_text.get(o) for i,o in enumerate(queries)}
     itself = {q: self.task.itself[g] for q,g in own.items() if g in self.task.itself}
     task, docs = Task(dict(zip(own, queries)), self.task.corpus, {}, itself=itself), list(self.task.corpus)
     hits = {}
-    for s in self.encoders:
+    for s in [*self.encoders][:1 if alone else None]:
         found = self._opened(s, len(queries)).search(queries, 100 + task.spare, self.order)
         hits[s] = task.without_itself({q: [(docs[i], v) for i,v in zip(*o)] for q,o in zip(own, found)})
     if self.kind == 'cross-encoder': hits = dict(tuned=self._reranked(task, hits.get('retriever') or hits['base'])) | hits
-    words = {q: self.words.search(search_words(o), 100 + task.spare) for q,o in zip(own, queries)}
-    hits |= dict(bm25=task.without_itself(words))
-    def one(q, text): return Found(text, {s: h[q] for s,h in hits.items()}, self.task.corpus, self.task.qrels.get(own[q]))
+    if alone: hits = dict([*hits.items()][:1])
+    else:
+        words = {q: self.words.search(search_words(o), 100 + task.spare) for q,o in zip(own, queries)}
+        hits |= dict(bm25=task.without_itself(words))
+    def one(q, text):
+        return Found(text, {s: h[q] for s,h in hits.items()}, self.task.corpus, self.task.qrels.get(own[q]), self.threshold)
     return [one(*o) for o in task.queries.items()]
 
 # %% ../../nbs/evaluation/14_ask.ipynb #797fdde3

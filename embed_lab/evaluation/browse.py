@@ -92,11 +92,11 @@ def pair_hits(
     pair        # One of its `pairs`
 )->tuple:       # (before, after), each a list with what `system_hits` gives for every seed
     "What both recipes of a pair found"
-    by = {o.mark: [*o.runs] for o in comparison.recipes}
+    by = {o.mark: o for o in comparison.recipes}
+    def found(recipe): return [system_hits(Path(o)) for o in recipe.runs] or [recipe.outside.found]
     ours = by[pair.ours]
-    after = [system_hits(Path(o)) for o in ours]
-    if pair.theirs not in by: return [system_hits(Path(ours[0]), 'base')], after
-    return [system_hits(Path(o)) for o in by[pair.theirs]], after
+    if pair.theirs not in by: return [system_hits(Path(next(iter(ours.runs))), 'base')], found(ours)
+    return found(by[pair.theirs]), found(ours)
 
 # %% ../../nbs/evaluation/06_browse.ipynb #8b48f635
 def slice_lines(

@@ -16,10 +16,12 @@ from html import escape
 from itertools import combinations
 import numpy as np
 from .comparable import all_scores, completed_runs, list_some, group_by_recipe, refuse_other_gold
-from ..lab import Lab, LabError, count, one_line
+from .comparable import outside_systems, rankings_among
+from ..lab import Lab, LabError, count, one_line, short_path
 from ..style import Markup, html_table, tag
 from ..runs.results import RunFiles, searched_documents, verify_runs
-from ..runs.looks import count_looks, file_contents, gold_hash, known_contents, Looks
+from ..data.rankings import read_trec_run
+from ..runs.looks import count_looks, file_contents, gold_hash, known_contents, log_rankings, Looks
 from ..runs.manifest import differences
 from ..data.metrics import bootstrap
 from ..notebooks import did_you_mean
@@ -94,23 +96,30 @@ def _pairs_of(
     lend:bool     # As `_verdicts_of` takes it
 )->list:          # Of `Pair`
     "Recipes in pairs, with verdicts and what differs"
-    sides = [*combinations(recipes, 2)] or [(recipes[0], None)]
-    def ask(part, family):
-        scores = [getattr(o, part) for o in recipes]
-        if not all(measure in o.get('tuned', {}) for o in scores): return [(None, 0)]*len(sides)
+    def ask(part, some, family): # Verdicts by the marks of a pair; none where one has no scores
+        scores = [getattr(o, part) for o in some]
+        if not (scores and all(measure in o.get('tuned', {}) for o in scores)): return {}
         base = scores[0]['base'][measure][:1] if len(scores) == 1 else None
-        return _verdicts_of([o['tuned'][measure] for o in scores], base, lend, family, [o.fixed for o in recipes],
-            [o.draws for o in recipes])
-    def differ(a, b): return [o for o in differences(b.manifest, a.manifest) if o[0] != 'seed'] if b else []
-    verdicts = zip(sides, ask('scores', True), ask('guard', False))
-    return [Pair(a.mark, b.mark if b else 'b', v, g, differ(a, b), df) for (a,b),(v,df),(g,_) in verdicts]
+        found = _verdicts_of([o['tuned'][measure] for o in scores], base, lend, family, [o.fixed for o in some],
+            [o.draws for o in some])
+        return dict(zip(_marks(some), found))
+    by, own = {o.mark: o for o in recipes}, [o for o in recipes if not o.outside]
+    def differ(a, b):
+        if b not in by or by[a].outside or by[b].outside: return []
+        return [o for o in differences(by[b].manifest, by[a].manifest) if o[0] != 'seed']
+    alone = len(own) == 1 < len(recipes) # it is not compared with its base, on guard neither
+    gold, guard = ask('scores', recipes, True), {} if alone else ask('guard', own, False)
+    return [Pair(*o, v, guard.get(o, (None, 0))[0], differ(*o), df) for o,(v,df) in gold.items()]
+
+def _marks(recipes): # Of each pair; a single recipe is compared with its untuned base, 'b'
+    return [*combinations([o.mark for o in recipes], 2)] or [(recipes[0].mark, 'b')]
 
 # %% ../../nbs/evaluation/04_compare.ipynb #cc5703f4
 @dataclass(repr=False)
 class Comparison:
     "Recipes, the verdict on each pair, and what differs"
     measure:str  # That verdicts are about
-    recipes:list # Of `RecipeRuns`, in the order they were asked for
+    recipes:list # Of `RecipeRuns`, in the order they were asked for; systems outside of the lab come last
     pairs:list   # Of `Pair`: each recipe against each later one, or a single one against its untuned base
     looks:Looks  # How often this gold has been looked at
     notes:list   # What else a reader should know, in sentences
@@ -198,6 +207,7 @@ def _notes(recipes, pairs, measure):
         moved = dict.fromkeys(what for cause,what in found if cause not in ('seed', 'hardware'))
         if moved: yield f"the runs of {o.mark} differ in more than the seed: {list_some([*moved])}"
     yield from (_repeated(o, measure) for o in recipes if o.repeats)
+    yield from (f'{o.mark}: {text}' for o in recipes if o.outside for text in o.outside.notes)
     yield from _computed_apart(recipes)
     if any(o.lent for o in pairs): yield "the seed noise of a pair is pooled with that of the other recipes"
     if len(pairs) > 1: yield (f"verdicts and p are Holm-corrected over {len(pairs)} pairs; "
@@ -206,21 +216,32 @@ def _notes(recipes, pairs, measure):
 # %% ../../nbs/evaluation/04_compare.ipynb #c92adbbf
 def compare(
     lab:Lab,               # Whose results
-    runs:list,             # Names, folders and patterns
+    runs:list,             # Names, folders and patterns, and TREC run files of other systems
     measure:str='ndcg@10', # That verdicts are about
     lend:bool=True         # Whether seeds of the recipes outside a pair count towards its seed noise
 )->Comparison:             # Raises `LabError` for what cannot be compared
     "Compare recipes by their runs"
-    found, skipped = completed_runs(lab, runs)
+    words, rankings = _words_and_rankings(lab, runs)
+    found, skipped = completed_runs(lab, words)
     refuse_other_gold(found)
     guard, notes = _guard(found)
     recipes, measure = group_by_recipe(found, all_scores([*found]), guard), measure.lower()
+    others, more = outside_systems(lab, found, rankings, len(recipes))
+    recipes += others
     _refuse_unscored(recipes, measure)
     pairs = _pairs_of(recipes, measure, lend)
     changed = [f'{one_line(p.name)}: {o} since it completed' for p,o in verify_runs(lab, found).items()]
-    notes += [*_notes(recipes, pairs, measure), *changed, *([f"skipped: {', '.join(skipped)}"] if skipped else [])]
+    notes += [*_notes(recipes, pairs, measure), *more, *changed, *([f"skipped: {', '.join(skipped)}"] if skipped else [])]
     gold = gold_hash(recipes[0].manifest['inputs'])
+    for o in rankings: log_rankings(lab, o.file.name, o.sha256, gold)
     return Comparison(measure, recipes, pairs, count_looks(lab, [gold])[0], notes)
+
+def _words_and_rankings(lab, runs):
+    "What means runs, and the rankings of other systems; raises `LabError` where there is nothing to compare them with"
+    words, files = rankings_among(lab, runs)
+    if not words: raise LabError(f"{short_path(files[0])}: rankings of another system are compared with runs of this lab; "
+        f"name some, such as `emb compare 'exp*' {short_path(files[0])}`")
+    return words, [read_trec_run(o) for o in files]
 
 def _refuse_unscored(recipes, measure):
     for o in recipes:
@@ -361,7 +382,8 @@ def _repr_html_(self:Comparison)->str:
 def to_dict(self:Comparison)->dict:
     """`measure`, `queries`, `documents`: searched, or None; `recipes` (`mark`, `name`, `runs`: one a seed,
     `repeats`: older runs of the same seeds, `moved`: how far these move the measure, or None, `seeds`: those that
-    differ, `seed_noise`: `sd` and `df` or None, `scores`); `others` (`mark`, `name`, `scores`), both with measure →
+    differ, `seed_noise`: `sd` and `df` or None, `outside`: the `file`, `tag` and `sha256` of another
+    system's rankings, or None, `scores`); `others` (`mark`, `name`, `scores`), both with measure →
     `mean`, `low`, `high`; `pairs` (`ours`, `theirs`, `verdict`, `guard`: as `Verdict` or None, `harm`, `lent`,
     `differences`: `cause` and `what`); `gold` (as `Looks`); `notes`"""
     def scores(o): return {m: dict(mean=i.mean, low=i.low, high=i.high) for m,i in o.items()}
@@ -370,7 +392,7 @@ def to_dict(self:Comparison)->dict:
         noise = seed_noise([x])
         runs, repeats = ([p.name for p in some] for some in (o.runs, o.repeats))
         return dict(mark=o.mark, name=o.name, runs=runs, repeats=repeats, moved=o.moved.get(self.measure), seeds=len(distinct_runs(x)),
-            seed_noise=noise and asdict(noise), scores=scores(means))
+            seed_noise=noise and asdict(noise), outside=o.outside and o.outside.rankings.to_dict(), scores=scores(means))
     def pair(o): return asdict(o) | dict(harm=o.harm, differences=[dict(cause=c, what=w) for c,w in o.differences])
     recipes = [recipe(o, means) for o,(_,_,means) in zip(self.recipes, self.rows)]
     others = [dict(mark=m, name=k, scores=scores(o)) for m,k,o in self.rows[len(self.recipes):]]

@@ -10,7 +10,7 @@ experiment, and leaves a page beside its executed copy for people who have no la
 __all__ = ['run_report', 'write_report']
 
 # %% ../../nbs/evaluation/05_page.ipynb #d55cb96f
-import re
+import os, re
 from html import escape
 from pathlib import Path
 from ..lab import Lab, LabError, need, one_line
@@ -83,11 +83,14 @@ def write_report(
 )->Path:                   # The notebook; raises `LabError` where the runs cannot be compared or the report fails
     "Run the comparison notebook and write its page"
     from embed_lab.evaluation.compare import compare
+    from embed_lab.evaluation.comparable import rankings_among
     if to.suffix != '.html': raise LabError(f"{one_line(to)}: not a page; choose a name that ends in .html")
     for o in ('nbconvert', 'plotly'): need(o)
     compare(lab, runs, measure)
+    words, files = rankings_among(lab, runs)
+    words += [os.path.relpath(o, lab.path) for o in files] # the notebook runs in the lab's folder
     notebook = to.with_suffix('.ipynb')
-    run_report(lab, 'compare', notebook, dict(runs=list(map(str, runs)), measure=measure.lower()))
+    run_report(lab, 'compare', notebook, dict(runs=words, measure=measure.lower()))
     said = ' '.join(map(str, runs))
     _notebook_page(notebook, to, f'{said} compared in {lab.path.name}', said)
     return notebook

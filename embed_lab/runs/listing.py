@@ -103,6 +103,12 @@ def _holds(value, sign, wanted):
     return _orders[sign](a, b) if both else a is None and b is None and _orders[sign](text, wanted)
 
 # %% ../../nbs/runs/13_listing.ipynb #ebdf46fc
+def _need_number(rows, name, sign, wanted):
+    "Refuse to order numbers by what is not a number"
+    kinds = {type(o[name]) for o in rows if o.get(name) not in (None, '')}
+    if sign in _orders and kinds and kinds <= {int, float} and _as_number(wanted) is None:
+        raise LabError(f"--where {one_line(name + sign + wanted)!r}: `{one_line(name)}` is a number, so compare it with one")
+
 def _in_order(rows, name):
     back = name.startswith('-')
     key = _fact_name(name.removeprefix('-'), sorted({k for o in rows for k in o}), '--sort')
@@ -119,5 +125,6 @@ def choose_rows(
     "Some rows, in the order that was asked for"
     known = sorted({k for o in rows for k in o})
     parts = _parsed(where, known) if rows else []
+    for part in parts: _need_number(rows, *part)
     rows = [o for o in rows if all(_holds(o.get(k), sign, value) for k,sign,value in parts)]
     return _in_order(rows, sort) if sort and rows else rows

@@ -9,7 +9,7 @@ anyone believes the next small win."""
 
 # %% auto #0
 __all__ = ['gold_files', 'known_contents', 'file_contents', 'gold_hash', 'recipe_hash', 'refuse_odd_log', 'log_look', 'keep_look',
-           'Looks', 'count_looks']
+           'log_rankings', 'Looks', 'count_looks']
 
 # %% ../../nbs/runs/02_looks.ipynb #b67e00fe
 import hashlib, os
@@ -105,7 +105,7 @@ def log_look(
     run:str,       # Name of the run, with its folder where it is not directly in `results`
     inputs:dict,   # Of its manifest
     identity:str,  # Of the run; the same when it is resumed
-    shown:int=0    # How many other scores it has shown before
+    shown:object=0 # How many other scores it has shown before; of another kind of score, its name
 )->Look:           # As it is in the log, where it may have been before
     "Write down that gold is about to be looked at; raises `OSError` or `LabError` where that cannot be done"
     gold, recipe = gold_hash(inputs), recipe_hash(inputs)
@@ -132,6 +132,17 @@ def _append(log, line):
     try:
         if os.write(fd, line) < len(line): raise OSError(28, 'No space left on device', str(log))
     finally: os.close(fd)
+
+# %% ../../nbs/runs/02_looks.ipynb #8ac4175b
+def log_rankings(
+    lab:Lab,     # Whose log
+    name:str,    # Of the file
+    content:str, # Its hash
+    gold:str     # As `gold_hash` makes it
+)->Look:         # As it is in the log; raises `OSError` or `LabError` where it cannot be written
+    "Write down that what another system found is scored on gold"
+    recipe = _hash(['rankings', content])
+    return keep_look(lab, Look(timestamp(), gold, name, recipe, _hash([recipe, gold]).removeprefix('sha256:')[:16]))
 
 # %% ../../nbs/runs/02_looks.ipynb #210561e9
 @dataclass(frozen=True, repr=False)

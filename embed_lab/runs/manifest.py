@@ -48,7 +48,9 @@ def data_facts(
 def _models(lab, params):
     "Folders of the models that parameters name, such as a teacher, but for the one that is tuned"
     def holds_model(o): return any(os.path.isfile(lab.path/o/f) for f in ('modules.json', 'config.json'))
-    return {k: lab.path/o for k,o in params.items() if k != 'model' and isinstance(o, str) and holds_model(o)}
+    named = {k: o for k,o in params.items() if k != 'model' and isinstance(o, str)}
+    some = {f'{k} {i}': o for k,v in params.items() if isinstance(v, list) for i,o in enumerate(v, 1) if isinstance(o, str)}
+    return {k: lab.path/o for k,o in (named | some).items() if holds_model(o)}
 
 def files_beside_weights(
     lab:Lab,     # Where it runs

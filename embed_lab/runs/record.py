@@ -30,7 +30,7 @@ from ..secrets import refuse_secret_parameters
 from .results import RunFiles, drop_checkpoints, lock_run, process_facts, read_run, reserved_names
 from .results import result_facts, run_command, set_aside, timestamp, with_origins
 from ..data.files import file_hash, frozen_files, read_whole, write_atomic, write_json
-from ..data.folder import checked_facts
+from ..data.folder import checked_facts, train_part
 from ..data.reading import read_rows
 from ..data.task import data_files, training_files
 from fastcore.basics import patch
@@ -573,6 +573,13 @@ def _freeze(run, train):
     names = [o for o in data_files if train or o not in training_files]
     frozen_files.freeze(run.lab.data, {k: v['sha256'] for k,v in run.manifest['inputs']['data'].items()}, names)
     run.held.callback(frozen_files.thaw)
+    run.held.callback(train_part.ask, None)
+
+def _ask_part(nb, params):
+    "Have the part of train read that a run asks for"
+    rows = params.get('rows') if 'rows' not in read_parameters(nb) else None # an experiment's own means what it says there
+    if rows is not None and not trains(nb): raise LabError(f'{nb.stem} trains nothing, so there are no `rows` to choose; leave that out')
+    train_part.ask(rows, params['seed'] if rows is not None else 0)
 
 def _claimed(lab, path, notebook, facts, scratch):
     "Become a folder's only writer, and make room in it; returns what is let go when the run ends"
@@ -621,6 +628,7 @@ def start(
     read = {k: v for k,v in params.items() if names.get(k) is not None}
     names.update(read) # a plain papermill leaves '[1, 2]' and 'false' as text
     set_overrides(params)
+    _ask_part(nb, params)
     base = find_model(params['model'], lab.path)
     base_files = _model_files(base)
     doubts += _other_kernel(nb)

@@ -40,6 +40,7 @@ class RunFiles:
     gold_metrics = 'eval/gold_metrics.json'            # Means with intervals
     per_query = 'eval/per_query.jsonl'                 # Scores and top hits, a line a query
     slices = 'eval/slices.json'                        # Scores by kinds of queries
+    threshold = 'eval/threshold.json'                  # The score below which it has found nothing, once it was sought
     guard_metrics = 'eval/guard_metrics.json'          # The same of the guard set, where there is one
     guard_per_query = 'eval/guard_per_query.jsonl'
     history = 'history.jsonl'                          # Loss, learning rate and dev, a line a step that was logged
@@ -47,6 +48,8 @@ class RunFiles:
     stages = 'stages'                                  # Folder of what stages came to, until the run is complete
     notes = 'notes.json'                               # What people say of the run, outside of every hash
     estimate = 'estimate.json'                         # What `emb run --estimate` is waiting for
+    tracked = 'tracker.json'                           # What trackers have of the run, outside of every hash
+    tensorboard = 'tensorboard'                        # Folder of its curves, where that is the tracker
     patch = 'dirty.patch.gz'                           # What was edited since the commit
 
 # %% ../../nbs/runs/01_results.ipynb #773c11f4
@@ -314,7 +317,7 @@ def read_notes(
 
 # %% ../../nbs/runs/01_results.ipynb #f8a2a8d3
 other_places = 'scratch', 'aside', 'reproduced' # Folders of `results` with runs that are not recorded ones
-reserved_names = (*other_places, 'cache', '.locks') # Folders of `results` that are not runs
+reserved_names = (*other_places, 'cache', 'trackers', '.locks') # Folders of `results` that are not runs
 
 def _run_folders(results):
     if not results.is_dir(): return []

@@ -295,13 +295,16 @@ def sweep(
     some:list,               # `Point`s, as `plan_points` gives them
     jobs:int=1,              # Points at a time
     show:Callable|None=None, # Called with all points, about twice a second
-    where:object=None        # Runs and stops points, as `ThisMachine` does, which it is when None
+    where:object=None,       # Runs and stops points, as `ThisMachine` does, which it is when None
+    after:Callable|None=None # Called with each point that has ended, in the thread that waited for it
 )->list:                     # The same, none of them waiting or running any more, unless stopped by Ctrl-C
     "Run every point that is not done yet; raises `KeyboardInterrupt` after all have stopped"
     if jobs < 1: raise LabError(f"{jobs} jobs at a time run nothing; ask for 1 or more")
     left, stop = [o for o in some if not o.good], threading.Event()
     def one(point):
-        if not stop.is_set(): _note_end(point, *where.run(point))
+        if stop.is_set(): return
+        _note_end(point, *where.run(point))
+        if after: after(point)
     if left: where = where or ThisMachine(some[0].plan.lab, min(jobs, len(some)), some)
     with ThreadPoolExecutor(max_workers=jobs) as pool:
         waiting = [pool.submit(one, o) for o in left]

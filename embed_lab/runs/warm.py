@@ -21,7 +21,7 @@ __all__ = ['servers', 'can_fork', 'kernel_source', 'without_addresses', 'imports
 # %% ../../nbs/runs/05_warm.ipynb #59d5f2ad
 import ast, atexit, gc, json, os, selectors, signal, socket, subprocess, sys, threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from hashlib import sha256
 from importlib import import_module
 from pathlib import Path
@@ -206,7 +206,7 @@ def serve():
     "The main function of the server: import, say so, and fork what is asked for"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     gc.disable() # looking for garbage among imports takes a quarter of their time
-    with without_addresses():
+    with without_addresses(), redirect_stdout(sys.stderr): # what an import prints is not what the one that waits reads
         for o in _always: import_module(o)
         for o in sys.argv[2:]:
             with suppress(ImportError): import_module(o) # a kernel that needs it will say what is amiss

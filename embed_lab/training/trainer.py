@@ -23,6 +23,7 @@ from inspect import signature
 from pathlib import Path
 import msgspec
 from ..lab import LabError, require_package
+from ..data.folder import train_part
 from ..data.profile import has_vocabulary, unknown_text, unknown_tokens
 from ..data.task import task_hashes
 from ..data.texts import normalised
@@ -119,6 +120,13 @@ def _loss_facts(loss):
     return {'loss': type(_inner(loss)).__name__, 'loss options': re.sub(r' at 0x[0-9a-f]+', '', repr(config))}
 
 # %% ../../nbs/training/11_trainer.ipynb #1d3a72ee
+def _tell_epoch(loader, epoch):
+    "Tell whatever orders the rows which epoch it is: accelerate reaches it in the middle of an epoch on one device only"
+    inner = getattr(loader, 'batch_sampler', None)
+    while inner is not None:
+        if hasattr(inner, 'set_epoch'): inner.set_epoch(epoch)
+        inner = getattr(inner, 'batch_sampler', None) or getattr(inner, 'sampler', None)
+
 class _Progress(TrainerCallback):
     "Tells the run how far training is, and takes care of its checkpoints"
     def __init__(self, trainer, run, key, last): # `last`: the checkpoint that training resumes from, or None
@@ -131,6 +139,7 @@ class _Progress(TrainerCallback):
         if isinstance(self.last, str) and (held := read_unlogged(Path(self.last))):
             self.trainer._tr_loss += held[0]
             self.trainer._globalstep_last_logged = held[1]
+        _tell_epoch(kw.get('train_dataloader'), int(state.epoch or 0))
 
     def on_log(self, args, state, control, logs=None, **kw):
         names = {'loss': 'loss', args.metric_for_best_model: 'dev'}
@@ -139,10 +148,9 @@ class _Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **kw):
         self.run.progress('training', state.global_step, state.max_steps, ', '.join(self.latest.values()))
         control.should_log |= control.should_save
-        # several devices do not yet come back to the same batches in the middle of an epoch
         resumable = args.save_strategy != 'no' and not args.save_only_model and world_size() == 1
         may = resumable and not control.should_save and self.clock.asked(state.global_step)
-        self.trainer.between_looks = may and self.clock.due(state.global_step)
+        self.trainer.between_looks = may and self.clock.due(state.global_step) # clocks of several devices differ
         control.should_save |= self.trainer.between_looks
 
     def on_save(self, args, state, control, **kw):
@@ -358,6 +366,7 @@ def train(self:_LabTraining,
     if self.run is None:
         with _at_speed(self.model): return super(_LabTraining, self).train(resume_from_checkpoint, **kw)
     run, hw, n = self.run, hardware(), overrides.devices or 1
+    _note_part(run)
     run.record(loss=_loss_name(self.loss),
         hardware=run.manifest['hardware'] | computing_facts() | dict(reason=hw.reason))
     key = msgspec.json.decode(msgspec.json.encode(self._key()))
@@ -379,6 +388,14 @@ def _first_look(self:_LabTraining):
         with _at_speed(self.model), torch.random.fork_rng(): return look.untrained(self.model)
     dev = self.splits.task('dev') if self.splits else None
     self.untrained = self.run.kept('untrained', measure, of=[dev.queries, dev.corpus, dev.qrels] if dev else [])
+
+# %% ../../nbs/training/11_trainer.ipynb #495112af
+def _note_part(run):
+    "Record how much of train a run learns from; raises `LabError` where it asked for a part and something else was read"
+    if train_part.wanted is None: return
+    if not train_part.facts: raise LabError("`rows` asks for a part of train, but this lab's `load_splits` does not read it with "
+        "`read_folder`; take the part there with `embed_lab.data.folder.part_of`, or leave `rows` out")
+    run.note('rows', **train_part.facts)
 
 # %% ../../nbs/training/11_trainer.ipynb #43686254
 @patch
