@@ -1,14 +1,15 @@
 """A full fine-tune, its merge with the base, and a query adapter on the untouched base: gold, guard and seeds, by `emb compare`
 
-    python bench/remedies.py FOLDER [DATA]... [--pairs N] [--gold N] [--documents N] [--seeds N] [--steps N]
+    python bench/remedies.py FOLDER [DATA]... [--pairs N] [--gold N] [--documents N] [--seeds N] [--steps N] [--model minilm|static]
 
-The guard of each data set is the gold of another one, which tuning for this one may forget. Finished runs are left as they are."""
+`static` is a table of MiniLM's word vectors, which a busy machine tunes in seconds. The guard of each data set is the gold of another one, which tuning for this one may forget. Finished runs are left as they are."""
 import json, sys, time
 from pathlib import Path
 from random import Random
 from arguments import known, parser
-from recipes import emb
-from verdicts import data
+from recipes import settings
+from support import emb
+from verdicts import base_model, data
 
 guards = dict(nl2bash='medquad', medquad='nl2bash')
 arms = {'full fine-tune': 'exp_02_in_batch', 'merged with base': 'exp_12_merge', 'query adapter': 'exp_11_query_adapter'}
@@ -17,11 +18,14 @@ def rows(path:Path)->list: return [json.loads(o) for o in path.read_text().split
 def write(path:Path, some:list): path.write_text(''.join(json.dumps(o) + '\n' for o in some))
 def drawn(some:list, n:int)->list: return [some[i] for i in sorted(Random(0).sample(range(len(some)), min(n, len(some))))]
 
-def make(home:Path, name:str, args)->Path: # The lab
+def make(home:Path, name:str, args, base:str)->Path: # The lab
     "A lab with part of a data set, searched among gold's passages and some others, and another set's gold as its guard"
     labs = {o: home/o for o in (name, guards[name])}
     for o,lab in labs.items():
-        if not lab.exists(): emb(home, 'init', lab, '--data', data/o, *(w for r in ('in-batch', 'query-adapter', 'merge') for w in ('--recipe', r)), check=True)
+        if lab.exists(): continue
+        emb('init', lab, '--data', data/o, *(w for r in ('in-batch', 'query-adapter', 'merge') for w in ('--recipe', r)), cwd=home)
+        ini = lab/'settings.ini'
+        ini.write_text(ini.read_text().replace('sentence-transformers/all-MiniLM-L6-v2', base))
     folder = labs[name]/'data'
     if (folder/'guard.jsonl').exists(): return labs[name]
     other = labs[guards[name]]/'data'
@@ -37,21 +41,22 @@ def make(home:Path, name:str, args)->Path: # The lab
 
 def timed(lab:Path, *words):
     start = time.time()
-    res = emb(lab, *words)
+    res = emb(*words, cwd=lab, ok=None, timeout=7200)
     print(f"{lab.name}: emb {' '.join(map(str, words))}: {time.time()-start:.0f} s", *res.stderr.strip().splitlines()[-1:]*bool(res.returncode), file=sys.stderr, flush=True)
 
 def run_all(lab:Path, args):
-    length = '-p', 'max_length', args.length
+    tuning = [o for k,v in settings[args.model].items() for o in ('-p', k, args.length if k == 'max_length' else v)]
     for seed in range(1, args.seeds + 1):
-        timed(lab, 'run', arms['query adapter'], *length, '-p', 'seed', seed)
-        timed(lab, 'run', arms['full fine-tune'], *length, '-p', 'seed', seed)
-        timed(lab, 'merge', f'exp_02_in_batch,max_length={args.length},seed={seed}', '-p', 'steps', args.steps)
+        timed(lab, 'run', arms['query adapter'], '-p', 'max_length', args.length, '-p', 'seed', seed)
+        timed(lab, 'run', arms['full fine-tune'], *tuning, '-p', 'seed', seed)
+        tuned = next(o.parent.name for o in (lab/'results').glob(f'exp_02_in_batch,*seed={seed}/run.json'))
+        timed(lab, 'merge', tuned, '-p', 'steps', args.steps)
 
 def change(o)->str: return f"{o['effect']:+.3f} [{o['low']:+.3f}, {o['high']:+.3f}]" if o else ''
 
 def report(lab:Path, args):
     "Each arm beside the untuned base model: gold, its gain, and what it does to the guard"
-    got = {k: json.loads(emb(lab, 'compare', f'{exp}*', '--json').stdout) for k,exp in arms.items() if any((lab/'results').glob(f'{exp}*/final'))}
+    got = {k: json.loads(emb('compare', f'{exp},*', '--json', cwd=lab, ok=None).stdout) for k,exp in arms.items() if any((lab/'results').glob(f'{exp},*/final'))}
     first = next(iter(got.values()))
     print(f"\n{lab.name}: {args.pairs:,} pairs, {first['queries']:,} gold queries among {first['documents']:,} documents, guard {guards[lab.name]}\n")
     print('| | gold nDCG@10 | over base, over queries and seeds | guard over base | seeds |\n|---|---|---|---|---|')
@@ -72,6 +77,7 @@ def arguments(words:list|None=None):
     p.add_argument('--seeds', type=int, default=3)
     p.add_argument('--steps', type=int, default=5, help='from base to tuned, in a merge')
     p.add_argument('--length', type=int, default=64, help='tokens read of a text')
+    p.add_argument('--model', choices=settings, default='minilm')
     args = p.parse_intermixed_args(words)
     args.data = args.data or [*guards]
     return args
@@ -80,9 +86,11 @@ def main():
     args = arguments()
     home = args.folder.resolve()
     home.mkdir(parents=True, exist_ok=True)
+    from embed_lab.models.base import minilm
+    base = minilm if args.model == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
     for name in args.data:
         if not all((data/o).exists() for o in (name, guards[name])): print(f'{name}: no development data beside the repository'); continue
-        lab = make(home, name, args)
+        lab = make(home, name, args, base)
         run_all(lab, args)
         report(lab, args)
 

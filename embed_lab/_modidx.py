@@ -3214,6 +3214,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'embed_lab/models/portable.py'),
                                            'embed_lab.models.portable._rope_settings': ( 'models/portable.html#_rope_settings',
                                                                                          'embed_lab/models/portable.py'),
+                                           'embed_lab.models.portable._routes': ( 'models/portable.html#_routes',
+                                                                                  'embed_lab/models/portable.py'),
                                            'embed_lab.models.portable._short': ( 'models/portable.html#_short',
                                                                                  'embed_lab/models/portable.py'),
                                            'embed_lab.models.portable._tokenizer_settings': ( 'models/portable.html#_tokenizer_settings',

@@ -25,7 +25,7 @@ from tempfile import TemporaryDirectory
 from ..training.contract import check_contract, contract, Contract, contracts, Misfit
 from ..training.examples import judged_rows, positive_rows
 from ..lab import Lab, LabError, count, one_line, short_path, variables
-from ..notebooks import read_overrides, read_parameters
+from ..notebooks import continues, read_overrides, read_parameters
 from .recipes import Recipe, data_kinds, recipes
 from .scaffold import unedited_recipe
 from ..data.reading import read_rows
@@ -266,6 +266,7 @@ def _weighed(
     if told.label == 'none': points, pro, con = _ranking_reasons(facts, recipe.mines)
     elif told.label in ('binary', 'order', 'range'): points, pro, con = _judging_reasons(facts, told.label != 'binary')
     else: points, pro, con = 1, [f"makes its own rows, of {count(facts.relevant, 'relevant pair')}"], []
+    if named := continues(recipe.notebook): pro, con = [], [f"begins with the model of a run, which `{named[0]}` names"]
     if _asks_teacher(defaults):
         taught = f"{count(facts.taught, 'row brings', 'rows bring')} a teacher's scores, so none has to be asked"
         pro, con = pro + [taught]*bool(facts.taught), con + [_no_teacher]*(not facts.taught)

@@ -71,7 +71,7 @@ def _rope_settings(config):
     return config | {k: o['rope_theta'] for k,o in zip(names, layers) if 'rope_theta' in o}
 
 # %% ../../nbs/models/12_portable.ipynb #1e05f932
-_known = 'Transformer', 'Pooling', 'Normalize', 'Dense', 'Dropout', 'LayerNorm', 'StaticEmbedding'
+_known = 'Transformer', 'Pooling', 'Normalize', 'Dense', 'Dropout', 'LayerNorm', 'StaticEmbedding', 'Router'
 _ends = 'module_input_name', 'module_output_name'
 
 def _short(kind):
@@ -91,7 +91,7 @@ def _with_normalize(
 )->list:         # With one more where vectors are compared by the cosine and may have any length
     "Modules that end in vectors of length 1"
     said = read_json(folder/'config_sentence_transformers.json', default={}).get('similarity_fn_name')
-    if said != 'cosine' or any(o['type'].endswith('.Normalize') for o in modules): return modules
+    if said != 'cosine' or any(o['type'].endswith(('.Normalize', '.Router')) for o in modules): return modules # routes end as they like
     n = len(modules)
     write_json(folder/f'{n}_Normalize'/'config.json', {o: 'sentence_embedding' for o in _ends})
     return [*modules, dict(idx=n, name=str(n), path=f'{n}_Normalize', type='sentence_transformers.models.Normalize')]
@@ -110,11 +110,19 @@ def _activation(folder):
     said = dict(sentence_transformers=dict(activation_fn=name), sbert_ce_default_activation_function=name)
     _rewrite(folder/'config.json', lambda o: o | said)
 
+def _routes(path):
+    "Rewrite the modules that the routes of a model lead through"
+    types = {k: _short(v) for k,v in read_json(path/'router_config.json')['types'].items()}
+    _rewrite(path/'router_config.json', lambda o: o | dict(types=types))
+    for k,kind in types.items():
+        if kind.endswith('.Dense'): _rewrite(path/k/'config.json', _head_settings)
+
 def _module_files(folder, module, length, lower):
     "Rewrite the settings of one module"
     kind, path = module['type'].rpartition('.')[2], folder/module['path']
     if kind == 'Pooling': _rewrite(path/'config.json', _pooling)
     if kind == 'Dense': _rewrite(path/'config.json', _head_settings)
+    if kind == 'Router': _routes(path)
     if kind == 'Transformer': _rewrite(path/'sentence_bert_config.json', lambda o: _transformer_settings(o, length, lower))
 
 def make_portable(
@@ -141,5 +149,7 @@ def _remarks(folder, kind, modules):
         return ['is a table of word vectors: sentence-transformers reads it from version 5 on; TEI and vLLM do not']
     said = read_json(folder/modules[0]['path']/'sentence_bert_config.json', default={})
     if 'modality_config' in said: return ['reads more than plain text, which only sentence-transformers 6 knows']
+    if any(o['type'].endswith('.Router') for o in modules):
+        return ['sends queries and documents through modules of their own: sentence-transformers reads it from version 5 on; TEI and vLLM do not']
     if any(o['type'].endswith('.Dense') for o in modules): return ['has a dense head, which plain transformers leave out']
     return []
