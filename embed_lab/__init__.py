@@ -27,6 +27,7 @@ Modules:
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
 - `embed_lab.delivery.drift`: Whether today's questions still look like those a model was made for, which do not, and what would be worth judging
+- `embed_lab.delivery.push`: A run's model, its card and its canary to a model hub, and nothing else that lies beside them
 - `embed_lab.delivery.threshold`: The score below which a model's first hit is better not shown, chosen on dev and measured on gold
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else

@@ -167,3 +167,34 @@ def _tell_drift(found, top, to):
         print_table(rows)
     if to: say(f"wrote {one_line(to)}: {count(len(found.worth), 'question')} worth judging, with their first hits; write label 1 or 0 into each row")
     elif found.worth: say('--to FILE.jsonl writes those worth judging, with their first hits')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a31
+@app.command('push', epilog='Example: emb push exp_02_in_batch my-org/router-search --dry-run')
+def _push(
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder, such as an export.", autocompletion=run_names)],
+    repo:Annotated[str, typer.Argument(metavar='ORG/NAME', help='Where on the hub; HF_ENDPOINT names another hub.')],
+    public:Annotated[bool, typer.Option('--public', help='Let everyone see it; otherwise it is private.')] = False,
+    despite_leaks:Annotated[bool, typer.Option('--despite-leaks',
+        help='Push a run whose scores are too high, because leaks were allowed.')] = False,
+    dry_run:Annotated[bool, typer.Option('--dry-run', help='Say what would be sent, and send nothing.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Send a run's model, its card and its canary to a model hub: no data, no scores of single queries, no notebook."
+    from embed_lab.delivery.push import pack_shipment, push_shipment, refuse_leaky
+    from embed_lab.lab import find_lab, read_lab
+    root = find_lab()
+    shipment = pack_shipment(run, read_lab(root) if root else None)
+    refuse_leaky(shipment, despite_leaks)
+    if not json: _tell_shipment(shipment, repo, public)
+    facts = dict(files=list(shipment.files), bytes=shipment.size, left_out=list(shipment.left_out), repo=repo, private=not public)
+    if not dry_run:
+        with progress_bar('push') as show: done = push_shipment(shipment, repo, public, despite_leaks, show)
+        facts |= vars(done)
+        if not json: say(f"pushed {done.url}, commit {done.commit[:10]}" + (f"; deleted {', '.join(done.deleted)}, of an earlier push" if done.deleted else ''))
+    if json: print_json(facts)
+
+def _tell_shipment(shipment, repo, public):
+    "Print what goes where, and what does not"
+    say(f"to {one_line(repo)}, {'public' if public else 'private'}: {shipment}")
+    for o in shipment.files: say(f'  {one_line(o)}')
+    if shipment.left_out: say(f"left out: {', '.join(map(one_line, shipment.left_out[:8]))}" + (f' and {len(shipment.left_out) - 8:,} more' if len(shipment.left_out) > 8 else ''))
