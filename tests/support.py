@@ -1,7 +1,10 @@
 "What several test files share: commands, a small lab, and what is looked at in one"
 import atexit, json, os, subprocess, sys, time, traceback
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryFile
+from threading import Thread
 import psutil
 from embed_lab.lab import read_lab
 from embed_lab.runs.warm import can_fork, forked_process, imports_of
@@ -156,3 +159,25 @@ def gone(pid):
         if not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE: return
         time.sleep(.1)
     raise AssertionError(pid)
+
+# servers
+
+@contextmanager
+def serving(answer, models=None):
+    "A server on this machine; `answer` takes path, body and headers, and gives status, text or JSON, and perhaps headers"
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self): self.reply(*answer(self.path, json.loads(self.rfile.read(int(self.headers['Content-Length']))), self.headers))
+        def do_GET(self): self.reply(*((200, models) if models else (404, '')))
+        def reply(self, status, said, head=None):
+            self.send_response(status)
+            for o in (head or {}).items(): self.send_header(*o)
+            self.end_headers()
+            self.wfile.write((said if isinstance(said, str) else json.dumps(said)).encode())
+        def handle(self):
+            try: super().handle()
+            except OSError: pass # a client that has given up
+        def log_message(self, *args): pass
+    with ThreadingHTTPServer(('127.0.0.1', 0), Handler) as server:
+        Thread(target=server.serve_forever, args=(.01,), daemon=True).start()
+        try: yield f'http://127.0.0.1:{server.server_port}'
+        finally: server.shutdown()

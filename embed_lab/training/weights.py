@@ -9,14 +9,16 @@ prompts it was trained with, a model card that quotes a customer."""
 __all__ = ['base_model', 'NamedModel', 'named_model', 'without_examples', 'save_model', 'rebase_adapters']
 
 # %% ../../nbs/training/09_weights.ipynb #167fef41
-import json
+import json, shutil
 from dataclasses import dataclass
 from pathlib import Path
 from ..data.files import write_json, write_rows
 from ..lab import LabError, short_path
+from ..models.canary import write_canary
 from ..models.base import computing_facts, find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import model_kind, load_cross_encoder
 from ..models.families import apply_prompts, conventions, guessed_pooling
+from ..models.portable import make_portable
 from ..runs.card import write_card
 from ..runs.manifest import hardware_changes
 from ..runs.record import Run, refuse_other_run
@@ -92,9 +94,18 @@ def named_model(
     path = find_model(name, run.lab.path) if name else run.base
     return NamedModel(name or 'the base model', path, model_kind(path), weights_hash(path))
 
-# %% ../../nbs/training/09_weights.ipynb #04a932ec
+# %% ../../nbs/training/09_weights.ipynb #17d00b13
 def without_examples(dataset):
     "Keeps a model's card from choosing examples; takes the place of `set_widget_examples`"
+
+# %% ../../nbs/training/09_weights.ipynb #04a932ec
+def _save_portable(model, run):
+    "Save a model in the form that most readers take, with its canary"
+    model.save_pretrained(str(run.final), create_model_card=False)
+    if any(run.final.rglob('adapter_config.json')): return
+    length = getattr(model, 'max_seq_length', None)
+    remarks = make_portable(run.final, length if isinstance(length, int) else None, getattr(model[0], 'do_lower_case', False))
+    if model_kind(run.final) != 'cross-encoder': write_canary(run.final, model, run.base, remarks)
 
 def save_model(
     model,         # A trained `SentenceTransformer` or `CrossEncoder`
@@ -105,7 +116,11 @@ def save_model(
     model.model_card_data.set_widget_examples = without_examples
     for o in model.model_card_data.train_datasets: o.update(examples={}, examples_table='')
     write_rows(run.path/RunFiles.history, history)
-    model.save_pretrained(str(run.final), create_model_card=False)
+    try: _save_portable(model, run)
+    except LabError as e:
+        shutil.rmtree(run.final)
+        model.save_pretrained(str(run.final), create_model_card=False)
+        run.warn(f"the model has no portable form ({e}); before you serve it, compare its vectors there with those here")
     write_card(run.path, run.manifest)
 
 # %% ../../nbs/training/09_weights.ipynb #294f8c33
