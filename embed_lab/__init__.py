@@ -27,8 +27,10 @@ Modules:
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
 - `embed_lab.delivery.drift`: Whether today's questions still look like those a model was made for, which do not, and what would be worth judging
+- `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there
 - `embed_lab.delivery.push`: A run's model, its card and its canary to a model hub, and nothing else that lies beside them
 - `embed_lab.delivery.threshold`: The score below which a model's first hit is better not shown, chosen on dev and measured on gold
+- `embed_lab.delivery.vectors`: A corpus's vectors as a file that vector stores load, with the stamp of the model that made them
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side
@@ -50,13 +52,16 @@ Modules:
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
 - `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
+- `embed_lab.models.canary`: Sixteen texts whose vectors travel with a model, so that anybody can ask whether it is still the same
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search
+- `embed_lab.models.endpoint`: Vectors of texts from a server, whichever of the usual protocols it speaks
 - `embed_lab.models.families`: How the makers of well-known embedding models want them used, and what happens when a model is not
 - `embed_lab.models.index`: The best documents for very many queries in a very large corpus, nearly all of them, with the share that was found
 - `embed_lab.models.inference`: A transformer that is not being trained, computed on a CPU by the fastest way to the same products
 - `embed_lab.models.light`: The vector of one query from a small model, without the seconds that importing torch takes
+- `embed_lab.models.portable`: A saved model that other readers than ours read alike
 - `embed_lab.models.search`: The best documents for every query, exactly, in memory that does not grow with their number
 - `embed_lab.models.vectors`: Texts encoded once, and kept on disk under everything that decided their vectors
 - `embed_lab.notebooks`: What an experiment notebook says of itself: its parameters, its code, what it is for

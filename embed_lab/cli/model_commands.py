@@ -69,7 +69,9 @@ def _encode_vectors(
         help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
     queries:Annotated[bool, typer.Option('--queries',
         help='The texts are queries, and get the prompt of queries.')] = False,
-    batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
+    batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64,
+    parquet:Annotated[bool, typer.Option('--parquet',
+        help='Also write vectors.parquet, with ids and the stamp of the model, for what reads that.')] = False):
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count
     from embed_lab.data.files import find_data_file
@@ -77,13 +79,33 @@ def _encode_vectors(
         raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
     path, saved = _encoder_folder(run)
     _refuse_other_kinds(path)
+    from embed_lab.delivery.vectors import write_parquet
+    from embed_lab.models.canary import stamp
     from embed_lab.models.corpus import encode_corpus
     with progress_bar('encode') as show:
         show('loading the model', 0, None)
-        res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show)
+        res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show, stamp(path))
+        if parquet: write_parquet(out, show)
     texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
     say(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, "
         f"{count(res.dimension, 'dimension')}")
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a41
+@app.command('stamp', epilog='Example: emb stamp exp_02_in_batch vectors')
+def _stamp(
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder.", autocompletion=run_names)],
+    vectors:Annotated[Optional[Path], typer.Argument(
+        help='A folder that `emb encode` made, or its vectors.parquet.')] = None,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Print the stamp of a model, which its vectors carry; with VECTORS, exit 1 where another model made them."
+    from embed_lab.delivery.vectors import other_model
+    from embed_lab.models.canary import stamp
+    path, _ = _encoder_folder(run)
+    own, other = stamp(path), vectors and other_model(vectors, path)
+    if json: print_json(dict(stamp=own) | (dict(vectors=str(vectors), same=not other) if vectors else {}))
+    else: say(other or own)
+    raise typer.Exit(1 if other else 0)
 
 # %% ../../nbs/cli/03_model_commands.ipynb #4ae2d96e
 @app.command('search', epilog="Example: emb search exp_02_in_batch 'how do I reset my router'")
@@ -116,6 +138,59 @@ def _tell_answer(found, top, before):
     rows = found.rows(top, max(30, (text_width() or 300) - 14*len(found.hits)))
     if rows: print_table(rows)
     elif not found.refusal: say('nothing found')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #c4a7b1d1
+def _gold_served(name, endpoint, show):
+    "A run's gold scored through a server"
+    from embed_lab.delivery.parity import score_served
+    from embed_lab.lab import LabError, lab_around
+    from embed_lab.runs.results import RunFiles, find_run, read_run
+    if Path(name).is_dir() and not (Path(name)/RunFiles.manifest).is_file():
+        raise LabError(f"--gold compares with the score that a run recorded, and {one_line(name)} is a model's folder; name the run")
+    path = find_run(lab := lab_around(), name)
+    return score_served(lab, path, read_run(path), endpoint, show)
+
+def _answers_of(served, canary, model, bare, show):
+    "What a URL or a folder makes of a canary, and the endpoint where it is a URL"
+    from embed_lab.delivery.parity import ask_model, ask_server
+    from embed_lab.models.endpoint import is_url, open_endpoint
+    if not is_url(served):
+        path, saved = _encoder_folder(served)
+        _refuse_other_kinds(path)
+        return ask_model(_encoder(served, path, saved), canary), None
+    show('asking the server', 0, None)
+    endpoint = open_endpoint(served, model, ('', '') if bare else tuple(map(canary.prompt, ('query', 'passage'))))
+    return ask_server(endpoint, canary, bare), endpoint
+
+# %% ../../nbs/cli/03_model_commands.ipynb #c4a7b1d2
+@app.command('parity', epilog='Example: emb parity exp_02_in_batch http://127.0.0.1:8080')
+def _parity(
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder.", autocompletion=run_names)],
+    served:Annotated[str, typer.Argument(metavar='URL|FOLDER', help='Server of embeddings (OpenAI-compatible, '
+        'text-embeddings-inference, infinity), or another folder or run. EMBEDDINGS_API_KEY holds its key.')],
+    model:Annotated[Optional[str], typer.Option(help='Name of the model there, where the server has several.')] = None,
+    bare:Annotated[bool, typer.Option('--bare', help='Send texts without prompts, because the server puts them there.')] = False,
+    gold:Annotated[bool, typer.Option('--gold', help='Score gold through the server too, beside the recorded score.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Is a run's model the same where it is served? If not, say what is wrong there; exit 1."
+    from embed_lab.delivery.parity import compare_answers, folder_canary
+    from embed_lab.lab import LabError
+    from embed_lab.models.base import load_model
+    from embed_lab.models.endpoint import is_url
+    from embed_lab.secrets import hide_secrets
+    if not is_url(served) and (gold or bare or model):
+        raise LabError(f"--gold, --bare and --model are about a server, and {one_line(served)} is not a URL; leave them out")
+    path, _ = _encoder_folder(run)
+    _refuse_other_kinds(path)
+    with progress_bar('parity', False) as show:
+        show('reading the canary', 0, None)
+        answers, endpoint = _answers_of(served, canary := folder_canary(path), model, bare, show)
+        show('comparing', 0, None)
+        res = compare_answers(canary, answers, lambda: load_model(path), (run, hide_secrets(one_line(served))), bare)
+        if gold: res.gold = _gold_served(run, endpoint, show)
+    print_json(res.to_dict()) if json else say(repr(res))
+    if not res.same: raise typer.Exit(1)
 
 # %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a11
 @app.command('threshold', epilog='Example: emb threshold exp_02_in_batch --precision 0.9')
