@@ -34,7 +34,9 @@ Modules:
 - `embed_lab.delivery.onnx`: Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
 - `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there
 - `embed_lab.delivery.precision`: A graph's weights in a byte each, computed in float or in int8, and which products bear that
+- `embed_lab.delivery.push`: A run's model, its card and its canary to a model hub, and nothing else that lies beside them
 - `embed_lab.delivery.threshold`: The score below which a model's first hit is better not shown, chosen on dev and measured on gold
+- `embed_lab.delivery.vectors`: A corpus's vectors as a file that vector stores load, with the stamp of the model that made them
 - `embed_lab.door`: The names of the toolkit that a lab's own notebooks may import
 - `embed_lab.evaluation.archive`: Pack what another machine needs to run a run again, and nothing else
 - `embed_lab.evaluation.ask`: A question put to a run's model, to its base and to BM25, side by side

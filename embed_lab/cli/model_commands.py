@@ -71,7 +71,9 @@ def _encode_vectors(
         help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
     queries:Annotated[bool, typer.Option('--queries',
         help='The texts are queries, and get the prompt of queries.')] = False,
-    batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64):
+    batch_size:Annotated[int, typer.Option(min=1, help='Texts encoded at once.')] = 64,
+    parquet:Annotated[bool, typer.Option('--parquet',
+        help='Also write vectors.parquet, with ids and the stamp of the model, for what reads that.')] = False):
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count
     from embed_lab.data.files import find_data_file
@@ -79,13 +81,33 @@ def _encode_vectors(
         raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
     path, saved = _encoder_folder(run)
     _refuse_other_kinds(path)
+    from embed_lab.delivery.vectors import write_parquet
+    from embed_lab.models.canary import stamp
     from embed_lab.models.corpus import encode_corpus
     with progress_bar('encode') as show:
         show('loading the model', 0, None)
-        res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show)
+        res = encode_corpus(_encoder(run, path, saved), file, out, 'query' if queries else 'document', batch_size, show, stamp(path))
+        if parquet: write_parquet(out, show)
     texts = count(res.rows, 'query', 'queries') if queries else count(res.rows, 'passage')
     say(f"{'up to date:' if res.reused else 'wrote'} {one_line(out)}: {texts}, "
         f"{count(res.dimension, 'dimension')}")
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a41
+@app.command('stamp', epilog='Example: emb stamp exp_02_in_batch vectors')
+def _stamp(
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder.", autocompletion=run_names)],
+    vectors:Annotated[Optional[Path], typer.Argument(
+        help='A folder that `emb encode` made, or its vectors.parquet.')] = None,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Print the stamp of a model, which its vectors carry; with VECTORS, exit 1 where another model made them."
+    from embed_lab.delivery.vectors import other_model
+    from embed_lab.models.canary import stamp
+    path, _ = _encoder_folder(run)
+    own, other = stamp(path), vectors and other_model(vectors, path)
+    if json: print_json(dict(stamp=own) | (dict(vectors=str(vectors), same=not other) if vectors else {}))
+    else: say(other or own)
+    raise typer.Exit(1 if other else 0)
 
 # %% ../../nbs/cli/03_model_commands.ipynb #4ae2d96e
 @app.command('search', epilog="Example: emb search exp_02_in_batch 'how do I reset my router'")
@@ -169,6 +191,37 @@ def _tell_drift(found, top, to):
         print_table(rows)
     if to: say(f"wrote {one_line(to)}: {count(len(found.worth), 'question')} worth judging, with their first hits; write label 1 or 0 into each row")
     elif found.worth: say('--to FILE.jsonl writes those worth judging, with their first hits')
+
+# %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a31
+@app.command('push', epilog='Example: emb push exp_02_in_batch my-org/router-search --dry-run')
+def _push(
+    run:Annotated[str, typer.Argument(
+        help="A completed run of results/, by name, or a model's folder, such as an export.", autocompletion=run_names)],
+    repo:Annotated[str, typer.Argument(metavar='ORG/NAME', help='Where on the hub; HF_ENDPOINT names another hub.')],
+    public:Annotated[bool, typer.Option('--public', help='Let everyone see it; otherwise it is private.')] = False,
+    despite_leaks:Annotated[bool, typer.Option('--despite-leaks',
+        help='Push a run whose scores are too high, because leaks were allowed.')] = False,
+    dry_run:Annotated[bool, typer.Option('--dry-run', help='Say what would be sent, and send nothing.')] = False,
+    json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
+    "Send a run's model, its card and its canary to a model hub: no data, no scores of single queries, no notebook."
+    from embed_lab.delivery.push import pack_shipment, push_shipment, refuse_leaky
+    from embed_lab.lab import find_lab, read_lab
+    root = find_lab()
+    shipment = pack_shipment(run, read_lab(root) if root else None)
+    refuse_leaky(shipment, despite_leaks)
+    if not json: _tell_shipment(shipment, repo, public)
+    facts = dict(files=list(shipment.files), bytes=shipment.size, left_out=list(shipment.left_out), repo=repo, private=not public)
+    if not dry_run:
+        with progress_bar('push') as show: done = push_shipment(shipment, repo, public, despite_leaks, show)
+        facts |= vars(done)
+        if not json: say(f"pushed {done.url}, commit {done.commit[:10]}" + (f"; deleted {', '.join(done.deleted)}, of an earlier push" if done.deleted else ''))
+    if json: print_json(facts)
+
+def _tell_shipment(shipment, repo, public):
+    "Print what goes where, and what does not"
+    say(f"to {one_line(repo)}, {'public' if public else 'private'}: {shipment}")
+    for o in shipment.files: say(f'  {one_line(o)}')
+    if shipment.left_out: say(f"left out: {', '.join(map(one_line, shipment.left_out[:8]))}" + (f' and {len(shipment.left_out) - 8:,} more' if len(shipment.left_out) > 8 else ''))
 
 # %% ../../nbs/cli/03_model_commands.ipynb #70587bfd
 @app.command('merge', cls=PairsCommand, epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')

@@ -171,15 +171,18 @@ def encode_corpus(
     out:str|Path,                # A folder to write
     kind:str='document',         # 'query' or 'document': whose prompt goes in front
     batch_size:int=64,           # Texts encoded at once
-    show:Callable|None=None      # Called with ('encoding', texts done, texts)
+    show:Callable|None=None,     # Called with ('encoding', texts done, texts)
+    stamp:str=''                 # The model's, as `embed_lab.models.canary` gives it; the vectors carry it along
 )->CorpusVectors:                # Raises `LabError` for a bad line, or where `out` holds something else
     "Encode a corpus file into a folder, resuming where an earlier attempt was stopped"
     texts, out = CorpusTexts(find_data_file(file)), Path(out)
     ids, dim = texts.ids(), model.get_embedding_dimension()
     source = dict(file=file_hash(texts.file), kind=kind, prompt=model.prompts.get(kind) or '')
     facts = dict(key=fingerprint(model, kind), **source, rows=len(ids), dimension=dim)
+    stamped = facts | (dict(stamp=stamp) if stamp else {})
     if (out/'encoded.json').is_file():
-        if _facts_of(out) == facts: return CorpusVectors(out, len(ids), dim, True)
+        if (old := _facts_of(out)) == facts: write_json(out/'encoded.json', stamped) # from before there were stamps
+        if old in (facts, stamped): return CorpusVectors(out, len(ids), dim, True)
         raise LabError(f"{short_path(out)} holds vectors of another model or file; name another folder with --out, "
             "or delete this one")
     if out.exists() and not out.is_dir(): raise LabError(f"{short_path(out)} is a file; name a folder for the vectors")
@@ -187,7 +190,7 @@ def encode_corpus(
     write_atomic(out/'ids.jsonl', jsonl_bytes(ids))
     progress = (lambda done: show('encoding', done, len(ids))) if show else None
     encode_file(model, texts, kind, out/'vectors.npy', batch_size, progress=progress, size=1024)
-    write_json(out/'encoded.json', facts)
+    write_json(out/'encoded.json', stamped)
     return CorpusVectors(out, len(ids), dim, False)
 
 def _facts_of(folder):
