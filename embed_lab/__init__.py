@@ -27,9 +27,9 @@ Modules:
 - `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another
 - `embed_lab.data.texts`: Which texts are the same, the same but for typing, or nearly the same
-- `embed_lab.delivery.candidates`: A row for each way: what it scores on gold beside the run itself, what it takes, and whether that may leave the lab
 - `embed_lab.delivery.compact`: Fewer dimensions, a byte or a bit a dimension, rescoring, and an approximate index, as rankings that can be judged
 - `embed_lab.delivery.drift`: Whether today's questions still look like those a model was made for, which do not, and what would be worth judging
+- `embed_lab.delivery.forms`: A row for each way: what it scores on gold beside the run itself, what it takes, and whether that may leave the lab
 - `embed_lab.delivery.gate`: What leaves the lab was judged as it leaves it, and what loses too much stays
 - `embed_lab.delivery.onnx`: Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
 - `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there

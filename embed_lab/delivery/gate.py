@@ -22,7 +22,7 @@ from ..data.files import WorkFolder, find_data_file, read_json, write_atomic, wr
 from ..data.folder import checked_facts
 from ..data.metrics import difference, per_query
 from ..data.reading import read_rows
-from .candidates import Candidate, Candidates, encoding_speed, gate_figure
+from .forms import ServedForm, ServedForms, encoding_speed, gate_figure
 from .compact import IndexLoss, cut_vectors, index_losses, int8_steps, least_indexed, ranked, vector_bytes, vector_kinds
 from .onnx import OnnxEncoder, encoder_file, write_encoder, write_graph
 from .precision import write_int8_products, write_int8_weights
@@ -210,7 +210,7 @@ def _cut(judge, made, dims): # (queries, documents, steps)
 def _mean(scores): return float(np.mean([o['ndcg@10'] for o in scores.values()]))
 
 # %% ../../nbs/delivery/14_gate.ipynb #53fc4742
-def _judged(judge, way, made, own): # Of `Candidate`; `own` are the run's own scores, None for the first of all
+def _judged(judge, way, made, own): # Of `ServedForm`; `own` are the run's own scores, None for the first of all
     "All candidates of one way to encode"
     asked, whole = judge.request, made.docs.shape[1]
     for dims in dict.fromkeys((whole, asked.dims or whole)):
@@ -222,7 +222,7 @@ def _judged(judge, way, made, own): # Of `Candidate`; `own` are the run's own sc
             if own is None: own = scores
             wanted = dims == (asked.dims or whole) and kind in (vector_kinds[asked.vectors] or ('float32',))
             right = bool(way.file) == (asked.onnx or asked.int8)
-            yield Candidate(way.runtime, way.weights, dims, kind, _mean(scores), difference(scores, own), way.disk,
+            yield ServedForm(way.runtime, way.weights, dims, kind, _mean(scores), difference(scores, own), way.disk,
                 *vector_bytes(kind, dims), *made.speed, wanted and right), scores
 
 # %% ../../nbs/delivery/14_gate.ipynb #b60dffb3
@@ -254,11 +254,11 @@ def _index_rows(judge, made):
 @dataclass(repr=False)
 class Export:
     "What was judged, and what became of it"
-    found:Candidates
+    found:ServedForms
     indexes:list          # Dicts, of approximate indexes
     said:list             # Lines
     refused:list          # Lines, of what was asked and does not pass
-    chosen:list           # Of `Candidate`, what is written
+    chosen:list           # Of `ServedForm`, what is written
     folder:Path|None=None # Where; None where nothing passed
 
     @property
@@ -445,7 +445,7 @@ def _all_judged(judge, work, others):
             rows.append(o)
         ways.append(way)
         made.append(got)
-    return ways, made, Candidates(tuple(rows), judge.request.within)
+    return ways, made, ServedForms(tuple(rows), judge.request.within)
 
 # %% ../../nbs/delivery/14_gate.ipynb #6eeafeb7
 def export_run(
