@@ -114,13 +114,13 @@ def test_small_vectors_rank_as_their_products_say():
 
 # the gate
 
-def made_run(home, name, model, **params):
+def made_run(home, name, saved, **params):
     "A completed run that no one has computed"
     path = home/'results'/name
-    if model: shutil.copytree(model, path/'final')
+    if saved: shutil.copytree(saved, path/'final')
     run = mock_manifest(experiment=name, status='completed')
-    run['inputs'] |= dict(parameters=dict(model=str(model), seed=42) | params, base_model=weights_hash(model) if model else None)
-    write_json(path/'run.json', run | (result_facts(path) if model else {}))
+    run['inputs'] |= dict(parameters=dict(model=str(saved), seed=42) | params, base_model=weights_hash(params.get('model') or saved))
+    write_json(path/'run.json', run | (result_facts(path) if saved else {}))
 
 @pytest.fixture(scope='module')
 def gated(tmp_path_factory, data, base, bert):
@@ -218,11 +218,3 @@ def test_an_interrupted_export_leaves_what_was_there(gated, monkeypatch, tmp_pat
 def test_what_cannot_be_exported_says_why_on_one_line(gated, monkeypatch, args, why):
     code, _, said = export(gated, monkeypatch, *args)
     assert code == 2 and said.splitlines()[-1].startswith('emb: ') and why in said and 'Traceback' not in said
-
-def test_a_gold_of_one_query_decides_nothing(gated, monkeypatch, tmp_path):
-    home = tmp_path/'lab'
-    shutil.copytree(gated.path, home)
-    first = (home/'data'/'gold.jsonl').read_text().splitlines()[0]
-    (home/'data'/'gold.jsonl').write_text(first + '\n')
-    code, said, _ = export(read_lab(home), monkeypatch, 'static', '--dims', 16, '--to', tmp_path/'out')
-    assert code == 1 and 'gold has a single query' in said

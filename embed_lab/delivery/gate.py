@@ -296,7 +296,6 @@ def _chosen(found): # (candidates to write, lines of refusal)
 
 def _refusal_line(name, best, within):
     what = f"{name} with {count(best.dims, 'dimension')} and {best.vectors} vectors"
-    if best.gain.n == 1: return f'{what} is refused: gold has a single query, which gives no interval'
     return f'{what} is refused: nDCG@10 {best.gain:+.3f} beside the run\'s own, so a loss above {within:g} is not ruled out'
 
 # %% ../../nbs/delivery/14_gate.ipynb #882cd2a3
