@@ -7,6 +7,7 @@ from embed_lab.cli.commands import app
 from embed_lab.data.files import write_json
 from embed_lab.runs.manifest import mock_manifest
 from embed_lab.runs.results import result_facts
+from support import started_emb
 
 token = 'hf_' + 'aB3dE5gH7j'*3
 
@@ -172,3 +173,5 @@ def test_no_hub_no_token_and_offline_are_known_at_once(run, hub, monkeypatch):
     monkeypatch.setattr('huggingface_hub.constants.HF_HUB_OFFLINE', True)
     code, said = push('exp_01', 'org/name')
     assert code == 2 and 'HF_HUB_OFFLINE is set' in said
+    res = started_emb('push', 'exp_01', 'org/name', cwd=run.parents[1], ok=2) # where nothing else has imported the hub's library
+    assert res.stderr.startswith('emb: org/name: HF_HUB_OFFLINE is set')

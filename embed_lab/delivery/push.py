@@ -119,7 +119,7 @@ def _hub(repo):
     try: need('huggingface_hub.utils').validate_repo_id(repo)
     except need('huggingface_hub.errors').HFValidationError as e: raise LabError(f"`{one_line(repo)}` is not a name on a hub: {one_line(e)[:160]}") from None
     if repo.count('/') != 1: raise LabError(f"`{one_line(repo)}` lacks its owner; write ORG/NAME")
-    if hub.constants.is_offline_mode(): raise LabError(f"{repo}: HF_HUB_OFFLINE is set, so no hub is asked; unset it to push")
+    if need('huggingface_hub.constants').is_offline_mode(): raise LabError(f"{repo}: HF_HUB_OFFLINE is set, so no hub is asked; unset it to push")
     if not hub.get_token(): raise LabError(f"{repo}: there is no token to write with; `hf auth login`, or set HF_TOKEN")
     return hub.HfApi(endpoint=os.environ.get('HF_ENDPOINT'))
 
