@@ -127,6 +127,8 @@ def gated(tmp_path_factory, data, base, bert):
     "A lab with a run of each kind"
     home = (tmp_path_factory.mktemp('gated')/'lab').resolve()
     shutil.copytree(data, home/'data')
+    leaked = (home/'data'/'gold.jsonl').read_text().splitlines()[0]
+    with (home/'data'/'train.jsonl').open('a') as f: f.write(leaked + '\n')
     (home/'settings.ini').write_text('[DEFAULT]\n')
     from embed_lab.models.crossencoders import load_cross_encoder
     load_cross_encoder(bert, None, 64).save_pretrained(str(home/'reader'))
