@@ -7,6 +7,9 @@ from embed_lab.cli.commands import app
 from embed_lab.data.files import write_json
 from embed_lab.lab import LabError, read_lab
 from embed_lab.models.base import load_model, tiny_model, tiny_transformer, weights_hash
+from embed_lab.models.canary import read_canary, stamp, write_canary
+from embed_lab.models.crossencoders import model_kind
+from embed_lab.models.portable import make_portable
 from embed_lab.models.vectors import encode, unit_vectors
 from embed_lab.runs.looks import count_looks
 from embed_lab.runs.manifest import mock_manifest
@@ -118,6 +121,7 @@ def made_run(home, name, saved, **params):
     "A completed run that no one has computed"
     path = home/'results'/name
     if saved: shutil.copytree(saved, path/'final')
+    if saved and model_kind(saved) != 'cross-encoder': write_canary(path/'final', remarks=make_portable(path/'final', load_model(saved).max_seq_length))
     run = mock_manifest(experiment=name, status='completed')
     run['inputs'] |= dict(parameters=dict(model=str(saved), seed=42) | params, base_model=weights_hash(params.get('model') or saved))
     write_json(path/'run.json', run | (result_facts(path) if saved else {}))
@@ -171,6 +175,8 @@ def test_fewer_dimensions_are_a_model_that_the_library_reads(gated, monkeypatch,
         assert export(gated, monkeypatch, run, '--dims', 8, '--within', .9, '--to', tmp_path/run)[0] == 0
         vecs, whole = (encode(load_model(o), texts, 'document') for o in (tmp_path/run, gated.results/run/'final'))
         np.testing.assert_allclose(vecs, unit_vectors(whole[:,:8]), atol=1e-5)
+        assert read_canary(tmp_path/run).stamp == stamp(tmp_path/run) != stamp(gated.results/run/'final')
+    assert json.loads((tmp_path/'encoder'/'1_Pooling'/'config.json').read_text())['pooling_mode_mean_tokens'] # for all readers
 
 def test_what_may_lose_too_much_is_refused(gated, monkeypatch, tmp_path):
     code, said, _ = export(gated, monkeypatch, 'static', '--dims', 2, '--vectors', 'binary', '--to', tmp_path/'out')

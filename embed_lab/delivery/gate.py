@@ -29,6 +29,8 @@ from .precision import write_int8_products, write_int8_weights
 from ..evaluation.ask import Searcher, open_searcher
 from ..lab import Lab, LabError, count, need, one_line, short_path
 from ..models.base import hardware, load_model, weights_hash
+from ..models.canary import read_canary, write_canary
+from ..models.portable import make_portable
 from ..models.vectors import encode, encode_cached, unit_vectors
 from ..runs.looks import gold_hash, log_look
 from ..runs.manifest import plain_names
@@ -363,6 +365,9 @@ def _write_folder(judge, export, ways, made, fitted, work):
     made_by = [(o, next(w for w in ways if (w.runtime, w.weights) == (o.runtime, o.weights))) for o in export.chosen]
     model = cut_model(judge.model, dims)
     model.save_pretrained(str(work), create_model_card=False)
+    if (canary := read_canary(judge.final)): # otherwise it was saved by an older lab, or has no form that all readers take
+        make_portable(work, getattr(model, 'max_seq_length', None), getattr(model[0], 'do_lower_case', False))
+        write_canary(work, model, remarks=canary.remarks)
     if all(w.file for _,w in made_by) and judge.searcher.kind != 'static': (work/'model.safetensors').unlink(missing_ok=True)
     if any(w.file for _,w in made_by): write_encoder(model, work)
     for _,w in made_by:
