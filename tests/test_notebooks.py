@@ -63,7 +63,8 @@ def said(*args):
     return res.exit_code, res.output
 
 refusing = [('run', '{}'), ('run', '{}', '--estimate'), ('run', '{}', '--estimate', '--json'), ('sweep', '{}', '-g', 'lr=.1,.2'), ('sweep', '{}', '-g', 'lr=.1..1', '--trials', '2'), ('reproduce', '{}'), ('reproduce', '{}', '--archive', 'a.tar.gz'),
-    ('compare', '{}'), ('encode', '{}', 'data/gold.jsonl', '--out', 'vectors'), ('search', '{}', 'words'), ('promote', '{}')]
+    ('compare', '{}'), ('encode', '{}', 'data/gold.jsonl', '--out', 'vectors'), ('search', '{}', 'words'), ('promote', '{}'),
+    ('threshold', '{}'), ('drift', '{}', 'data/gold.jsonl'), ('merge', '{}'), ('export', '{}'), ('parity', '{}', 'data'), ('push', '{}', 'org/name'), ('stamp', '{}'), ('mirror', '{}')]
 showing = [('run', '{}', '--help'), ('sweep', '{}', '--help'), ('ls',), ('ls', '--verify', '--json'), ('recipes',), ('recipes', '--for', 'data'), ('check',), ('corpus',), ('init', '.'),
     ('board',), ('note', '{}', 'words'), ('tag', '{}', 'odd'), ('tidy',), ('mv', '{}', '{},seed=1'), ('rm', '{},seed=1', '--yes')]
 
