@@ -144,6 +144,7 @@ parameter_limits = dict(
     seed=[('>=', seeds.start), ('<', seeds.stop)],
     dim=_one_or_more, dims=_one_or_more, rank=_one_or_more, top=_one_or_more, candidates=_one_or_more,
     rows=_above_zero, negatives=_one_or_more, threads=_one_or_more, devices=_one_or_more,
+    steps=_one_or_more, pull=_zero_or_more, most_lost=_zero_or_more,
     mini_batch=_zero_or_more, skip=_zero_or_more, layers=_zero_or_more, chunk=_zero_or_more,
     attention_dropout=[('>=', 0), ('<', 1)])
 

@@ -99,7 +99,7 @@ def test_derived_values_are_refused_either_way(home):
     assert wanted in err and run is None
 
 beyond = dict(epochs=0, batch_size=1, lr='-1e-4', max_length=2, seed=2**32, dim=0, rank=-1, layers=-1, temperature=0, negatives=0, top=0, candidates=0,
-    mini_batch=-1, skip=-1, threads=0, chunk=-1, devices=0, attention_dropout=1, rows=0)
+    mini_batch=-1, skip=-1, threads=0, chunk=-1, devices=0, attention_dropout=1, rows=0, steps=0, pull=-1, most_lost='-.1')
 
 def test_every_number_of_a_recipe_has_limits_and_is_refused_beyond_them():
     from embed_lab.notebooks import limits_text, override_parameters, read_overrides, read_parameters, shipped_notebooks
