@@ -321,7 +321,7 @@ def test_what_makes_way_is_said_with_the_reason(lab):
     assert todo.displaced() == 'it failed before there was anything to resume'
 
 def test_ctrl_c_at_the_question_ends_as_everywhere(monkeypatch):
-    from embed_lab.cli import commands
+    from embed_lab.cli import lab_commands as commands
     def pressed(*args): raise commands.typer.Abort
     monkeypatch.setattr('sys.stdin', SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr(commands.typer, 'confirm', pressed)
