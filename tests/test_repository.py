@@ -33,7 +33,7 @@ def test_every_command_and_option_in_the_readme_exists():
         name, *words = line.split()[1:]
         if name.startswith('-'): continue
         options = {o for p in commands[name].params for o in (*p.opts, *p.secondary_opts)} | {'--help'}
-        for o in re.findall(r'(?<![\w-])--?[a-z][a-z-]*', ' '.join(words)): assert o in options, f'{line}: `emb {name}` has no option {o}'
+        for o in re.findall(r'(?<![\w-])--?[a-z][a-z0-9-]*', ' '.join(words)): assert o in options, f'{line}: `emb {name}` has no option {o}'
     assert len(quoted) > 20
 
 def test_readme_is_the_index(): assert (root/'README.md').read_text() == readme(), 'python tests/readme.py > README.md'
