@@ -1,6 +1,6 @@
 """Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
 
-An export that ends at the token vectors leaves pooling and normalisation to whoever serves it, and there they get lost:
+An export that ends at the token vectors leaves pooling and normalisation to the server, and there they get lost:
 another pooling gives vectors of the right shape and the wrong meaning. Here the graph ends at `sentence_embedding`, which
 can be compared and stored as it is. What a graph cannot hold (how a text is cut into tokens, how many of them are read,
 what is put before a query) is in a small file beside it, and the encoder here reads nothing else. So what is judged is

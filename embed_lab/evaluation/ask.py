@@ -392,7 +392,7 @@ def _opened(self:Searcher, s, n):
 @patch
 def query_vectors(self:Searcher,
     texts:list,         # Queries
-    what:str='queries'  # For whoever follows the work
+    what:str='queries'  # As progress names it
 )->np.ndarray:          # (queries, dimension), of length 1
     "How the run's own encoder sees queries"
     make, vecs = self._opened(next(iter(self.encoders)), len(texts)).queries, []

@@ -94,7 +94,7 @@ def curve_words(
 )->str:                 # A sentence or two
     "Whether more data would help, as far as that can be told"
     v, step, high = curve.last_step, _step_words(curve), curve.slope[2]
-    if v.word == 'unmeasured': return (f"whether more data would help cannot be told from one seed: {step}, over queries alone; "
+    if v.word == 'unmeasured': return (f"one seed cannot show whether more data would help: {step}, over queries alone; "
         "`--seeds 3` also measures the noise of training")
     if v.word == 'win': return f"more data would help: {step}. Curves flatten, so expect less than that of the next doubling"
     if v.word == 'loss': return f"more data of this kind would not help: {step}. Look at what the last rows are"

@@ -89,7 +89,7 @@ def query_lessons(
     "Vectors of train, and for each row its nearest wrong passages"
     rows = splits.rows('train')
     good = [o for o in rows if o['label']]
-    if not good: raise LabError(f"data/train.jsonl: all {len(rows):,} rows have label 0; a matrix learns from relevant pairs")
+    if not good: raise LabError(f"data/train.jsonl: no row has label 1, and a matrix learns from relevant pairs")
     passages = _places(t for o in rows for t in (o['passage'], *(o.get('negatives') or ())))
     asked = _places(o['query'] for o in good)
     q, p = unit_vectors(encode(list(asked), 'query')), unit_vectors(encode(list(passages), 'document'))

@@ -2,7 +2,7 @@
 
 A model that is served wrongly raises no error. It answers with vectors that are a little off, and search is a
 little worse. So beside each tuned model lies `canary.json`: sixteen texts, the vectors that the model gave when
-it was judged, and what decided them. Whoever holds the file can embed the same texts anywhere and compare, without
+it was judged, and what decided them. Anyone who holds the file can embed the same texts anywhere and compare, without
 the lab, its data, or the weights.
 
 The texts are nobody's data, since the file goes where the model goes."""
