@@ -189,7 +189,8 @@ def _tell_drift(found, top, to):
             'best score': f"{o['best']:.3f}"} for o in found.far[:top]]
         say(f"\n{count(len(found.far), 'question is', 'questions are')} far from train, less similar than {found.limit:.3f}:")
         print_table(rows)
-    if to: say(f"wrote {one_line(to)}: {count(len(found.worth), 'question')} worth judging, with their first hits; write label 1 or 0 into each row")
+    if to: say(f"wrote {one_line(to)}: {count(len(found.worth), 'question')} worth judging, with their first hits; "
+        'write label 1 or 0 into each row')
     elif found.worth: say('--to FILE.jsonl writes those worth judging, with their first hits')
 
 # %% ../../nbs/cli/03_model_commands.ipynb #5c0e0a31
@@ -214,14 +215,16 @@ def _push(
     if not dry_run:
         with progress_bar('push') as show: done = push_shipment(shipment, repo, public, despite_leaks, show)
         facts |= vars(done)
-        if not json: say(f"pushed {done.url}, commit {done.commit[:10]}" + (f"; deleted {', '.join(done.deleted)}, of an earlier push" if done.deleted else ''))
+        gone = f"; deleted {', '.join(done.deleted)}, of an earlier push" if done.deleted else ''
+        if not json: say(f'pushed {done.url}, commit {done.commit[:10]}{gone}')
     if json: print_json(facts)
 
 def _tell_shipment(shipment, repo, public):
     "Print what goes where, and what does not"
     say(f"to {one_line(repo)}, {'public' if public else 'private'}: {shipment}")
     for o in shipment.files: say(f'  {one_line(o)}')
-    if shipment.left_out: say(f"left out: {', '.join(map(one_line, shipment.left_out[:8]))}" + (f' and {len(shipment.left_out) - 8:,} more' if len(shipment.left_out) > 8 else ''))
+    more = f' and {len(shipment.left_out) - 8:,} more' if len(shipment.left_out) > 8 else ''
+    if shipment.left_out: say(f"left out: {', '.join(map(one_line, shipment.left_out[:8]))}{more}")
 
 # %% ../../nbs/cli/03_model_commands.ipynb #70587bfd
 @app.command('merge', cls=PairsCommand, epilog='Example: emb merge exp_02_in_batch -p most_lost 0.005')
@@ -251,7 +254,8 @@ def _merge(
 
 def _tell_line(merged):
     "Print the points between base and tuned, and the choice"
-    def row(o): return dict(share=f"{o['share']:g}") | {k: '{mean:.3f} [{low:.3f}, {high:.3f}]'.format(**o[k]) for k in ('dev', 'guard') if k in o} | {'': o['said']}
+    def cell(v): return '{mean:.3f} [{low:.3f}, {high:.3f}]'.format(**v)
+    def row(o): return dict(share=f"{o['share']:g}") | {k: cell(o[k]) for k in ('dev', 'guard') if k in o} | {'': o['said']}
     print_table([row(o) for o in merged['line']])
     say(f"share {merged['share']:g} was chosen: {merged['rule']}; the run's model is the merged one")
 

@@ -188,7 +188,8 @@ def _nearest(vecs, known):
 def _label_rows(task, o, hits, n=5):
     "A question worth judging with its first hits, as rows that lack a label"
     about = dict(count=o['count'], similarity=round(o['similarity'], 4), nearest=o['nearest'])
-    return [dict(query=o['query'], passage=task.corpus[d], label=None, passage_id=d, score_found=round(s, 4)) | about for d,s in hits[:n] if d is not None]
+    def row(d, s): return dict(query=o['query'], passage=task.corpus[d], label=None, passage_id=d, score_found=round(s, 4)) | about
+    return [row(d, s) for d,s in hits[:n] if d is not None]
 
 def _refuse_taken(to):
     if to is None: return
@@ -207,7 +208,8 @@ def find_drift(
     "Compare today's questions with those that a run was made for"
     _refuse_taken(to)
     counts = asked_queries(file)
-    if len(counts) < 10: raise LabError(f"{short_path(file)} has {count(len(counts), 'distinct question')}, and 10 at least are needed to compare them")
+    if len(counts) < 10: raise LabError(f"{short_path(file)} has {count(len(counts), 'distinct question')}, "
+        "and 10 at least are needed to compare them")
     known, others, which = _known(lab)
     searcher = open_searcher(lab, name, show)
     today = [q for q,_ in counts.most_common(_read)]
@@ -248,15 +250,18 @@ def _traits(searcher, today, others, near, scores):
 def __repr__(self:Drift)->str:
     d, (n, m) = self.distance, self.tested
     numbers = f'distance {d.energy:.4f}, by chance up to {d.chance:.4f}, p = {d.p:.3f}'
-    if self.drifted: return f"{self.run}: today's questions no longer look like those of {self.reference} ({numbers}, {n:,} and {m:,} questions)"
+    if self.drifted: return (f"{self.run}: today's questions no longer look like those of {self.reference} "
+        f"({numbers}, {n:,} and {m:,} questions)")
     small = '; of so few, only a large difference would be seen' if min(n, m) < 100 else ''
-    return f"{self.run}: no difference shown between today's questions and those of {self.reference} ({numbers}, {n:,} and {m:,} questions{small})"
+    return (f"{self.run}: no difference shown between today's questions and those of {self.reference} "
+        f"({numbers}, {n:,} and {m:,} questions{small})")
 
 @patch
 def rows(self:Drift)->list: # Dicts
     "How both are written, and what is found for them"
     def cell(what, v): return f'{v:.0f}' if what == 'words' else f'{v:.3f}'
-    return [{'median or share': o['what'], self.reference: cell(o['what'], o['before']), 'today': cell(o['what'], o['today'])} for o in self.traits]
+    def row(what, before, today): return {'median or share': what, self.reference: cell(what, before), 'today': cell(what, today)}
+    return [row(o['what'], o['before'], o['today']) for o in self.traits]
 
 @patch
 def to_dict(self:Drift)->dict:

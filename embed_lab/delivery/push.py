@@ -51,7 +51,8 @@ def _shipped_files(folder, known=None):
         if name == 'README.md': return True
         return o.suffix in _kinds and (known is None or f'{RunFiles.final}/{name}' in known)
     found = [o for o in sorted(folder.rglob('*')) if o.is_file() or o.is_symlink()]
-    names = {o.relative_to(folder).as_posix(): not any(p.startswith('.') for p in o.relative_to(folder).parts) and belongs(o) for o in found}
+    def goes(o): return not any(p.startswith('.') for p in o.relative_to(folder).parts) and belongs(o)
+    names = {o.relative_to(folder).as_posix(): goes(o) for o in found}
     return tuple(k for k,v in names.items() if v), tuple(k for k,v in names.items() if not v)
 
 # %% ../../nbs/delivery/22_push.ipynb #b4e1b096
@@ -60,7 +61,8 @@ def _of_run(lab, name):
     path = find_run(lab, name)
     run = read_run(path) or {}
     status = run.get('status', 'unreadable')
-    if status != 'completed': raise LabError(f"{path.name} is {status}, and only a completed run is pushed; finish it with `emb run`, or name another")
+    if status != 'completed': raise LabError(f"{path.name} is {status}, and only a completed run is pushed; "
+        "finish it with `emb run`, or name another")
     final = path/RunFiles.final
     if not final.is_dir(): raise LabError(f"{path.name} left no model, as it trained none; name another run, or a model's folder")
     changes = verify_runs(lab, {path: run}).get(path)
@@ -117,9 +119,11 @@ def _hub(repo):
     "The hub's interface; raises `LabError` where it is not to be asked"
     hub = need('huggingface_hub')
     try: need('huggingface_hub.utils').validate_repo_id(repo)
-    except need('huggingface_hub.errors').HFValidationError as e: raise LabError(f"`{one_line(repo)}` is not a name on a hub: {one_line(e)[:160]}") from None
+    except need('huggingface_hub.errors').HFValidationError as e:
+        raise LabError(f"`{one_line(repo)}` is not a name on a hub: {one_line(e)[:160]}") from None
     if repo.count('/') != 1: raise LabError(f"`{one_line(repo)}` lacks its owner; write ORG/NAME")
-    if need('huggingface_hub.constants').is_offline_mode(): raise LabError(f"{repo}: HF_HUB_OFFLINE is set, so no hub is asked; unset it to push")
+    if need('huggingface_hub.constants').is_offline_mode():
+        raise LabError(f"{repo}: HF_HUB_OFFLINE is set, so no hub is asked; unset it to push")
     if not hub.get_token(): raise LabError(f"{repo}: there is no token to write with; `hf auth login`, or set HF_TOKEN")
     return hub.HfApi(endpoint=os.environ.get('HF_ENDPOINT'))
 
@@ -160,10 +164,12 @@ def push_shipment(
         old = _there(api, repo)
         if old: _refuse_visible(repo, old, public)
         else: api.create_repo(repo, private=not public)
-        stale = tuple(o.rfilename for o in (old.siblings or [] if old else []) if o.rfilename.endswith(_kinds) and o.rfilename not in shipment.files)
+        there = [o.rfilename for o in (old.siblings or [] if old else [])]
+        stale = tuple(o for o in there if o.endswith(_kinds) and o not in shipment.files)
         show(f'sending {shipment}', 0, None)
         parts = [hub.CommitOperationAdd(o, str(shipment.folder/o)) for o in shipment.files]
-        done = api.create_commit(repo, [*parts, *map(hub.CommitOperationDelete, stale)], commit_message=f'Push {shipment.name or shipment.folder.name}')
+        said = f'Push {shipment.name or shipment.folder.name}'
+        done = api.create_commit(repo, [*parts, *map(hub.CommitOperationDelete, stale)], commit_message=said)
     except (OSError, ValueError, RuntimeError, need('huggingface_hub.errors').HTTPError) as e: raise _trouble(repo, e) from None
     return Pushed(f'{api.endpoint}/{repo}', done.oid, not public, stale)
 
@@ -173,5 +179,6 @@ def refuse_leaky(
 ):                     # Raises `LabError`
     "Refuse a model whose scores are too high, without a word"
     if not shipment.leaks or despite: return
-    raise LabError(f"{shipment.name or shipment.folder.name} was judged with allowed leaks ({one_line(shipment.leaks[0])[:120]}), so its card's scores are too high; "
+    raise LabError(f"{shipment.name or shipment.folder.name} was judged with allowed leaks "
+        f"({one_line(shipment.leaks[0])[:120]}), so its card's scores are too high; "
         "run it without, or say --despite-leaks")

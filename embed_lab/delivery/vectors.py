@@ -39,7 +39,8 @@ def write_parquet(
     pa, pq, folder = need('pyarrow'), need('pyarrow.parquet'), Path(folder)
     facts, vecs = _encoded(folder), np.load(folder/'vectors.npy', mmap_mode='r')
     ids = _ids(folder)
-    if len(ids) != len(vecs): raise LabError(f"{short_path(folder)} has {len(ids):,} ids and {len(vecs):,} vectors; delete it and encode again")
+    if len(ids) != len(vecs): raise LabError(f"{short_path(folder)} has {len(ids):,} ids and {len(vecs):,} vectors; "
+        "delete it and encode again")
     kind = pa.schema([('id', pa.string()), ('vector', pa.list_(pa.float32(), vecs.shape[1]))], metadata=dict(embed_lab=json.dumps(facts)))
     part = folder/f'.{_name}.part'
     with pq.ParquetWriter(part, kind) as f:
@@ -62,7 +63,8 @@ def _parquet_facts(file):
     "What a Parquet file says of its vectors"
     pa, pq = need('pyarrow'), need('pyarrow.parquet')
     try: said = (pq.read_schema(file).metadata or {}).get(b'embed_lab', b'')
-    except (pa.ArrowException, OSError) as e: raise LabError(f"{short_path(file)} is not a Parquet file ({one_line(e)[:100]}); write it again") from None
+    except (pa.ArrowException, OSError) as e:
+        raise LabError(f"{short_path(file)} is not a Parquet file ({one_line(e)[:100]}); write it again") from None
     with suppress(ValueError):
         if isinstance(facts := json.loads(said), dict): return facts
     raise LabError(f"{short_path(file)} does not say which model made it; write it with `emb encode --parquet`")
@@ -94,7 +96,8 @@ def other_model(
 )->str:            # Words; empty where they are its own. Raises `LabError` where nobody can say
     "That vectors were made by another model"
     facts, own = vectors_facts(path), stamp(model)
-    if not facts.get('stamp'): raise LabError(f"{short_path(path)} carries no stamp, so nobody can say which model made it; run its `emb encode` again")
+    if not facts.get('stamp'): raise LabError(f"{short_path(path)} carries no stamp, so nobody can say which model made it; "
+        "run its `emb encode` again")
     if facts['stamp'] == own: return ''
     return (f"{short_path(path)} was made by another model (stamp {one_line(facts['stamp'])[:16]}, and {short_path(model)} has {own}); "
         "encode the corpus with this one, or ask with that one")
