@@ -12,7 +12,7 @@ __all__ = ['candidates', 'vector_kinds', 'least_indexed', 'cut_vectors', 'int8_s
            'vector_bytes', 'ranked', 'IndexLoss', 'index_losses']
 
 # %% ../../nbs/delivery/12_compact.ipynb #e4f62ec0
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from time import perf_counter
 import numpy as np

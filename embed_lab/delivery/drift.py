@@ -22,7 +22,7 @@ from ..data.files import find_data_file, read_whole, write_rows
 from ..data.formats import read_records
 from ..data.profile import unknown_in_folder
 from ..data.reading import read_rows
-from ..evaluation.ask import Searcher, open_searcher
+from ..evaluation.ask import open_searcher
 from ..lab import Lab, LabError, count, short_path
 from fastcore.basics import patch
 

@@ -14,7 +14,7 @@ __all__ = ['export_file', 'ExportRequest', 'refuse_target', 'Export', 'cut_model
 import os, shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 import numpy as np
 from .. import __version__
@@ -23,8 +23,8 @@ from ..data.folder import checked_facts
 from ..data.metrics import difference, per_query
 from ..data.reading import read_rows
 from .forms import ServedForm, ServedForms, encoding_speed, gate_figure
-from .compact import IndexLoss, cut_vectors, index_losses, int8_steps, least_indexed, ranked, vector_bytes, vector_kinds
-from .onnx import OnnxEncoder, encoder_file, write_encoder, write_graph
+from .compact import cut_vectors, index_losses, int8_steps, least_indexed, ranked, vector_bytes, vector_kinds
+from .onnx import OnnxEncoder, write_encoder, write_graph
 from .precision import write_int8_products, write_int8_weights
 from ..evaluation.ask import Searcher, open_searcher
 from ..lab import Lab, LabError, count, need, one_line, short_path
@@ -245,7 +245,7 @@ def _index_rows(judge, made):
     except LabError: return [], "what an approximate index would lose is shown where faiss is installed: pip install 'embed-lab[index]'"
     judge.show('approximate indexes', 0, None)
     q, d, _ = _cut(judge, made, judge.request.dims or made.docs.shape[1])
-    own, rows = None, []
+    rows = []
     exact = _scored(judge, ranked('float32', q, d, None, judge.searcher.order, 100 + judge.task.spare))
     for o in index_losses(q, d, 100 + judge.task.spare):
         scores = _scored(judge, o.at)

@@ -29,7 +29,7 @@ def refuse_graph(
     model:'SentenceTransformer' # To be exported
 ):                              # Raises `LabError` where that cannot be done
     "Refuse what is no graph from token ids to a vector"
-    torch, kinds = need('torch'), [*model] if isinstance(model, need('torch').nn.Sequential) else []
+    kinds = [*model] if isinstance(model, need('torch').nn.Sequential) else []
     if not kinds or not hasattr(model, 'encode_query'):
         raise LabError(f'a {type(model).__name__} gives no vectors, so there is no graph to export; export an encoder')
     if _modules_of(model)[0] not in ('Transformer', 'StaticEmbedding'):

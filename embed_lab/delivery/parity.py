@@ -65,7 +65,9 @@ def ask_server(
         rows = [endpoint.embed(texts[:-_long])]
         for o in texts[-_long:]:
             try: rows.append(endpoint.embed([o]))
-            except LabError as e: why, nothing = str(e), rows.append(np.full((1, endpoint.dimension), np.nan, np.float32))
+            except LabError as e:
+                why = str(e)
+                rows.append(np.full((1, endpoint.dimension), np.nan, np.float32))
         made[side] = np.concatenate(rows)
     return Answers(made, why)
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from threading import Thread
 from ..data.files import read_json
-from ..lab import Lab, LabError, count, find_lab, need, one_line, read_lab, short_path
+from ..lab import Lab, LabError, count, find_lab, need, one_line, read_lab
 from ..models.base import find_model
 from ..runs.results import RunFiles, find_run, read_run, verify_runs
 from ..secrets import hide_secrets

@@ -20,7 +20,7 @@ from ..data.folder import read_docs
 from ..data.metrics import Interval
 from ..data.reading import read_rows
 from ..data.task import Docs, Task, grade_of, retrieval_task, row_document
-from ..evaluation.ask import Searcher, open_searcher
+from ..evaluation.ask import open_searcher
 from ..lab import Lab, LabError, count, short_path
 from ..runs.card import write_card
 from ..runs.looks import log_look

@@ -14,8 +14,7 @@ __all__ = ['mlflow_tracker', 'trackio_tracker', 'wandb_tracker', 'tensorboard_tr
 import os, re, warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from pathlib import Path
-from ..lab import LabError, need, variables
+from ..lab import need, variables
 from ..secrets import hide_secrets
 from .mirrors import Mirrored, told_parameters
 from .record import Run
