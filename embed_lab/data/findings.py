@@ -174,7 +174,8 @@ def _split_findings(
     lost = np.setdiff1d(p.query, p.query[p.good])
     if split != 'train' and len(lost):
         some = [int(np.argmax(p.query == q)) for q in lost[:3]]
-        says = f"{count(len(lost), 'query', 'queries')} of {split} without a relevant passage, not scored; `emb threshold` takes them for questions without an answer"
+        says = (f"{count(len(lost), 'query', 'queries')} of {split} without a relevant passage, not scored; "
+            '`emb threshold` takes them for questions without an answer')
         yield Finding('nothing relevant', 'warn', len(lost), says, [(_spot(source, p.line[i]), None) for i in some])
 
 # %% ../../nbs/data/10_findings.ipynb #d9104315

@@ -61,7 +61,8 @@ def refuse_target(
     "Refuse a place that holds something other than an export"
     to, results = to.absolute(), lab.results.absolute()
     inside = next((o for o in (to, *to.parents) if (o/RunFiles.manifest).is_file()), None)
-    if inside: raise LabError(f'{short_path(to)} is in the folder of the run {one_line(inside.name)}, whose files are sealed; name another with --to')
+    if inside: raise LabError(f'{short_path(to)} is in the folder of the run {one_line(inside.name)}, whose files are sealed; '
+        'name another with --to')
     if to in (lab.path.absolute(), results) or to in lab.path.absolute().parents:
         raise LabError(f'{short_path(to)} holds the lab; name another folder with --to')
     if to.is_symlink() or to.exists() and not to.is_dir(): raise LabError(f'{short_path(to)} is not a folder; name another with --to')
@@ -106,8 +107,9 @@ class _Judge:
     def unit(self)->bool: return self.model.similarity_fn_name != 'dot'
 
 # %% ../../nbs/delivery/14_gate.ipynb #ac60dabd
-_vectorless = {'cross-encoder': 'a re-ranker reads query and passage together and gives no vectors, so there is nothing to index or to cut; '
-    'serve results/{0}/final as it is', 'untuned': '{0} left no model, as it trained none; export a run that trained an encoder'}
+_vectorless = {'cross-encoder': 'a re-ranker reads query and passage together and gives no vectors, '
+    'so there is nothing to index or to cut; serve results/{0}/final as it is',
+    'untuned': '{0} left no model, as it trained none; export a run that trained an encoder'}
 
 def _open_judge(lab, name, request, show):
     searcher = open_searcher(lab, name, show)
@@ -240,7 +242,8 @@ def _log_look(judge):
 def _index_rows(judge, made):
     "What approximate indexes lose, at the dimensions asked for"
     n = len(made.docs)
-    if n < least_indexed: return [], f'an approximate index is worth a look from {least_indexed:,} documents on; here are {n:,}, which exact search reads as fast'
+    if n < least_indexed: return [], (f'an approximate index is worth a look from {least_indexed:,} documents on; '
+        f'here are {n:,}, which exact search reads as fast')
     try: need('faiss', 'index')
     except LabError: return [], "what an approximate index would lose is shown where faiss is installed: pip install 'embed-lab[index]'"
     judge.show('approximate indexes', 0, None)
@@ -428,7 +431,8 @@ def _write_record(judge, export, work, to, gold):
     write_json(work/export_file, about | facts)
     write_atomic(work/'README.md', _readme(judge, export).encode())
     script = keep_plotly(judge.lab.results)
-    page = chart_page(gate_figure(export.found), f'{judge.searcher.path.name}: quality against cost', script, os.path.relpath(judge.lab.results, to) + '/')
+    title, home = f'{judge.searcher.path.name}: quality against cost', os.path.relpath(judge.lab.results, to) + '/'
+    page = chart_page(gate_figure(export.found), title, script, home)
     write_atomic(work/'gate.html', page.encode())
 
 # %% ../../nbs/delivery/14_gate.ipynb #9ea76e04

@@ -109,7 +109,8 @@ def _prompts(canary, side, bare):
     "Prompts that a reader may have put before a side's texts → in words"
     own, other = canary.prompt(side), canary.prompt('passage' if side == 'query' else 'query')
     words, added = {own: ''}, ('' if bare else own)
-    if own: words |= {own + own: f'the prompt {own!r} comes twice: the server adds it to texts that have it', '': f'the prompt {own!r} is missing'}
+    if own: words |= {own + own: f'the prompt {own!r} comes twice: the server adds it to texts that have it',
+        '': f'the prompt {own!r} is missing'}
     if other and other != own: words.setdefault(other, f"the prompt is that of the other side, {other!r}")
     known = dict.fromkeys(p for o in families for p in (o.query, o.passage) if p)
     for p in known: words.setdefault(p + added, f'{p!r} is put before texts')
@@ -187,7 +188,8 @@ def _side_faults(canary, load, side, served, bare):
         if way := _way(canary, model := load(), side, served, bare):
             return [*way[2], *_cut(canary, model, side, served, way[:2]), *_lengths_differ(canary, side, served)]
         worst = paired_cosines(own[ok], served[ok]).min()
-        if worst > .99: return [Fault('precision', f'cosines go down to {worst:.4f}, as of quantised weights; score gold there with --gold')]
+        says = f'cosines go down to {worst:.4f}, as of quantised weights; score gold there with --gold'
+        if worst > .99: return [Fault('precision', says)]
     size = f'; its vectors have {served.shape[1]:,} dimensions, not {canary.dimension:,}'*(served.shape[1] != canary.dimension)
     return [Fault('another model', f'no known fault gives these vectors, so another model is served{size}')]
 
@@ -254,7 +256,9 @@ def score_served(
     recorded, task = read_json(path/RunFiles.gold_metrics, default={}), _judged_task(lab, path)
     log_look(lab, path.name, run['inputs'], f"{run['identity']} {endpoint.url}")
     queries, docs = [q for q,o in task.relevant.items() if o], [*task.corpus]
-    def embed(texts, prompt, stage): return endpoint.embed([prompt + o for o in texts], tell=show and (lambda n: show(stage, n, len(texts))))
+    def embed(texts, prompt, stage):
+        tell = show and (lambda n: show(stage, n, len(texts)))
+        return endpoint.embed([prompt + o for o in texts], tell=tell)
     q = embed([task.queries[o] for o in queries], endpoint.query_prompt, 'queries')
     d = embed([*task.corpus.values()], endpoint.passage_prompt, 'documents')
     found = nearest_passages(unit_vectors(q), unit_vectors(d), k=100 + task.spare, corpus=task.corpus).at.tolist()

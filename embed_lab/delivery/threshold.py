@@ -222,11 +222,13 @@ def notes(self:Threshold)->list: # Sentences
     "What limits the numbers"
     made = [k for k,o in self.splits.items() if o.made]
     if made: yield (f"{' and '.join(made)} {'has' if len(made) == 1 else 'have'} no question without an answer (one whose rows all have "
-        "label 0), so the answers of the others were taken out of the corpus instead, and the precision is of questions with an answer alone")
+        "label 0), so the answers of the others were taken out of the corpus instead, and the precision is of "
+        "questions with an answer alone")
     unjudged = self.splits['gold'].unjudged if self.splits else 0
     if unjudged: yield (f"{count(unjudged, 'first hit')} of gold that would be shown {'was' if unjudged == 1 else 'were'} never judged and "
         f"{'counts' if unjudged == 1 else 'count'} as wrong, so the precision is a lower bound")
-    if self.left_out: yield f"{count(self.left_out, 'question')} of dev left out, because the corpus lacks their answers; `emb corpus` makes it whole"
+    if self.left_out: yield (f"{count(self.left_out, 'question')} of dev left out, because the corpus lacks their answers; "
+        '`emb corpus` makes it whole')
 
 @patch
 def __repr__(self:Threshold)->str:

@@ -31,7 +31,8 @@ def adapted_model(
     matrix:np.ndarray         # (dimension, dimension), which multiplies a query vector from the left
 )->SentenceTransformer:       # Shares the base model's modules
     "A model whose queries go through a matrix"
-    dense = Dense(*matrix.shape[::-1], bias=False, activation_function=torch.nn.Identity(), init_weight=torch.tensor(matrix, dtype=torch.float32))
+    weight = torch.tensor(matrix, dtype=torch.float32)
+    dense = Dense(*matrix.shape[::-1], bias=False, activation_function=torch.nn.Identity(), init_weight=weight)
     queries = [dense, Normalize()] if isinstance([*base][-1], Normalize) else [dense]
     router = Router(dict(query=queries, document=[Dropout(0.)]), default_route='document') # a dropout of nothing passes on what it gets
     return SentenceTransformer(modules=[*base, router], device=str(base.device), prompts=dict(base.prompts), similarity_fn_name='cosine',
@@ -49,7 +50,8 @@ class AdaptedEncoder:
 
     @property
     def max_seq_length(self): return self.base.max_seq_length
-    def encode_query(self, texts:Sequence[str], **options)->np.ndarray: return encode_cached(self.base, texts, 'query', self.cache) @ self.matrix.T
+    def encode_query(self, texts:Sequence[str], **options)->np.ndarray:
+        return encode_cached(self.base, texts, 'query', self.cache) @ self.matrix.T
     def encode_document(self, texts:Sequence[str], **options)->np.ndarray: return encode_cached(self.base, texts, 'document', self.cache)
     def save_pretrained(self, path:str): adapted_model(self.base, self.matrix).save_pretrained(path)
 
@@ -177,7 +179,8 @@ class TrainedAdapter(Trained):
     def __repr__(self)->str:
         first, *looks = [o['dev'] for o in self.history]
         if max(looks, default=0) > first: return super().__repr__()
-        return f'No matrix was better on dev than none ({first:.3f}), so queries stay as they are. Try a lower `pull` or `lr`, or tune the model itself.'
+        return (f'No matrix was better on dev than none ({first:.3f}), so queries stay as they are. '
+            'Try a lower `pull` or `lr`, or tune the model itself.')
 
 def train_adapter(
     splits:Splits,      # What to learn from, and dev to choose by

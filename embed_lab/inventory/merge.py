@@ -114,7 +114,8 @@ class Line:
 @patch
 def __repr__(self:Line)->str:
     dev, guard, i = self.means['dev'], self.means.get('guard'), self.chosen
-    said = f"Merged at {self.share:g} of the way from base to tuned, {self.rule}: dev {dev[i].mean:.3f} (base {dev[0].mean:.3f}, tuned {dev[-1].mean:.3f})"
+    said = (f'Merged at {self.share:g} of the way from base to tuned, {self.rule}: '
+        f'dev {dev[i].mean:.3f} (base {dev[0].mean:.3f}, tuned {dev[-1].mean:.3f})')
     return said + (f', guard {guard[i].mean:.3f} (base {guard[0].mean:.3f}, tuned {guard[-1].mean:.3f})' if guard else '')
 
 @patch
@@ -131,7 +132,8 @@ def _repr_html_(self:Line)->str:
     def cell(o): return Markup('{mean:.3f} <span style="opacity:.65">[{low:.3f}, {high:.3f}]</span>'.format(**o))
     lines = [[f"{o['share']:g}", *(cell(o[k]) for k in self.means), o['said']] for o in self.rows()]
     table = html_table([['share', *(f'nDCG@10 on {k}' for k in self.means), ''], *lines])
-    note = f"Means over {', '.join(f'{len(o[0]):,} queries of {k}' for k,o in (('dev', self.dev), ('guard', self.guard)) if o)}, with 95 % intervals."
+    among = [f'{len(o[0]):,} queries of {k}' for k,o in (('dev', self.dev), ('guard', self.guard)) if o]
+    note = f"Means over {', '.join(among)}, with 95 % intervals."
     return f'<p><b>{escape(repr(self))}</b></p>{table}<p>{note}</p>'
 
 # %% ../../nbs/inventory/12_merge.ipynb #087aaca1

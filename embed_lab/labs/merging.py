@@ -20,7 +20,8 @@ def _merged_run(lab, name):
     path = find_run(lab, name)
     run = read_run(path)
     if (status := (run or {}).get('status', 'unreadable')) != 'completed':
-        raise LabError(f"{one_line(path.name)} is {status}, and only a completed run can be merged; finish it with `emb run`, or name another")
+        raise LabError(f"{one_line(path.name)} is {status}, and only a completed run can be merged; "
+            "finish it with `emb run`, or name another")
     final = path/RunFiles.final
     if not final.is_dir(): raise LabError(f"{path.name} left no model, as it trained none; name a run that did")
     if (kind := model_kind(final)) not in ('encoder', 'static'):

@@ -150,6 +150,7 @@ def _remarks(folder, kind, modules):
     said = read_json(folder/modules[0]['path']/'sentence_bert_config.json', default={})
     if 'modality_config' in said: return ['reads more than plain text, which only sentence-transformers 6 knows']
     if any(o['type'].endswith('.Router') for o in modules):
-        return ['sends queries and documents through modules of their own: sentence-transformers reads it from version 5 on; TEI and vLLM do not']
+        return ['sends queries and documents through modules of their own: '
+            'sentence-transformers reads it from version 5 on; TEI and vLLM do not']
     if any(o['type'].endswith('.Dense') for o in modules): return ['has a dense head, which plain transformers leave out']
     return []

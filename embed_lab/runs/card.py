@@ -73,8 +73,8 @@ def _size(metrics): return f"{count(metrics['queries'], 'query', 'queries')} aga
 def _remedied(run): # Empty for a model whose weights are as they were tuned
     "What was done to a model besides tuning its weights"
     merged, adapted = (run.get('stages', {}).get(o) for o in ('merge', 'adapter'))
-    if merged: return (f"Its weights lie {merged['share']:.0%} of the way from the base model to {_code(merged.get('run') or 'a tuned one')}, "
-        'a point that dev and guard chose, not gold. ')
+    if merged: return (f"Its weights lie {merged['share']:.0%} of the way from the base model to "
+        f"{_code(merged.get('run') or 'a tuned one')}, a point that dev and guard chose, not gold. ")
     if adapted: return ('Only its queries were tuned: a matrix turns their vectors, and documents have the vectors of the base model, '
         'so an index made with that one can stay. Encode queries with `encode_query`. ')
     return ''

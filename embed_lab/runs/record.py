@@ -550,8 +550,8 @@ def _facts(lab, notebook, params, base, data, overrides, exported):
     git, diff, why = git_facts(lab)
     told, lineage = variables(), read_notebook(notebook)['metadata'].get('embed_lab', {}).get('from')
     facts = dict(schema=1, experiment=notebook.stem, status='running', start=timestamp(), process=process_facts(),
-        overrides=overrides, inputs=with_origins(run_inputs(lab, notebook, params, base, data), lab, notebook), environment=environment_facts(),
-        lab=made_with(lab.path), hardware=machine_facts(),
+        overrides=overrides, inputs=with_origins(run_inputs(lab, notebook, params, base, data), lab, notebook),
+        environment=environment_facts(), lab=made_with(lab.path), hardware=machine_facts(),
         git=git, no_git=why, lineage=lineage, exported=exported,
         identity=told.identity or os.urandom(8).hex(), reproduces=told.reproduces or None, kernel=told.kernel or 'started')
     return facts, diff
