@@ -75,7 +75,8 @@ class ServedForms:
         def one(o):
             stored = f'{o.searched:,}' + (f' + {o.stored - o.searched:,} on disk' if o.stored > o.searched else '')
             return {'': '→' if o.asked else '', 'runtime': o.runtime, 'weights': o.weights,
-                'dimensions': f'{o.dims:,}', 'vectors': o.vectors, 'nDCG@10': f'{o.ndcg:.3f}', 'difference': f'{o.gain:+.3f}', 'weights, MB': f'{o.disk/1e6:.1f}', 'bytes a vector': stored,
+                'dimensions': f'{o.dims:,}', 'vectors': o.vectors, 'nDCG@10': f'{o.ndcg:.3f}',
+                'difference': f'{o.gain:+.3f}', 'weights, MB': f'{o.disk/1e6:.1f}', 'bytes a vector': stored,
                 'ms a query': f'{o.milliseconds:.1f}', 'texts a second': f'{o.rate:,.0f}', 'verdict': self.verdict(o)}
         return [one(o) for o in self.rows]
 
@@ -100,7 +101,8 @@ def _trace(name, rows, x, colour, first):
     spread = dict(type='data', symmetric=False, array=[o.gain.high - o.gain.mean for o in rows],
         arrayminus=[o.gain.mean - o.gain.low for o in rows], thickness=1)
     return dict(x=[x(o) for o in rows], y=[o.gain.mean for o in rows], error_y=spread, mode='markers',
-        name=chart_text(name), legendgroup=name, showlegend=first, text=[chart_text(said(o)) for o in rows], hovertemplate='%{text}<extra></extra>',
+        name=chart_text(name), legendgroup=name, showlegend=first,
+        text=[chart_text(said(o)) for o in rows], hovertemplate='%{text}<extra></extra>',
         marker=dict(color=colour, size=10, symbol=[_symbols[o.vectors] for o in rows]))
 
 # %% ../../nbs/delivery/13_forms.ipynb #9784f1b4
