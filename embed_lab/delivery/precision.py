@@ -13,7 +13,7 @@ __all__ = ['most_lost', 'write_int8_weights', 'write_int8_products']
 # %% ../../nbs/delivery/11_precision.ipynb #1169ad85
 from pathlib import Path
 import numpy as np
-from .onnx import OnnxEncoder
+from .onnx import OnnxEncoder, quiet_onnx
 from ..lab import LabError, need, short_path
 
 # %% ../../nbs/delivery/11_precision.ipynb #f9536fd0
@@ -155,8 +155,8 @@ def write_int8_products(
     lost = _losses(model, encoder, texts)
     kept = [k for k,o in lost.items() if o > most_lost]
     if len(kept) == len(lost): return None
-    quantization.quantize_dynamic(model, str(out), op_types_to_quantize=['MatMul'], per_channel=True, reduce_range=True,
-        weight_type=quantization.QuantType.QInt8, nodes_to_exclude=[*kept, *_unweighted(model.graph)])
+    with quiet_onnx(): quantization.quantize_dynamic(model, str(out), op_types_to_quantize=['MatMul'], per_channel=True,
+        reduce_range=True, weight_type=quantization.QuantType.QInt8, nodes_to_exclude=[*kept, *_unweighted(model.graph)])
     model = _read_graph(out)
     _store_bytes(model)
     need('onnx', 'deploy').save(model, str(out))

@@ -320,7 +320,8 @@ def kernel_trouble(
     from nbclient.exceptions import DeadKernelError
     if isinstance(error, DeadKernelError): return 'the kernel died; the usual cause is memory: lower batch_size or max_length'
     late = isinstance(error, TimeoutError) and error.errno is None or isinstance(error, RuntimeError) and str(error).startswith('Kernel')
-    return f"the kernel did not answer in time ({one_line(error)[:80].strip()}); do it again when the machine is less busy" if late else ''
+    if not late: return ''
+    return f'the kernel did not answer in time ({one_line(error)[:80].strip()}); do it again when the machine is less busy'
 
 # %% ../../nbs/runs/07_execute.ipynb #eebaa0bb
 def _not_the_dead(record): # For `logging`
