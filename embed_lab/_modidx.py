@@ -1101,6 +1101,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'embed_lab/data/sample.py'),
                                        'embed_lab.data.sample._stable_order': ( 'data/sample.html#_stable_order',
                                                                                 'embed_lab/data/sample.py'),
+                                       'embed_lab.data.sample._statements': ('data/sample.html#_statements', 'embed_lab/data/sample.py'),
                                        'embed_lab.data.sample._stdlib_files': ( 'data/sample.html#_stdlib_files',
                                                                                 'embed_lab/data/sample.py'),
                                        'embed_lab.data.sample._unique': ('data/sample.html#_unique', 'embed_lab/data/sample.py'),

@@ -16,9 +16,10 @@ __all__ = ['mine_sample']
 
 # %% ../../nbs/data/30_sample.ipynb #32e1015f
 import ast, re
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from itertools import chain
 from math import log, sqrt
@@ -123,11 +124,12 @@ _glue = frozenset('''a an and are as at be by can does for from given has if in 
     otherwise return returns s self set get that the then this to true false none used was when which will
     with'''.split())
 
+@lru_cache(50_000) # every text is compared several times
 def _word_list(
     text:str # Code or prose
-)->list:     # In lower case, identifiers split
+)->tuple:    # In lower case, identifiers split
     "The words and numbers of a text"
-    return re.findall('[a-z]+|[0-9]+', re.sub('([a-z])([A-Z])', r'\1 \2', text).lower())
+    return tuple(re.findall('[a-z]+|[0-9]+', re.sub('([a-z])([A-Z])', r'\1 \2', text).lower()))
 
 def _alike(
     s:set,        # Words of one text
@@ -274,6 +276,15 @@ def _sample_corpus(
     return [dict(_id=f.id, text=f.code) for f in sorted(gold + far[:size-len(gold)], key=lambda f: (f.name, f.line))]
 
 # %% ../../nbs/data/30_sample.ipynb #69dee922
+def _statements(
+    tree:ast.AST # A parsed file
+)->Iterator:     # Itself, and its statements by depth
+    "As `ast.walk`, without looking into expressions, which define nothing and are most of a file"
+    todo = deque([tree])
+    while todo:
+        yield (node := todo.popleft())
+        todo += (o for o in ast.iter_child_nodes(node) if isinstance(o, (ast.stmt, ast.excepthandler, ast.match_case)))
+
 def _explained(
     path:Path, # A Python file
     name:str   # Its dotted module name
@@ -281,7 +292,7 @@ def _explained(
     "Docstrings, their first paragraph as the query and the rest as the passage"
     kinds = {ast.Module: 'module', ast.ClassDef: 'class'}
     kinds, res = kinds | dict.fromkeys((ast.FunctionDef, ast.AsyncFunctionDef), 'function'), []
-    for o in ast.walk(_parsed_file(path)[1]):
+    for o in _statements(_parsed_file(path)[1]):
         if type(o) not in kinds or not (doc := ast.get_docstring(o)): continue
         query, *rest = (' '.join(t.split()) for t in re.split(r'\n\s*\n', doc))
         text = ' '.join(t for t in rest if not t.startswith('>>>'))
@@ -296,10 +307,12 @@ def _guard_rows(
 )->list[dict]:        # Rows, some of whose queries others may have as well
     "Prose of modules that would be in train"
     home, found, res = _split_modules(sizes), defaultdict(list), []
-    for p,n in files.items():
-        if home.get(n.split('.')[0], 'train') == 'train': found[n.split('.')[0]] += _explained(p, n)
-    for m in sorted(found, key=_stable_order):
-        if len(res) < wanted and sizes.get(m, 0) <= len(prose := found[m][:_queries_per_module['gold']]): res += prose
+    for p,n in files.items(): found[n.split('.')[0]].append((p, n))
+    for m in sorted((o for o in found if home.get(o, 'train') == 'train'), key=_stable_order):
+        if len(res) >= wanted: break
+        if sizes.get(m, 0) > _queries_per_module['gold']: continue # known before its files are read, which takes a while
+        prose = [*chain.from_iterable(_explained(*o) for o in found[m])][:_queries_per_module['gold']]
+        if sizes.get(m, 0) <= len(prose): res += prose
     return res
 
 # %% ../../nbs/data/30_sample.ipynb #caf54983
