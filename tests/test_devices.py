@@ -111,7 +111,7 @@ def test_a_run_on_two_devices_runs_each_cell_once(counting):
 
 def test_a_lost_device_ends_the_run_and_the_same_command_goes_on(lab):
     import psutil, subprocess
-    args = [bin/'emb', 'run', exp, '-p', 'epochs', '60', '--devices', '2']
+    args = [bin/'emb', 'run', exp, '-p', 'epochs', '40', '--devices', '2']
     def until(ready):
         "A run in the background that has come so far, and its processes"
         p, end = subprocess.Popen(args, cwd=lab, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler)), time.time() + 120
@@ -131,6 +131,6 @@ def test_a_lost_device_ends_the_run_and_the_same_command_goes_on(lab):
     p, started = until(training)
     p.send_signal(signal.SIGINT)
     assert p.wait(60) == 130 and not psutil.wait_procs(started, 20)[1]
-    emb('run', exp, '-p', 'epochs', 60, '--devices', 2, cwd=lab)
+    emb('run', exp, '-p', 'epochs', 40, '--devices', 2, cwd=lab)
     run = json.loads(next((lab/'results').glob(f'{exp}*/run.json')).read_text())
     assert run['status'] == 'completed' and [o['status'] for o in run['attempts']] == ['failed', 'interrupted']

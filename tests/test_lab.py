@@ -37,11 +37,11 @@ def test_the_sample_lab_has_exactly_these_files_and_a_second_init_changes_nothin
     third = emb('init', 'lab', cwd=tmp_path).stdout
     assert 'created' not in third and content(lab) == after
 
-def test_init_in_an_existing_project_only_adds(tmp_path):
+def test_init_in_an_existing_project_only_adds(tmp_path, data):
     project = '[project]\nname = "shop"\nversion = "1.0"\nrequires-python = ">=3.12"  # ours\n'
     (tmp_path/'pyproject.toml').write_text(project)
     (tmp_path/'README.md').write_text('ours')
-    out = emb('init', cwd=tmp_path).stdout
+    out = emb('init', '--data', data, cwd=tmp_path).stdout
     assert 'extended pyproject.toml' in out and 'kept     README.md' in out
     assert (tmp_path/'README.md').read_text() == 'ours'
     text = (tmp_path/'pyproject.toml').read_text()
@@ -81,14 +81,14 @@ def made_by(lab, toolkit):
     assert text.count(f'toolkit = "{version}"') == 1
     toml.write_text(text.replace(f'toolkit = "{version}"', f'toolkit = "{toolkit}"'))
 
-def test_a_lab_names_its_toolkit_and_an_existing_projects_own_table_is_left_alone(lab, tmp_path):
+def test_a_lab_names_its_toolkit_and_an_existing_projects_own_table_is_left_alone(lab, tmp_path, data):
     toml = tomllib.loads((lab/'pyproject.toml').read_text())
     assert toml['tool']['embed_lab'] == {'toolkit': version} and toml['project']['dependencies'] == [toolkit_requirement()]
     assert f'made with Embed Lab {version}' in (lab/'README.md').read_text()
     (tmp_path/'shop').mkdir()
     ours = '[tool.embed_lab]\ncolour = "red"\n'
     (tmp_path/'shop'/'pyproject.toml').write_text(ours)
-    emb('init', 'shop', cwd=tmp_path)
+    emb('init', 'shop', '--data', data, cwd=tmp_path)
     assert tomllib.loads((tmp_path/'shop'/'pyproject.toml').read_text())['tool']['embed_lab'] == {'colour': 'red'}
 
 def test_a_lab_from_before_is_completed_and_does_not_claim_todays_toolkit(lab):
@@ -125,15 +125,15 @@ def test_agents_are_told_of_folders_and_commands_that_exist(lab):
         if program == 'emb': emb(*args, cwd=lab)
         elif program != 'nbdev-test': sh(bin/program, *args, cwd=lab) # which another test here runs
 
-def test_agents_are_told_of_the_folders_that_settings_name(tmp_path):
+def test_agents_are_told_of_the_folders_that_settings_name(tmp_path, data):
     (tmp_path/'settings.ini').write_text('[DEFAULT]\nnbs = src/notebooks\ninventory = src/stock\nexperiments = log\n')
-    emb('init', cwd=tmp_path)
+    emb('init', '--data', data, cwd=tmp_path)
     text = (tmp_path/'AGENTS.md').read_text()
     for o in ('`src/notebooks/`', '`src/stock/*.py`', '`log/`'): assert o in text
 
-def test_an_existing_file_for_agents_is_kept(tmp_path):
+def test_an_existing_file_for_agents_is_kept(tmp_path, data):
     (tmp_path/'AGENTS.md').write_text('ours')
-    assert 'kept     AGENTS.md' in emb('init', cwd=tmp_path).stdout and (tmp_path/'AGENTS.md').read_text() == 'ours'
+    assert 'kept     AGENTS.md' in emb('init', '--data', data, cwd=tmp_path).stdout and (tmp_path/'AGENTS.md').read_text() == 'ours'
 
 def test_nbdev_works_in_a_lab_and_papermills_tags_survive(lab):
     before = content(lab)
