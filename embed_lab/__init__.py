@@ -8,7 +8,7 @@ Modules:
 - `embed_lab.cli.lab_commands`: From data to a verdict: each command parses, calls and prints
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.code`: Which code of a lab its runs depend on: exported from the notebooks that are there, and noted as it is read
-- `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data
+- `embed_lab.data.check`: One report on everything that is wrong with a lab's data
 - `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content
@@ -22,7 +22,7 @@ Modules:
 - `embed_lab.data.rankings`: What a search outside of the lab has found, read from a TREC run file
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not
 - `embed_lab.data.removals`: Which rows of a split should go: duplicates, leaks and conflicts, as the check finds them
-- `embed_lab.data.report`: What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
+- `embed_lab.data.report`: What the check of a lab's data found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
 - `embed_lab.data.rows`: What a line of a lab's data holds, and everything that can be wrong with one
 - `embed_lab.data.sample`: Docstring-to-code retrieval data, mined from the standard library of the running Python
 - `embed_lab.data.split`: One file of rows into train, dev and gold that give nothing away to one another

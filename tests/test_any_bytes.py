@@ -64,7 +64,7 @@ def home(tmp_path_factory, fresh):
     mock_run(read_lab(lab), f'{exp},seed=1', dict(tuned=[.5, .6], base=[.1, .2]))
     return lab
 
-reading = ('ls',), ('compare', f'{exp}*'), ('recipes', '--for', '.'), ('run', exp, '--help'), ('reproduce', f'{exp},seed=1'), ('corpus',)
+reading = ('ls',), ('compare', f'{exp}*'), ('recipes', '--for', '.'), ('run', exp, '--help'), ('reproduce', f'{exp},seed=1'), ('corpus',), ('doctor',)
 
 keys = st.sampled_from(['inventory', 'nbs', 'data', 'experiments', 'results', 'seed', 'model', 'corpus', 'tracker', 'x'])
 values = st.text(max_size=12).map(lambda o: o.replace('/', '').replace('..', ''))

@@ -66,7 +66,7 @@ refusing = [('run', '{}'), ('run', '{}', '--estimate'), ('run', '{}', '--estimat
     ('compare', '{}'), ('encode', '{}', 'data/gold.jsonl', '--out', 'vectors'), ('search', '{}', 'words'), ('promote', '{}'),
     ('threshold', '{}'), ('drift', '{}', 'data/gold.jsonl'), ('merge', '{}'), ('export', '{}'), ('parity', '{}', 'data'), ('push', '{}', 'org/name'), ('stamp', '{}'), ('mirror', '{}')]
 showing = [('run', '{}', '--help'), ('sweep', '{}', '--help'), ('ls',), ('ls', '--verify', '--json'), ('recipes',), ('recipes', '--for', 'data'), ('check',), ('corpus',), ('init', '.'),
-    ('board',), ('note', '{}', 'words'), ('tag', '{}', 'odd'), ('tidy',), ('mv', '{}', '{},seed=1'), ('rm', '{},seed=1', '--yes')]
+    ('board',), ('doctor',), ('note', '{}', 'words'), ('tag', '{}', 'odd'), ('tidy',), ('mv', '{}', '{},seed=1'), ('rm', '{},seed=1', '--yes')]
 
 @pytest.mark.parametrize('name', broken)
 def test_what_is_no_experiment_is_refused_in_one_line_by_every_command(home, monkeypatch, name):

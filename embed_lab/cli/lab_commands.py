@@ -11,8 +11,8 @@ question could not be answered (a typo, a missing file). After Ctrl-C it is 130.
 # %% auto #0
 __all__ = ['init', 'list_recipes', 'new', 'import_sources', 'check', 'split', 'corpus_command', 'run_experiment', 'estimate_all',
            'run', 'sweep_command', 'ls', 'note_command', 'tag_command', 'rename_command', 'promote_command',
-           'rm_command', 'tidy_command', 'compare_command', 'board_command', 'mirror_command', 'reproduce_command',
-           'demo']
+           'rm_command', 'tidy_command', 'compare_command', 'board_command', 'mirror_command', 'doctor_command',
+           'reproduce_command', 'demo']
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -935,6 +935,17 @@ def mirror_command(
     else:
         for k,(word,why) in res.items(): say(f"{one_line(k.name)} {word}{f': {one_line(why)}' if why else ''}", err=bool(why))
     if any(word == 'failed' for word,_ in res.values()): raise typer.Exit(1)
+
+# %% ../../nbs/cli/02_lab_commands.ipynb #d0c70002
+@app.command('doctor', epilog='Example: emb doctor --json')
+def doctor_command(
+    json:Annotated[bool, typer.Option('--json', help='Print what was found as JSON.')] = False):
+    "Look at the installation, this machine and the lab around: versions, extras, hardware, disk, hub. Nothing secret. Exit code 1: something is wrong."
+    from embed_lab.labs.doctor import examine
+    found = examine()
+    if json: print_json(found.to_dict())
+    else: say('\n'.join(found.lines()))
+    if found.wrong: raise typer.Exit(1)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #73372f81
 @app.command('reproduce', cls=PairsCommand, epilog='Example: emb reproduce exp_02_in_batch --archive in_batch.tar.gz')

@@ -1,4 +1,4 @@
-"""The data doctor: one report on everything that is wrong with a lab's data
+"""One report on everything that is wrong with a lab's data
 
 `emb check` is what to run before anything else, and again whenever data has changed:
 

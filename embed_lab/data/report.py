@@ -1,4 +1,4 @@
-"""What the data doctor found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
+"""What the check of a lab's data found: a verdict and a list of findings, shown in a terminal, in a notebook and as JSON
 
 `emb check` looks at data from many sides, and everything it has to say is said in one form: a `Report` of
 `Finding`s. This notebook is about that form and how it is shown, before anything is found; the next ones do
