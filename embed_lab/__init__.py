@@ -91,6 +91,7 @@ Modules:
 - `embed_lab.runs.trackers`: A team's tracker follows a training live, and can do no harm
 - `embed_lab.runs.warm`: Kernels that are forked from a process which has the imports done
 - `embed_lab.secrets`: Recognise tokens, keys and passwords by their shape and by the name before them, and hide them
+- `embed_lab.skill`: Follow this to tune an embedding model in a lab, and to say truthfully whether it got better
 - `embed_lab.style`: Colours, tables and the look of charts: everything that people see is drawn from here
 - `embed_lab.training.audit`: Wrong answers that may be right: which are suspected, why, and what was decided
 - `embed_lab.training.batches`: Which rows may share a batch, so that no query meets one of its own answers as a wrong one

@@ -4179,6 +4179,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'embed_lab.secrets.hide_secrets': ('secrets.html#hide_secrets', 'embed_lab/secrets.py'),
                                    'embed_lab.secrets.refuse_secret_parameters': ( 'secrets.html#refuse_secret_parameters',
                                                                                    'embed_lab/secrets.py')},
+            'embed_lab.skill': {'embed_lab.skill.skill_file': ('skill.html#skill_file', 'embed_lab/skill.py')},
             'embed_lab.style': { 'embed_lab.style.Markup': ('style.html#markup', 'embed_lab/style.py'),
                                  'embed_lab.style.Markup.__add__': ('style.html#markup.__add__', 'embed_lab/style.py'),
                                  'embed_lab.style._is_number': ('style.html#_is_number', 'embed_lab/style.py'),

@@ -23,7 +23,7 @@ def test_contributing_leads_to_what_exists():
         named = re.findall(r'`((?:nbs|tests|bench)/[\w/.]+)`', (root/file).read_text())
         for o in named: assert (root/o).exists() or (root/f'{o}.ipynb').exists(), f'{file} names {o}, which does not exist'
 
-pages = [root/'README.md', *sorted((root/'docs').rglob('*.md'))]
+pages = [root/'README.md', root/'SKILL.md', *sorted((root/'docs').rglob('*.md'))]
 
 @pytest.mark.parametrize('page', pages, ids=lambda o: str(o.relative_to(root)))
 def test_every_command_and_option_of_a_page_exists(page):
@@ -38,6 +38,14 @@ def test_every_command_and_option_of_a_page_exists(page):
         options = {o for p in commands[name].params for o in (*p.opts, *p.secondary_opts)} | {'--help'}
         for o in re.findall(r'(?<![\w-])--?[a-z][a-z0-9-]*', ' '.join(words)): assert o in options, f'{line}: `emb {name}` has no option {o}'
     assert len(quoted) > 10 or page.name != 'README.md'
+
+def test_one_version_is_told_everywhere():
+    from embed_lab import __version__
+    assert f'version: {__version__}\n' in (root/'CITATION.cff').read_text() and f'## {__version__}' in (root/'CHANGELOG.md').read_text()
+
+def test_the_skill_is_its_lesson():
+    from embed_lab.skill import skill_file
+    assert (root/'SKILL.md').read_text() == skill_file(), 'python -c "from embed_lab.skill import skill_file; print(skill_file(), end=\'\')" > SKILL.md'
 
 def test_readme_is_the_index(): assert (root/'README.md').read_text() == readme(), 'python tests/readme.py > README.md'
 
