@@ -63,7 +63,8 @@ def _encoder(name, path, saved):
 # %% ../../nbs/cli/03_model_commands.ipynb #e4c0de07
 def _cut_like(run, path, source, out):
     "Cut documents as a run's corpus was cut, into its layout"
-    from embed_lab.data.passages import cut_again, passages_lines, read_cut
+    from embed_lab.data.folder import read_cut
+    from embed_lab.data.passages import cut_again, passages_lines
     from embed_lab.lab import LabError
     from embed_lab.runs.results import RunFiles, read_run
     said = (read_run(path.parent) or {}).get('passages')

@@ -28,9 +28,8 @@ from .columns import refuse_foreign_file
 from .files import file_hash, find_data_file, refuse_no_file
 from .findings import BeirSource, JsonlSource
 from .findings import leak_examples, row_findings, schema_findings, with_places
-from .folder import DataFolder, SplitJudge, collection_rules, folder_scan, read_docs
+from .folder import DataFolder, SplitJudge, collection_rules, find_cut, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
-from .passages import find_cut
 from .profile import chart_numbers, same_between, same_within, token_lengths
 from .profile import has_vocabulary, unknown_in_folder, unknown_text
 from .report import Finding, Report
@@ -119,6 +118,7 @@ def data_folder(
     lab = root and read_lab(root)
     if path.is_dir() and not (is_beir(path) or set(present_files(path)) & {'train.jsonl', 'dev.jsonl', 'gold.jsonl'}):
         if not lab or not (path == lab.path or lab.path in path.parents): 
+            if 'corpus.jsonl' in present_files(path): raise LabError(_no_split(path, _cut_findings(path)))
             raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one, "
                 "or make one with `emb import`")
         path = lab.data

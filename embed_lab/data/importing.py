@@ -35,7 +35,8 @@ from .columns import (Columns, find_columns, import_command, label_source, quick
 from .documents import document_kind
 from .files import WorkFolder, move_all
 from .formats import RecordBlock, detect_format, read_blocks
-from .passages import Cutting, passages_file, passages_lines, read_passages, this_cutting, write_passages
+from .folder import passages_file
+from .passages import passages_lines, read_passages, this_cutting, write_passages
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules, scores_match
 from .split import cut_missing, split_names, split_rows, write_corpus, write_split
@@ -147,6 +148,8 @@ def are_documents(
     "Whether sources are documents without questions"
     paths = list(map(Path, sources))
     said = [_has_documents_alone(o) if o.is_dir() else o.is_file() and _is_document(o) for o in paths]
+    if any(said) and (lost := next((o for o in paths if not o.exists()), None)):
+        raise LabError(f"{one_line(lost)}: no such file or folder; name documents that exist")
     if any(said) and not all(said):
         raise LabError(f"{short_path(paths[said.index(True)])} is documents, and {short_path(paths[said.index(False)])} "
             "is not; import them separately, into two folders")

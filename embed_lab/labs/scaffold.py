@@ -22,9 +22,8 @@ from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, 
 from ..runs.results import reserved_names
 from ..notebooks import about, continues, read_notebook, read_parameters, trains
 from ..data.files import jsonl_bytes, write_atomic
-from ..data.folder import check_data
+from ..data.folder import check_data, passages_file
 from ..data.importing import import_data
-from ..data.passages import passages_file
 from ..data.split import split_documents, split_names
 from ..data.task import present_files
 

@@ -30,8 +30,7 @@ from ..secrets import refuse_secret_parameters
 from .results import RunFiles, drop_checkpoints, lock_run, process_facts, read_run, reserved_names
 from .results import result_facts, run_command, set_aside, timestamp, with_origins
 from ..data.files import file_hash, frozen_files, read_json, read_whole, write_atomic, write_json
-from ..data.passages import passages_file
-from ..data.folder import checked_facts, train_part
+from ..data.folder import checked_facts, passages_file, train_part
 from ..data.reading import read_rows
 from ..data.task import data_files, training_files
 from fastcore.basics import patch
