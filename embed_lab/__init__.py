@@ -11,6 +11,7 @@ Modules:
 - `embed_lab.data.check`: One report on everything that is wrong with a lab's data
 - `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
+- `embed_lab.data.documents`: Files of Markdown, text, HTML, PDF and Word as text with its headings, and a reason for each file that is none
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content
 - `embed_lab.data.findings`: What is wrong with files, judgements and rows, each with a few examples
 - `embed_lab.data.folder`: The one reading of a lab's data folder: what `emb check` reports and what stops `emb run`
@@ -18,6 +19,7 @@ Modules:
 - `embed_lab.data.importing`: Anyone's files as a lab's train, dev and gold, with every row accounted for
 - `embed_lab.data.leaks`: What the splits of a lab give away to one another, and which of it makes a score worthless
 - `embed_lab.data.metrics`: Scores of every query, and how far their mean can be trusted
+- `embed_lab.data.passages`: Documents cut into passages at headings and sentences, each with its place, and the cutting written down
 - `embed_lab.data.profile`: What a data set is like, in numbers: what repeats, how long texts are, which words are frequent
 - `embed_lab.data.rankings`: What a search outside of the lab has found, read from a TREC run file
 - `embed_lab.data.reading`: Read a file once: at full speed where it is sound, line by line where it is not

@@ -314,8 +314,8 @@ bad_files = {
     'cut.json': (b'[{"query": "a", "passage": "b"}, {"query": "c"', 'after row 1: the text ends in the middle'), 'mixed.json': (b'[{"query": "a", "passage": "b"}, 7]', 'after row 1: 7 is not an object'), 'numbers.json': (b'[1, 2, 3]', 'JSON without a row'),
     'two.json': (b'{"a": [{"query": "a"}],\n "b": [{"query": "b"}]}', 'several arrays of objects'), 'deep.json': (b'['*200_000, 'the text ends in the middle'), 'book.xlsx': (b'PK\x03\x04' + bytes(100), 'an Excel workbook'),
     'damaged.csv.gz': (gzip.compress(table(pairs(500)))[:-40], 'the gzip file is damaged'), 'broken.parquet': (b'PAR1' + bytes(50), 'not readable as Parquet'), 'broken.arrow': (b'ARROW1' + bytes(50), 'not readable as Arrow'), 'stream.arrow': (b'\xff\xff\xff\xff' + bytes(50), 'not readable as Arrow'),
-    'prose.txt': (b'Hello there.\nNothing to see.\n', 'text without columns'), 'nothing.csv': (b'query,passage\n,b\na,\n', 'no row can be taken; 1 row left out: `query` is empty'), 'torn.jsonl': (b'{"query": "a" "b"}\n{"query"}\n', 'torn.jsonl:1: not JSON'), 'model.pkl': (b'\x80\x04' + bytes(50), 'a pickle'),
-    'one.csv': (b'query,passage\na,b\n', 'because 1 row in 1 component is too few'), 'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no questions, which embed_lab cannot make yet'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
+    'nothing.csv': (b'query,passage\n,b\na,\n', 'no row can be taken; 1 row left out: `query` is empty'), 'torn.jsonl': (b'{"query": "a" "b"}\n{"query"}\n', 'torn.jsonl:1: not JSON'), 'model.pkl': (b'\x80\x04' + bytes(50), 'a pickle'),
+    'one.csv': (b'query,passage\na,b\n', 'because 1 row in 1 component is too few'), 'utf32.csv': ('query,passage\na,b\n'.encode('utf-32'), 'UTF-32'), 'paper.pdf': (b'%PDF-1.7', 'no document with a passage; 1 file left out: a damaged PDF'), 'train.dev.csv': (b'query,passage\na,b\n', 'the name says dev and train')}
 
 @pytest.mark.parametrize('name', bad_files)
 def test_a_file_that_cannot_be_read_is_one_line_and_leaves_nothing(name, tmp_path):
@@ -452,10 +452,6 @@ def test_files_that_say_their_split_are_not_mixed_with_others(tmp_path):
     with pytest.raises(LabError, match='says that it is train, and .*more.jsonl says nothing'): import_data([tmp_path/'train.jsonl', tmp_path/'more.jsonl'], tmp_path/'data')
 
 # what has no rows, and what is elsewhere
-
-def test_documents_without_questions_are_counted(tmp_path):
-    for o in ('a.md', 'b.md', 'c.pdf', 'd.docx', 'e.html', 'f.txt'): (tmp_path/'docs').mkdir(exist_ok=True), (tmp_path/'docs'/o).write_text('text')
-    with pytest.raises(LabError, match=r'6 documents \(2 .md, 1 .txt, 1 .html, 1 .pdf, 1 .docx\) and no questions, which embed_lab cannot make yet'): import_data([tmp_path/'docs'], tmp_path/'data')
 
 def test_a_data_set_that_the_hub_does_not_give(tmp_path, monkeypatch):
     with pytest.raises(LabError, match='org/name: no such file or folder, and no data set that the hub gives .*offline mode'): import_data(['org/name'], tmp_path/'data')

@@ -56,6 +56,7 @@ def init(
     for o in made.said: say(one_line(o))
     _tell_left_out()
     there = '' if path.absolute() == Path.cwd() else f'cd {one_line(quote(str(path)))} && '
+    if made.unasked: return say(f"\nNext: {there}emb generate")
     say(f"\nNext: {there}{'emb check && ' if data else ''}emb run {made.first}")
     say(f"Which recipes this data can feed: {there}emb recipes --for "
         f"{one_line(quote(relpath(made.lab.data, made.lab.path)))}")
@@ -103,21 +104,28 @@ def new(
 @app.command('import', epilog='Example: emb import faq.csv --map query=Frage --map passage=Antwort --to data')
 def import_sources(
     sources:Annotated[list[str], typer.Argument(metavar='SOURCE...',
-        help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO and more), or a data set of the hub as org/name.')],
+        help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO and more), documents (Markdown, text, HTML, PDF, '
+            'Word), or a data set of the hub as org/name.')],
     mapping:Annotated[Optional[list[str]], typer.Option('--map', metavar='KEY=COLUMN',
         help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags. '
             "A label can be made of a score: 'label=score>=0.5'. Can be repeated.")] = None,
     to:Annotated[Optional[Path], typer.Option(
-        help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None):
-    "Import anyone's data as train, dev and gold, and say what each column was taken for and which rows were left out."
+        help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None,
+    size:Annotated[Optional[int], typer.Option(help='Documents: characters of a passage, at most; 1,000 if left out.')] = None,
+    overlap:Annotated[Optional[int], typer.Option(
+        help='Documents: characters that a passage repeats of the one before it, at most; none if left out.')] = None,
+    drop:Annotated[bool, typer.Option('--drop-duplicates',
+        help='Documents: leave out passages that repeat an earlier one, word for word or nearly.')] = False):
+    "Import anyone's data as train, dev and gold, or documents as a corpus of passages, and say what was left out and why."
     from embed_lab.data.importing import import_data
     from embed_lab.lab import find_lab, read_lab, short_path
     root = find_lab()
     to = to or (Path(relpath(read_lab(root).data)) if root else Path('data'))
-    with progress_bar('import', False) as show: res = import_data(sources, to, mapping or (), tick=show)
+    cutting = {k: v for k,v in dict(size=size, overlap=overlap, drop=drop or None).items() if v is not None}
+    with progress_bar('import', False) as show: res = import_data(sources, to, mapping or (), tick=show, cutting=cutting)
     for o in res.lines(): say(one_line(o) if o.strip() else '')
     for o in res.files: say(f'created  {one_line(short_path(o))}')
-    say(f'\nNext: emb check {one_line(quote(str(to)))}')
+    say('\nNext: emb generate' if res.unasked else f'\nNext: emb check {one_line(quote(str(to)))}')
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #a74293f2
 _Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates from this Jaccard similarity of '

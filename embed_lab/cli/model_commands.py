@@ -60,13 +60,29 @@ def _encoder(name, path, saved):
     for o in asked.warnings: say(f'emb: {one_line(o)}', err=True)
     return apply_prompts(model, asked)
 
+# %% ../../nbs/cli/03_model_commands.ipynb #e4c0de07
+def _cut_like(run, path, source, out):
+    "Cut documents as a run's corpus was cut, into its layout"
+    from embed_lab.data.folder import read_cut
+    from embed_lab.data.passages import cut_again, passages_lines
+    from embed_lab.lab import LabError
+    from embed_lab.runs.results import RunFiles, read_run
+    said = (read_run(path.parent) or {}).get('passages')
+    if not said:
+        raise LabError(f"{one_line(run)} does not say how documents are to be cut, as its lab's corpus was not made of documents; "
+            "cut them with `emb import`, and encode that corpus.jsonl")
+    with progress_bar('encode') as show: made, file = cut_again([source], read_cut(said, f'{one_line(run)}, {RunFiles.manifest}'), out, show)
+    for o in passages_lines(made): say(one_line(o))
+    return file
+
 # %% ../../nbs/cli/03_model_commands.ipynb #e4c0de04
 @app.command('encode', epilog='Example: emb encode exp_02_in_batch data/corpus.jsonl --out vectors')
 def _encode_vectors(
     run:Annotated[str, typer.Argument(
         help="A completed run of results/, by name, or a model's folder.", autocompletion=run_names)],
     file:Annotated[Path, typer.Argument(
-        help='What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`.')],
+        help="What to encode, in the layout of corpus.jsonl: `_id`, `text`, perhaps `title`. Or documents, which are cut into "
+            "passages as those of the run's corpus were.")],
     out:Annotated[Path, typer.Option(
         help='Folder for vectors.npy, ids.jsonl and encoded.json; an unfinished one is resumed.')],
     queries:Annotated[bool, typer.Option('--queries',
@@ -77,10 +93,13 @@ def _encode_vectors(
     "Encode a corpus file with a run's model: one vector a row, in a file that numpy opens."
     from embed_lab.lab import LabError, count
     from embed_lab.data.files import find_data_file
-    if not find_data_file(file).is_file():
-        raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl')
+    from embed_lab.data.importing import are_documents
+    documents = are_documents([file])
+    if not documents and not find_data_file(file).is_file():
+        raise LabError(f'{one_line(file)}: no such file; name one in the layout of corpus.jsonl, or documents')
     path, saved = _encoder_folder(run)
     _refuse_other_kinds(path)
+    if documents: file = _cut_like(run, path, file, out)
     from embed_lab.delivery.vectors import write_parquet
     from embed_lab.models.canary import stamp
     from embed_lab.models.corpus import encode_corpus

@@ -25,10 +25,10 @@ from pathlib import Path
 import numpy as np
 from ..lab import LabError, count, find_lab, python_command, read_lab, short_path
 from .columns import refuse_foreign_file
-from .files import refuse_no_file
+from .files import file_hash, find_data_file, refuse_no_file
 from .findings import BeirSource, JsonlSource
 from .findings import leak_examples, row_findings, schema_findings, with_places
-from .folder import DataFolder, SplitJudge, collection_rules, folder_scan, read_docs
+from .folder import DataFolder, SplitJudge, collection_rules, find_cut, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
 from .profile import has_vocabulary, unknown_in_folder, unknown_text
@@ -118,6 +118,7 @@ def data_folder(
     lab = root and read_lab(root)
     if path.is_dir() and not (is_beir(path) or set(present_files(path)) & {'train.jsonl', 'dev.jsonl', 'gold.jsonl'}):
         if not lab or not (path == lab.path or lab.path in path.parents): 
+            if 'corpus.jsonl' in present_files(path): raise LabError(_no_split(path, _cut_findings(path)))
             raise LabError(f"{path}: no train.jsonl, dev.jsonl or gold.jsonl, no BEIR data and no lab; name a folder that holds one, "
                 "or make one with `emb import`")
         path = lab.data
@@ -260,6 +261,26 @@ def _add_passages(table:Table, got:dict)->Near:
     return Near(got['same'], got['pairs'], got['alike'], bool(got['capped']))
 
 # %% ../../nbs/data/12_check.ipynb #122a8861
+def _cut_findings(path:Path)->list: # `Finding`s; for a folder whose corpus was made of documents
+    "How documents were cut into the corpus"
+    cut = find_cut(path) if path.is_dir() else None
+    if not cut: return []
+    file = find_data_file(path/'corpus.jsonl')
+    same = file.suffix == '.gz' or file.is_file() and file_hash(file) == cut.corpus
+    return [Finding('passages', 'note', cut.passages, f"{cut}{'' if same else '; corpus.jsonl has been changed since then'}")]
+
+def _no_split(
+    path:Path, # A folder
+    cut:list   # As `_cut_findings` gives it
+)->str:
+    "That a folder has no questions"
+    where = short_path(path)
+    if not find_data_file(path/'corpus.jsonl').is_file():
+        return f"{where}: no split to check; put train.jsonl, dev.jsonl and gold.jsonl there"
+    what = f" ({cut[0].says})" if cut else ''
+    return (f"{where}: corpus.jsonl{what}, and no questions yet; `emb generate` makes some, "
+        "or put train.jsonl, dev.jsonl and gold.jsonl there")
+
 def check_folder(
     path:str|Path='.',         # A lab, a data folder, BEIR data or one JSONL file
     threshold:float=.8,        # Jaccard similarity of word sets from which two texts are near
@@ -272,7 +293,8 @@ def check_folder(
     path, said = data_folder(path)
     corpus = _asked_corpus(path, said, corpus)
     sources, findings, docs, folder = _sources_of(path)
-    if not sources: raise LabError(f"{short_path(path)}: no split to check; put train.jsonl, dev.jsonl and gold.jsonl there")
+    cut = _cut_findings(path)
+    if not sources: raise LabError(_no_split(path, cut))
     qrels = folder and folder.qrels is not None
     size = sum(o.path.stat().st_size for o in sources.values())
     if size > _large and not qrels and not is_beir(path): table, nearness = _read_apart(path, sources, threshold, tick)
@@ -282,7 +304,7 @@ def check_folder(
         if qrels: _add_judged(table, folder)
         nearness = Nearness(table, threshold, tick)
     if folder: folder.read_rest()
-    findings = findings + _file_findings(sources, folder)
+    findings = findings + cut + _file_findings(sources, folder)
     for name,o in sources.items():
         if not isinstance(o, BeirSource) or table.part(name).good.any(): continue
         findings.append(Finding('nothing to measure', 'fail', 1, f'{short_path(o.path)}: nothing relevant that can be used'))

@@ -11,7 +11,7 @@ __all__ = ['InitResult', 'init_lab', 'new_experiment', 'unedited_recipe']
 # %% ../../nbs/labs/01_scaffold.ipynb #24096cc1
 import json, os, re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 import msgspec
@@ -22,7 +22,7 @@ from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, 
 from ..runs.results import reserved_names
 from ..notebooks import about, continues, read_notebook, read_parameters, trains
 from ..data.files import jsonl_bytes, write_atomic
-from ..data.folder import check_data
+from ..data.folder import check_data, passages_file
 from ..data.importing import import_data
 from ..data.split import split_documents, split_names
 from ..data.task import present_files
@@ -141,7 +141,7 @@ def _own_files(
     folder:Path  # Three JSONL splits
 )->dict:         # File name → content; raises `LabError` where the data is malformed
     "A team's own data, as the files of a lab"
-    copied = {o.name: o.read_bytes() for o in present_files(folder).values()}
+    copied = {o.name: o.read_bytes() for o in (*present_files(folder).values(), *folder.glob(passages_file))}
     check_data(folder)
     if 'corpus.jsonl' in present_files(folder): return copied
     splits = [o for k,o in present_files(folder).items() if k.split('.')[0] in split_names]
@@ -359,6 +359,7 @@ class InitResult:
     changed:list  # Files that gained what a lab needs
     first:str=''  # What to run first, as `emb run` takes it; empty where an experiment was added
     said:list=()  # What was made of the data, a text a line; empty where it was taken as it is
+    unasked:bool=False # Whether the data are passages without a question
 
 def _made(lab:Lab, created:Iterable, kept:Iterable, changed:list=(), first:str='', said:list=())->InitResult:
     "What was done, with paths relative to the lab"
@@ -394,6 +395,11 @@ def _judges_alone(
     files = {o.removesuffix('.gz') for o in content} | {*present_files(lab.data)}
     return 'gold.jsonl' in files and not {'train.jsonl', 'dev.jsonl'} & files
 
+def _holds_passages_alone(lab:Lab)->bool:
+    "Is there a corpus, and no split with questions?"
+    there = {*present_files(lab.data)}
+    return 'corpus.jsonl' in there and not {f'{o}.jsonl' for o in split_names} & there
+
 def init_lab(
     path:str|Path,             # The lab's folder; made when missing
     names:list|None=None,      # Recipes; `_first_recipes`, or what `choose` says of the data, when None
@@ -417,7 +423,8 @@ def init_lab(
     kept = [*(k for k in files if k not in new), *(o for o in present_files(lab.data).values() if o not in new)]
     if old and not project: kept.append(toml)
     first = fits[0].command if fits else _first_experiment(lab)
-    return _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [], first, said)
+    made = _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [], first, said)
+    return replace(made, unasked=_holds_passages_alone(lab))
 
 # %% ../../nbs/labs/01_scaffold.ipynb #15dd3401
 def _derived(

@@ -29,8 +29,8 @@ from ..notebooks import read_parameters, trains
 from ..secrets import refuse_secret_parameters
 from .results import RunFiles, drop_checkpoints, lock_run, process_facts, read_run, reserved_names
 from .results import result_facts, run_command, set_aside, timestamp, with_origins
-from ..data.files import file_hash, frozen_files, read_whole, write_atomic, write_json
-from ..data.folder import checked_facts, train_part
+from ..data.files import file_hash, frozen_files, read_json, read_whole, write_atomic, write_json
+from ..data.folder import checked_facts, passages_file, train_part
 from ..data.reading import read_rows
 from ..data.task import data_files, training_files
 from fastcore.basics import patch
@@ -554,6 +554,7 @@ def _facts(lab, notebook, params, base, data, overrides, exported):
         environment=environment_facts(), lab=made_with(lab.path), hardware=machine_facts(),
         git=git, no_git=why, lineage=lineage, exported=exported,
         identity=told.identity or os.urandom(8).hex(), reproduces=told.reproduces or None, kernel=told.kernel or 'started')
+    if cut := read_json(lab.data/passages_file): facts['passages'] = cut # for `emb encode RUN FOLDER`
     return facts, diff
 
 def _outside_commits(facts):
