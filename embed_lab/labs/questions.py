@@ -34,11 +34,12 @@ def _sentences(text:str)->list:
 
 _prefix = r'(?:Q|F|P|Question|Frage|Pregunta)\s*\d*\s*[:.)]\**\s*'
 _asked_line = re.compile(rf'^[\s#>*_-]*{_prefix}(.+?)[\s*_#]*$', re.M)
-_question_line = re.compile(rf'^(?:[\s#>*_-]*|\d+[.)])\s*(?!{_prefix})([^\n?？؟\s][^\n?？؟]{{3,200}}[?？؟])[\s*_#]*$', re.M)
+_question_line = re.compile(rf'^(?:[\s#>*_-]*|\d+[.)])\s*([^\n?？؟\s][^\n?？؟]{{3,200}}[?？؟])[\s*_#]*$', re.M)
 
 def _asked(text:str)->list:
     "Questions that stand in a text, each on a line of its own"
-    found = [*_asked_line.findall(text), *_question_line.findall(text)]
+    lines = [o for o in _question_line.findall(text) if not re.match(_prefix, o.lstrip('*_# '))]
+    found = [*_asked_line.findall(text), *lines]
     return [o for o in dict.fromkeys(' '.join(o.split()) for o in found) if 2 <= _size(o) <= 40]
 
 # %% ../../nbs/labs/05_questions.ipynb #9e1fdf20
@@ -60,7 +61,7 @@ def _headings(doc:dict)->list:
 
 # %% ../../nbs/labs/05_questions.ipynb #4e5d8dfa
 _definitions = [(re.compile(o, re.I), q) for o,q in (
-    (r'^(?:(?:an?|the)\s+)?(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?(?:is|was) (?:an?|the|any|one of|when)\s', 'What is {}?'),
+    (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?(?:is|was) (?:an?|the|any|one of|when)\s', 'What is {}?'),
     (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?are (?:an?|the|any|types|kinds|\w+ (?:that|which|of))\s', 'What are {}?'),
     (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?(?:refers to|means|is defined as|describes)\s', 'What is {}?'),
     (r'^(?:(?:der|die|das|ein|eine)\s+)?(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?ist (?:ein|eine|der|die|das)\s', 'Was ist {}?'),
@@ -73,7 +74,7 @@ def _defined(text:str)->list:
     for s in _sentences(text)[:2]:
         for pattern,asks in _definitions:
             m = pattern.match(s.rpartition(' - ')[2])
-            if m and not _pronoun.match(m['x']) and _size(m['x']) <= 8: return [asks.format(m['x'].strip())]
+            if m and not _pronoun.match(m['x']) and _size(m['x']) <= 8: return [asks.format(re.sub(r'^(?:An?|The) ', lambda o: o[0].lower(), m['x'].strip()))]
     return []
 
 # %% ../../nbs/labs/05_questions.ipynb #836344cc
@@ -136,8 +137,8 @@ def passage_questions(
     rng:Random        # Decides how many keywords
 )->Iterator:          # (kind, question); the same question once
     "What a passage asks of itself, the best first"
-    text, body, n = document_text(doc), doc['text'], rng.randint(3, 5)
-    made = (_asked(text), _defined(body), _documented(body), _headings(doc), _telling_sentence(body, words), _keywords(text, words, n))
+    text, body, n = document_text(doc), _heading.sub('', doc['text']).strip(), rng.randint(3, 5)
+    made = (_asked(text), _defined(body), _documented(doc['text']), _headings(doc), _telling_sentence(body, words), _keywords(text, words, n))
     seen = set()
     for kind,questions in zip(question_kinds, made):
         for o in questions:
