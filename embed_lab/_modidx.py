@@ -2897,6 +2897,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'embed_lab.labs.generate._bm25_ranks': ( 'labs/generate.html#_bm25_ranks',
                                                                                   'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate._cost': ('labs/generate.html#_cost', 'embed_lab/labs/generate.py'),
+                                         'embed_lab.labs.generate._cut': ('labs/generate.html#_cut', 'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate._kept': ('labs/generate.html#_kept', 'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate._model_ranks': ( 'labs/generate.html#_model_ranks',
                                                                                    'embed_lab/labs/generate.py'),

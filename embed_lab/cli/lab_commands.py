@@ -220,7 +220,7 @@ def _asked_chat(g, docs, there, like, per, seed, prices, cache, jobs, dry_run):
     "The language model and what it will be asked, said before it starts; (None, []) without one"
     from embed_lab.models.chat import has_chat, open_chat
     if not has_chat(): return None, []
-    chat = open_chat(cache/'questions', jobs, tell=lambda o: say(one_line(o), err=True))
+    chat = open_chat(cache, jobs, tell=lambda o: say(one_line(o), err=True))
     examples = g.style_questions(g.read_rows(like) if like else there.get('train', []), seed)
     requests = g.planned_requests(docs, per, examples)
     say(f'{one_line(chat.model)} at {one_line(chat.shown())}: about {g.expected_spending(chat, requests, per, prices).line()}', err=True)
@@ -268,13 +268,13 @@ def generate_command(
     if not dry_run: g.refuse_written(to, gold, add)
     every = g.read_passages(source)
     docs, there = g.drawn_passages(every, passages, seed), g.present_rows(to)
-    cache = (lab.results if lab else to.absolute().parent if to.suffix else to)/('cache' if lab else '.cache')
-    chat, requests = _asked_chat(g, docs, there, like, per, seed, costs, cache, jobs, dry_run)
+    chat, requests = _asked_chat(g, docs, there, like, per, seed, costs, source.parent/'.questions', jobs, dry_run)
     if dry_run and chat is None: docs = g.drawn_passages(docs, 10, seed)
     texts = {o['_id']: g.document_text(o) for o in every}
     encoder = None if dry_run else _base_encoder(lab, model)
     with progress_bar('generate', False) as show:
-        found = g.generate(docs, texts, there, corpus, per, seed, chat, requests, costs, drop or (), encoder, cache, show)
+        found = g.generate(docs, texts, there, corpus, per, seed, chat, requests, costs, drop or (), encoder,
+            lab and lab.results/'cache', show)
         if not (dry_run or not found.rows): files, notes = g.write_questions(found.rows, to, source, gold, add, corpus, show)
     if dry_run: return _show_questions(found)
     if not found.rows:

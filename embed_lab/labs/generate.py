@@ -339,9 +339,15 @@ def write_questions(
     with WorkFolder('.generate', to) as folder:
         folder = Path(folder)
         write_rows(folder/'train.jsonl', rows)
-        notes = cut_missing(folder/'train.jsonl', missing, corpus, tick) if missing else []
+        notes = _cut(folder/'train.jsonl', missing, corpus, tick) if missing else []
         if 'corpus.jsonl' not in there: copyfile(source, folder/source.name)
         return move_all(folder, to), notes
+
+def _cut(train, missing, corpus, tick):
+    try: return cut_missing(train, missing, corpus, tick)
+    except LabError as e:
+        why = str(e).partition('; shares that work')[0].partition('; or bring your own')[0]
+        raise LabError(f'{why}; or write one file with --to questions.jsonl and divide it with `emb split`') from None
 
 def _new_file(path, rows):
     if path.exists(): raise LabError(f'{short_path(path)} exists, and nothing is overwritten; name another file')

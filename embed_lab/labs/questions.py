@@ -34,7 +34,7 @@ def _sentences(text:str)->list:
 
 _prefix = r'(?:Q|F|P|Question|Frage|Pregunta)\s*\d*\s*[:.)]\**\s*'
 _asked_line = re.compile(rf'^[\s#>*_-]*{_prefix}(.+?)[\s*_#]*$', re.M)
-_question_line = re.compile(rf'^(?:[\s#>*_-]*|\d+[.)])\s*([^\n?？؟\s][^\n?？؟]{{3,200}}[?？؟])[\s*_#]*$', re.M)
+_question_line = re.compile(rf'^(?:\s*\d+[.)]|[\s#>*_-]*)\s*([^\n?？؟\s][^\n?？؟]{{3,200}}[?？؟])[\s*_#]*$', re.M)
 
 def _asked(text:str)->list:
     "Questions that stand in a text, each on a line of its own"
@@ -64,9 +64,10 @@ _definitions = [(re.compile(o, re.I), q) for o,q in (
     (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?(?:is|was) (?:an?|the|any|one of|when)\s', 'What is {}?'),
     (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?are (?:an?|the|any|types|kinds|\w+ (?:that|which|of))\s', 'What are {}?'),
     (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?(?:refers to|means|is defined as|describes)\s', 'What is {}?'),
-    (r'^(?:(?:der|die|das|ein|eine)\s+)?(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?ist (?:ein|eine|der|die|das)\s', 'Was ist {}?'),
-    (r'^(?:(?:el|la|un|una)\s+)?(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?es (?:un|una|el|la)\s', '¿Qué es {}?'),
-    (r"^(?:(?:le|la|un|une)\s+|l')?(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?est (?:un|une|le|la)\s", "Qu'est-ce que {} ?"))]
+    (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?ist (?:ein|eine|der|die|das)\s', 'Was ist {}?'),
+    (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?es (?:un|una|el|la)\s', '¿Qué es {}?'),
+    (r"^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?est (?:un|une|le|la)\s", "Qu'est-ce que {} ?"))]
+_article = re.compile(r'^(?:An?|The|Eine?|Der|Die|Das|El|La|Un|Una|Le|Une)\b')
 _pronoun = re.compile(r'(?i)(?:it|this|that|these|those|there|here|he|she|they|we|you|one|what|which|who|es|das|esto|eso|ce|cela|il)\b')
 
 def _defined(text:str)->list:
@@ -74,7 +75,8 @@ def _defined(text:str)->list:
     for s in _sentences(text)[:2]:
         for pattern,asks in _definitions:
             m = pattern.match(s.rpartition(' - ')[2])
-            if m and not _pronoun.match(m['x']) and _size(m['x']) <= 8: return [asks.format(re.sub(r'^(?:An?|The) ', lambda o: o[0].lower(), m['x'].strip()))]
+            if not m or _pronoun.match(m['x']) or _size(m['x']) > 8: continue
+            return [asks.format(_article.sub(lambda o: o[0].lower(), m['x'].strip()))]
     return []
 
 # %% ../../nbs/labs/05_questions.ipynb #836344cc

@@ -27,7 +27,7 @@ from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from fastcore.basics import patch
 from urllib.parse import urlsplit, urlunsplit
-from ..data.files import write_atomic
+from ..data.files import clear_leftovers, write_atomic
 from ..lab import LabError, one_line, variable_prefix, variables
 from ..secrets import hide_secrets
 from .endpoint import post_request, listed_model, server_address, server_reason
@@ -257,4 +257,5 @@ def open_chat(
     url, key, model = _chat_address(told.chat_url.strip()), told.chat_api_key.strip(), told.chat_model.strip()
     if not model: model = listed_model(_models_address(url), seconds, key)
     if not model: raise LabError(f'{hide_secrets(url)} lists no models: set {chat_model_variable} to the name of one')
+    clear_leftovers(Path(cache), deep=True)
     return Chat(url, model, Path(cache), limit, seconds, tell, key)
