@@ -7,7 +7,7 @@ from embed_lab.data.files import write_rows
 from embed_lab.data.reading import read_rows
 from embed_lab.labs.generate import mark_rows, own_questions, question_row, sound_rows
 from embed_lab.labs.questions import passage_questions, word_counts
-from support import begin, emb, serving, wait_for
+from support import begin, emb, exp, made_lab, manifest, serving, wait_for
 
 parts = 'ba', 'ko', 'ri', 'tu', 'mel', 'san', 'vor', 'pix', 'lo', 'den'
 
@@ -218,3 +218,33 @@ def test_killed_at_ten_moments_nothing_is_paid_for_twice(folder, chat):
         generated(folder, '--jobs', jobs)
     assert len(asked) == 250 and sum(asked.values()) <= 250 + 10*jobs and not [*folder.rglob('*.part')]
     assert len(rows(folder, 'train')) > 400
+
+# synthetic gold
+
+said = 'gold is synthetic: '
+
+def test_whatever_shows_a_score_says_that_gold_is_synthetic(folder, base):
+    generated(folder, '--gold')
+    lab = made_lab(folder/'lab', folder/'data', base, ('in-batch',))
+    n = len({o['query'] for o in read_rows(lab/'data'/'gold.jsonl')})
+    ran = emb('run', exp, cwd=lab)
+    assert said in ran.stdout + ran.stderr
+    run = lab/'results'/exp
+    metrics, m = json.loads((run/'eval'/'gold_metrics.json').read_text()), manifest(run)
+    assert metrics['synthetic'] == m['synthetic'] == n and any(o.startswith(said) for o in m['warnings'])
+    assert said in (run/'plots'/'gold_metrics.html').read_text() and said in (run/f'{exp}.ipynb').read_text()
+    assert 'Gold is synthetic' in (run/'final'/'README.md').read_text()
+    for args in ('ls',), ('compare', exp): assert said in emb(*args, cwd=lab, ok=None).stdout
+    emb('board', cwd=lab)
+    assert 'Gold is synthetic' in (lab/'results'/'board.html').read_text()
+    assert json.loads(emb('ls', '--json', cwd=lab).stdout)[0]['synthetic']
+
+def test_real_gold_is_not_called_synthetic():
+    from embed_lab.data.task import retrieval_task
+    from embed_lab.evaluation.scores import score_rankings
+    made = [dict(query=q, passage=q + '!', label=1, origin=o) for q,o in (('a', None), ('b', 'forum'), ('c', 'synthetic'))]
+    def scores(rows):
+        task = retrieval_task(rows)
+        return score_rankings(task, dict(base={q: [] for q in task.queries}))
+    assert scores(made[:2]).synthetic == 0 and 'synthetic' not in repr(scores(made[:2])) and 'synthetic' not in scores(made[:2]).to_dict()
+    assert scores(made).synthetic == 1 and f'{said}1 query was' in repr(scores(made))

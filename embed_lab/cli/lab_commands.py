@@ -325,9 +325,12 @@ def _score_table(runs):
     _tell_searched(runs)
 
 def _tell_searched(runs):
-    "Print how many documents were searched, where that is one number"
+    "Print how many documents were searched, where that is one number, and whose gold is synthetic"
+    from embed_lab.runs.results import synthetic_gold
     numbers = _searched(runs)
     if len(numbers) == 1 and None not in numbers: say(f"gold was searched among {count(numbers.pop(), 'document')}")
+    made = {o for _,run in runs if run.get('headline') and (o := synthetic_gold(run))}
+    for o in sorted(made): say(o)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #66f7db7d
 def _way_back(path): # Folder of a run that was cut short
