@@ -2894,6 +2894,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate.Request': ('labs/generate.html#request', 'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate.Spending': ('labs/generate.html#spending', 'embed_lab/labs/generate.py'),
+                                         'embed_lab.labs.generate.Spending.add': ( 'labs/generate.html#spending.add',
+                                                                                   'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate.Spending.line': ( 'labs/generate.html#spending.line',
                                                                                     'embed_lab/labs/generate.py'),
                                          'embed_lab.labs.generate._added': ('labs/generate.html#_added', 'embed_lab/labs/generate.py'),

@@ -237,7 +237,7 @@ def test_whatever_shows_a_score_says_that_gold_is_synthetic(folder, base):
     for args in ('ls',), ('compare', exp): assert said in emb(*args, cwd=lab, ok=None).stdout
     emb('board', cwd=lab)
     assert 'Gold is synthetic' in (lab/'results'/'board.html').read_text()
-    assert json.loads(emb('ls', '--json', cwd=lab).stdout)[0]['synthetic']
+    assert json.loads(emb('ls', '--json', cwd=lab).stdout)[exp]['listed']['synthetic']
 
 def test_real_gold_is_not_called_synthetic():
     from embed_lab.data.task import retrieval_task

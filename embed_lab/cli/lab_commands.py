@@ -204,7 +204,8 @@ def _checked_options(to, drop, prices, per):
     try: found = tuple(map(float, prices.split(','))) if prices else ()
     except ValueError: found = (-1,)
     if found and (len(found) != 2 or not all(0 <= o < 1e6 for o in found)):
-        raise LabError(f"--prices {prices}: write two numbers with a comma, for a million tokens of prompts and of answers, such as 0.15,0.60")
+        raise LabError(f'--prices {prices}: write two numbers with a comma, for a million tokens of prompts and of '
+            'answers, such as 0.15,0.60')
     return found
 
 def _base_encoder(lab, name):
@@ -212,8 +213,8 @@ def _base_encoder(lab, name):
     from embed_lab.models.base import load_model, local_model
     root, name = lab and lab.path, name or (lab and lab.model)
     if name in (None, 'none'): return None
-    return load_model(name, root) if local_model(name, root) else say(f'{name} is not on this machine: passages are looked for '
-        'by BM25 alone', err=True)
+    if local_model(name, root): return load_model(name, root)
+    say(f'{one_line(name)} is not on this machine: passages are looked for by BM25 alone', err=True)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #6e0a0003
 def _asked_chat(g, docs, there, like, per, seed, prices, cache, jobs, dry_run):
@@ -223,7 +224,8 @@ def _asked_chat(g, docs, there, like, per, seed, prices, cache, jobs, dry_run):
     chat = open_chat(cache, jobs, tell=lambda o: say(one_line(o), err=True))
     examples = g.style_questions(g.read_rows(like) if like else there.get('train', []), seed)
     requests = g.planned_requests(docs, per, examples)
-    say(f'{one_line(chat.model)} at {one_line(chat.shown())}: about {g.expected_spending(chat, requests, per, prices).line()}', err=True)
+    cost = g.expected_spending(chat, requests, per, prices).line()
+    say(f'{one_line(chat.model)} at {one_line(chat.shown())}: about {cost}', err=True)
     return chat, requests[:-(-10 // per)] if dry_run else requests
 
 def _show_questions(found):
@@ -239,12 +241,15 @@ def _tell_generated(found, files, notes, to):
 # %% ../../nbs/cli/02_lab_commands.ipynb #6e0a0004
 @app.command('generate', epilog='Example: emb generate --dry-run')
 def generate_command(
-    source:Annotated[Optional[Path], typer.Argument(metavar='CORPUS', help="Passages, as corpus.jsonl; the lab's if left out.")] = None,
+    source:Annotated[Optional[Path], typer.Argument(metavar='CORPUS',
+        help="Passages, as corpus.jsonl; the lab's if left out.")] = None,
     to:Annotated[Optional[Path], typer.Option(help='Data folder for train.jsonl and dev.jsonl, or a new file that ends in '
         '.jsonl, for `emb split`; the folder of the corpus if left out.')] = None,
     per:Annotated[int, typer.Option(help='Questions a passage, at most.')] = 3,
-    passages:Annotated[Optional[int], typer.Option(help='Make questions for so many passages, drawn at random; for all if left out.')] = None,
-    like:Annotated[Optional[Path], typer.Option(help="Rows in JSONL whose questions show the style; the train file's real ones if left out.")] = None,
+    passages:Annotated[Optional[int], typer.Option(min=1,
+        help='Make questions for so many passages, drawn at random; for all if left out.')] = None,
+    like:Annotated[Optional[Path], typer.Option(
+        help="Rows in JSONL whose questions show the style; the train file's real ones if left out.")] = None,
     drop:Annotated[Optional[list[str]], typer.Option(help='Drop what the round trip calls `easy` or `impossible`; otherwise it is '
         'only marked. Can be repeated.')] = None,
     model:Annotated[Optional[str], typer.Option(help="The encoder of the round trip, besides BM25; the lab's where it is on this "
@@ -252,11 +257,14 @@ def generate_command(
     add:Annotated[bool, typer.Option('--add', help='Add to the train file that is there.')] = False,
     gold:Annotated[bool, typer.Option('--gold', help='Cut gold too. It is synthetic, and every score then says so.')] = False,
     jobs:Annotated[int, typer.Option(min=1, max=64, help='Requests at the same time.')] = 4,
-    prices:Annotated[Optional[str], typer.Option(metavar='IN,OUT', help='Price of a million tokens of prompts and of answers, to count the cost.')] = None,
+    prices:Annotated[Optional[str], typer.Option(metavar='IN,OUT',
+        help='Price of a million tokens of prompts and of answers, to count the cost.')] = None,
     seed:Annotated[Optional[int], typer.Option(help="Of all choices; the lab's if left out.")] = None,
-    dry_run:Annotated[bool, typer.Option('--dry-run', help='Show ten questions and what the rest would cost; write nothing.')] = False,
+    dry_run:Annotated[bool, typer.Option('--dry-run',
+        help='Show ten questions and what the rest would cost; write nothing.')] = False,
     json:Annotated[bool, typer.Option('--json', help='Print the counts as JSON.')] = False):
-    "Make questions for passages, by the language model behind EMB_CHAT_URL or from the documents alone, and check them. Rows say that they are synthetic."
+    """Make questions for passages, by the language model behind EMB_CHAT_URL or from the documents alone, and check
+    them. Each row says that it is synthetic."""
     from embed_lab.lab import find_lab, read_lab
     from embed_lab.labs import generate as g
     root = find_lab(source.absolute().parent) if source else find_lab()

@@ -234,7 +234,8 @@ def _gold(lab, lines, known, scores, looks):
             over_base=base.get(i), over_best=best.get(i))
     ranked = sorted((recipe(*o) for o in enumerate(recipes)), key=lambda o: (o.over_best is not None, -o.score.mean))
     some = next(iter(lines.values())).run
-    return BoardGold(ranked, looks(gold_hash(some['inputs'])), ranked[0].score.n, searched_documents(some), synthetic_gold(some))
+    about = searched_documents(some), synthetic_gold(some)
+    return BoardGold(ranked, looks(gold_hash(some['inputs'])), ranked[0].score.n, *about)
 
 # %% ../../nbs/evaluation/12_board.ipynb #d325cf09
 @dataclass

@@ -66,7 +66,8 @@ def drawn_passages(
     seed:int=42    # Of the draw
 )->list:           # In their order
     "So many passages, at random"
-    return docs if most is None else [docs[i] for i in sorted(Random(seed).sample(range(len(docs)), min(most, len(docs))))]
+    if most is None: return docs
+    return [docs[i] for i in sorted(Random(seed).sample(range(len(docs)), min(most, len(docs))))]
 
 # %% ../../nbs/labs/06_generate.ipynb #b8ecca2d
 def own_questions(
@@ -100,7 +101,8 @@ def _style(like): # A few real questions
 def _prompt(doc, per, like):
     kinds = '\n'.join(f'- {k}: {v}' for k,v in _kinds.items())
     text = document_text(doc)[:_longest]
-    return f'Write {per} different questions, of these kinds in turn:\n{kinds}\n\n{_rules}\n\n{_style(like)}Passage:\n{text}'
+    asks = f'Write {per} different questions, of these kinds in turn:\n{kinds}'
+    return f'{asks}\n\n{_rules}\n\n{_style(like)}Passage:\n{text}'
 
 def _pair_prompt(docs, like):
     first, second = (document_text(o)[:_longest] for o in docs)
@@ -126,7 +128,8 @@ def planned_requests(
     like:list=() # A few real questions
 )->list:        # `Request`s
     "All that a language model will be asked"
-    return [Request([o], _prompt(o, per, like)) for o in docs] + [Request(o, _pair_prompt(o, like)) for o in _neighbours(docs)]
+    single = [Request([o], _prompt(o, per, like)) for o in docs]
+    return single + [Request(o, _pair_prompt(o, like)) for o in _neighbours(docs)]
 
 def style_questions(
     rows:Iterable, # Rows, of which synthetic ones are left out
@@ -147,11 +150,21 @@ class Spending:
     said:int=0         # Tokens of answers
     prices:tuple=()    # For a million tokens of prompts, and of answers
 
+    def add(self, said:'ChatAnswer'):
+        "Count an answer"
+        if said.cached:
+            self.known += 1
+            return
+        self.requests += 1
+        self.sent += said.sent
+        self.said += said.said
+
     def line(self)->str: # Such as '40 requests, 9,000 tokens of prompts, 3,600 of answers: 0.05'
         "All of it for people"
         cost = f', at these prices {sum(map(_cost, (self.sent, self.said), self.prices)):.2f}' if self.prices else ''
         kept = f' ({self.known:,} more are answered on disk)' if self.known else ''
-        return f"{count(self.requests, 'request')}{kept}, {self.sent:,} tokens of prompts and {self.said:,} of answers{cost}"
+        tokens = f'{self.sent:,} tokens of prompts and {self.said:,} of answers'
+        return f"{count(self.requests, 'request')}{kept}, {tokens}{cost}"
 
 def _cost(tokens, price): return tokens * price / 1e6
 
@@ -164,7 +177,8 @@ def expected_spending(
     "What a plan will cost, about"
     new = [o for o in requests if chat.known(o.prompt, _system, chat_schema) is None]
     sent = sum(len((o.prompt + _system).encode()) // 4 + 60 for o in new)
-    return Spending(len(new), len(requests) - len(new), sent, sum(30*(per if len(o.docs) == 1 else 1) for o in new), prices)
+    said = sum(30*(per if len(o.docs) == 1 else 1) for o in new)
+    return Spending(len(new), len(requests) - len(new), sent, said, prices)
 
 # %% ../../nbs/labs/06_generate.ipynb #6329c259
 def _questions_in(said, request): # (kind, question) of an answer; raises `ValueError` where it has none
@@ -192,8 +206,7 @@ def chat_questions(
     for at,said in chat.ask_all([o.prompt for o in requests], _system, chat_schema):
         try: made[at] = _rows_of(requests[at], _questions_in(said, requests[at]), per)
         except (ValueError, TypeError, KeyError, AttributeError) as e: left[_short_reason(said, e)] += 1
-        if said.cached: spent.known += 1
-        else: spent.requests, spent.sent, spent.said = spent.requests + 1, spent.sent + said.sent, spent.said + said.said
+        spent.add(said)
         done += 1
         tick('asking', done, len(requests), f'{spent.sent + spent.said:,} tokens')
     return [o for _,rows in sorted(made.items()) for o in rows]
@@ -276,7 +289,8 @@ def _model_ranks(rows, texts, model, cache, tick):
     from embed_lab.models.vectors import encode_cached, unit_vectors
     def told(stage): return lambda *at: tick(stage, *at)
     docs = unit_vectors(encode_cached(model, [*texts.values()], 'document', cache, progress=told('encoding passages')))
-    asked = unit_vectors(encode_cached(model, [o['query'] for o in rows], 'query', cache, progress=told('encoding questions')))
+    asked = [o['query'] for o in rows]
+    asked = unit_vectors(encode_cached(model, asked, 'query', cache, progress=told('encoding questions')))
     ids, found = [*texts], top_k(asked, docs, depth)[0]
     return [_ranks([ids[i] for i in at], o['passage'], texts) for at,o in zip(found.tolist(), rows)]
 
@@ -303,14 +317,18 @@ def refuse_written(
 ):             # Raises `LabError`
     "Say where questions cannot go"
     if to.suffix == '.jsonl' and not (gold or add): return
-    if to.suffix == '.jsonl': raise LabError(f'{short_path(to)} is a file, which --gold and --add do not go with; name a data folder')
+    if to.suffix == '.jsonl':
+        raise LabError(f'{short_path(to)} is a file, which --gold and --add do not go with; name a data folder')
     there = present_files(to)
     if 'train.jsonl' in there and not add:
         raise LabError(f"{short_path(there['train.jsonl'])} exists; add to it with --add, or write elsewhere with "
             "--to questions.jsonl")
-    if add and 'train.jsonl' not in there: raise LabError(f'{short_path(to)} has no train.jsonl to add to; leave out --add')
-    if gold and 'gold.jsonl' in there: raise LabError(f"{short_path(there['gold.jsonl'])} exists and is kept; leave out --gold")
-    if gold and add: raise LabError('--gold and --add do not go together: gold is cut from new questions; leave one of them out')
+    if add and 'train.jsonl' not in there:
+        raise LabError(f'{short_path(to)} has no train.jsonl to add to; leave out --add')
+    if gold and 'gold.jsonl' in there:
+        raise LabError(f"{short_path(there['gold.jsonl'])} exists and is kept; leave out --gold")
+    if gold and add:
+        raise LabError('--gold and --add do not go together: gold is cut from new questions; leave one of them out')
 
 def _added(path, rows): # To a train file, plain or gzipped, whose lines stay as they are
     import gzip
@@ -400,7 +418,8 @@ def weaker(self:Generated)->str: # A sentence
 def to_dict(self:Generated)->dict: # Of numbers and texts
     "All of it for programs"
     kinds, spent = Counter(o['tags'][0] for o in self.rows), self.spent
-    return dict(questions=len(self.rows), made=self.made, kinds=dict(kinds), left_out={k: n for k,n in self.left.items() if n},
+    left = {k: n for k,n in self.left.items() if n}
+    return dict(questions=len(self.rows), made=self.made, kinds=dict(kinds), left_out=left,
         easy=self.tagged('easy'), impossible=self.tagged('impossible'), overlap=self.overlap(self.rows),
         real=len(self.real), real_overlap=self.overlap(self.real), own=self.own, requests=spent.requests,
         known=spent.known, prompt_tokens=spent.sent, answer_tokens=spent.said)
@@ -437,8 +456,11 @@ def generate(
 )->Generated:            # Raises `LabError` where no question comes of it
     "Make questions for passages, and check them"
     left, spent = Counter(), Spending(prices=prices)
-    made = [*own_questions(docs, per, seed, tick)] if chat is None else chat_questions(chat, requests, per, left, spent, tick)
+    if chat is None: made = [*own_questions(docs, per, seed, tick)]
+    else: made = chat_questions(chat, requests, per, left, spent, tick)
     rows = sound_rows(made, there, corpus, left)
     mark_rows(rows, texts, model, cache, tick)
-    for tag in drop: rows = _kept(rows, np.array([tag in o['tags'] for o in rows], bool), left, f'too {tag}' if tag == 'easy' else tag)
+    for tag in drop:
+        marked = np.array([tag in o['tags'] for o in rows], bool)
+        rows = _kept(rows, marked, left, 'too easy' if tag == 'easy' else tag)
     return Generated(rows, len(made), left, chat is None, spent, real_rows(there))

@@ -26,7 +26,8 @@ _unspaced = re.compile('[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3
 
 def _size(text:str)->int: # Three letters of a script without spaces count as a word
     "Words of a text"
-    return len(text.split()) - 1 + -(-len(_unspaced.findall(text)) // 3) if _unspaced.search(text) else len(text.split())
+    letters = len(_unspaced.findall(text))
+    return len(text.split()) - bool(letters) + -(-letters // 3)
 
 def _sentences(text:str)->list:
     "The sentences of a text, on one line each"
@@ -68,7 +69,8 @@ _definitions = [(re.compile(o, re.I), q) for o,q in (
     (r'^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?es (?:un|una|el|la)\s', '¿Qué es {}?'),
     (r"^(?P<x>[^,.;:]{2,60}?)\s*(?:\([^)]*\)\s*)?est (?:un|une|le|la)\s", "Qu'est-ce que {} ?"))]
 _article = re.compile(r'^(?:An?|The|Eine?|Der|Die|Das|El|La|Un|Una|Le|Une)\b')
-_pronoun = re.compile(r'(?i)(?:it|this|that|these|those|there|here|he|she|they|we|you|one|what|which|who|es|das|esto|eso|ce|cela|il)\b')
+_pronoun = re.compile(r'(?i)(?:it|this|that|these|those|there|here|he|she|they|we|you|one|what|which|who'
+    r'|es|das|esto|eso|ce|cela|il)\b')
 
 def _defined(text:str)->list:
     "Questions that the first sentences answer by a definition"
@@ -82,7 +84,8 @@ def _defined(text:str)->list:
 # %% ../../nbs/labs/05_questions.ipynb #836344cc
 _docstring = re.compile(r'(?:"""|\'\'\')\s*(.+?)(?:\n|"""|\'\'\')|^\s*/\*\*?\s*\n?\s*\*?\s*(.+?)\s*(?:\*/|$)', re.M)
 _comment = re.compile(r'^\s*(?:#(?![!#])|//+|--)\s+(\w.{8,160}?)\s*$', re.M)
-_code = re.compile(r'^\s*(?:def|class|function|func|fn|public|private|static|import|from|#include|const|let|var|select|return)\b', re.M | re.I)
+_code = re.compile(r'^\s*(?:def|class|function|func|fn|public|private|static|import|from|#include|const|let|var|select'
+    r'|return)\b', re.M | re.I)
 
 def _documented(text:str)->list:
     "The first line of what code says of itself"
@@ -140,7 +143,8 @@ def passage_questions(
 )->Iterator:          # (kind, question); the same question once
     "What a passage asks of itself, the best first"
     text, body, n = document_text(doc), _heading.sub('', doc['text']).strip(), rng.randint(3, 5)
-    made = (_asked(text), _defined(body), _documented(doc['text']), _headings(doc), _telling_sentence(body, words), _keywords(text, words, n))
+    made = (_asked(text), _defined(body), _documented(doc['text']), _headings(doc), _telling_sentence(body, words),
+        _keywords(text, words, n))
     seen = set()
     for kind,questions in zip(question_kinds, made):
         for o in questions:
