@@ -58,11 +58,14 @@ Modules:
 - `embed_lab.evaluation.verdict`: Win, tie or loss between two recipes, from a test over both queries and seeds
 - `embed_lab.lab`: Where a lab is, what its settings say, and where its data and runs live
 - `embed_lab.labs.choose`: Which recipes some data can feed, the best suited first, with reasons
+- `embed_lab.labs.generate`: Questions for the passages of a corpus, as rows that say they are synthetic, checked before they are written
+- `embed_lab.labs.questions`: Questions that a passage asks of itself, found without a language model
 - `embed_lab.labs.recipes`: Which recipes exist, ours and those of other packages, each checked before it may touch a lab
 - `embed_lab.labs.scaffold`: Make a lab and its experiments, without ever overwriting a file
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
 - `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
 - `embed_lab.models.canary`: Sixteen texts whose vectors travel with a model, so that anybody can ask whether it is still the same
+- `embed_lab.models.chat`: Answers of a language model from a server that speaks OpenAI's protocol, each paid for once
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search

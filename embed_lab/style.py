@@ -175,7 +175,8 @@ def chart_page(
     fig:object, # A plotly figure
     title:str,  # In the browser's tab
     script:str, # Name of plotly's script, as `keep_plotly` gives it
-    place:str   # The folder that it lies in, as seen from the page, such as '../../'
+    place:str,  # The folder that it lies in, as seen from the page, such as '../../'
+    warning:str='' # What qualifies all that it shows
 )->str:         # HTML
     "A chart as a page that opens offline, light and dark"
     from json import dumps
@@ -183,7 +184,7 @@ def chart_page(
     safe = [o.replace('<', r'\u003c') for o in (fig.to_json(), dumps(script), dumps(places))]
     height, heading = f'min-height:{fig.layout.height or 450}px', fig.layout.title
     texts = dict(h1=heading.text, p=heading.subtitle.text) # they wrap, as plotly's do not
-    words = [tag(k, unescape(v)) for k,v in texts.items() if v]
+    words = [tag(k, unescape(v)) for k,v in texts.items() if v] + [tag('p', tag('b', warning))]*bool(warning)
     missing = tag('p', f'This chart is drawn by {script}, which lies in the results folder of its lab; '
         'put a copy of that file beside this page.', id='missing', hidden='')
     chart, script = tag('div', id='chart', style=height), _draw % tuple(safe)

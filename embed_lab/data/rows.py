@@ -42,6 +42,7 @@ class Row(msgspec.Struct, gc=False):
     teacher_scores:list[_Real]|_Absent = msgspec.UNSET # What another model says of the passage, then of each of `negatives`
     group:str|int|_Absent = msgspec.UNSET      # What must not be split: a document, a thread, a customer
     tags:list[str]|_Absent = msgspec.UNSET     # For slices
+    origin:str|_Absent = msgspec.UNSET         # 'synthetic' where no person asked the question
     query_id:str|int|_Absent = msgspec.UNSET   # As in BEIR's queries
     passage_id:str|int|_Absent = msgspec.UNSET # As in BEIR's corpus
 
@@ -98,7 +99,7 @@ def clip_value(
 _type_names = {str: 'text', int: 'a whole number', float: 'a number', bool: 'true or false',
     dict: 'an object', list: 'a list', type(None): 'null'}
 _optional_types = dict(score=(int, float), group=(str, int), query_id=(str, int), passage_id=(str, int),
-    negatives=(list,), teacher_scores=(list,), tags=(list,), title=(str,), note=(str,))
+    negatives=(list,), teacher_scores=(list,), tags=(list,), origin=(str,), title=(str,), note=(str,))
 
 # %% ../../nbs/data/00_rows.ipynb #18a88c52
 def scores_match(

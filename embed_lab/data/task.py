@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['beir_splits', 'data_files', 'training_files', 'document_text', 'grade_flaw', 'grade_of', 'judged_again', 'scan_qrels',
            'read_qrels', 'Task', 'Docs', 'row_document', 'lost_document', 'shared_id', 'queries_themselves',
-           'identical_text', 'retrieval_task', 'text_hash', 'task_hashes', 'is_beir', 'judged_row', 'present_files',
-           'read_decisions', 'require_splits']
+           'synthetic_text', 'identical_text', 'retrieval_task', 'text_hash', 'task_hashes', 'is_beir', 'judged_row',
+           'present_files', 'read_decisions', 'require_splits']
 
 # %% ../../nbs/data/05_task.ipynb #09783fd5
 import gzip, hashlib, re, zlib
@@ -114,6 +114,7 @@ class Task:
     qrels:dict    # Query id → {document id: grade}; a grade above 0 is relevant
     tags:dict=field(default_factory=dict) # Query id → tags of its rows, for slices; queries without tags are left out
     itself:dict=field(default_factory=dict) # Query id → documents that are the query itself, which its results leave out
+    synthetic:int=0 # Queries that no person asked
 
     @property
     def relevant(self)->dict: # Query id → set of relevant document ids, as sentence-transformers' evaluators take it
@@ -220,6 +221,13 @@ def queries_themselves(
     found = {q: {d for d in alike(q, t) if qrels.get(q, {}).get(d, 0) <= 0} for q,t in queries.items()}
     return {q: ds for q,ds in found.items() if ds}
 
+def synthetic_text(
+    n:int # Queries of gold that no person asked
+)->str:   # A sentence; empty for none
+    "That a score on gold is not one on real questions"
+    made = '1 query was' if n == 1 else f'{n:,} queries were'
+    return f'gold is synthetic: {made} made from the passages, so its scores say little of real questions' if n else ''
+
 def identical_text(
     n:int # Queries
 )->str:   # A sentence
@@ -241,7 +249,7 @@ def retrieval_task(
     given = {str(r['query_id']) for r in rows if r.get('query_id') is not None}
     free = (o for i in numbers() if (o := f'q{i}') not in given)
     known, new = Docs(corpus or {}, {}), {}
-    queries, judged, qid, tags = {}, {}, {}, {}
+    queries, judged, qid, tags, made = {}, {}, {}, {}, set()
     for r in rows:
         q = qid.get(r['query']) or qid.setdefault(r['query'], next(free)) if r.get('query_id') is None else str(r['query_id'])
         if corpus: d, _, why = row_document(r['passage'], r.get('passage_id'), known)
@@ -250,12 +258,13 @@ def retrieval_task(
         if why or odd: raise _refused(why or odd, r)
         first = queries.setdefault(q, r['query'])
         if first != r['query']: raise _refused(shared_id(q, f', {first[:40]!r}'), r)
+        if r.get('origin') == 'synthetic': made.add(q)
         if r.get('tags'): tags.setdefault(q, {}).update(dict.fromkeys(r['tags']))
         judged.setdefault(q, {})[d] = max(grade, judged.get(q, {}).get(d, 0))
     docs = corpus if corpus else {d: t for t,d in new.items()}
     qrels = judged if qrels is None else _matched(qrels, given, docs)
     itself = {} if _keeps_identical() else queries_themselves(queries, known if corpus else Docs(docs, {}), qrels)
-    return Task(queries, docs, qrels, {q: list(o) for q,o in tags.items()}, itself)
+    return Task(queries, docs, qrels, {q: list(o) for q,o in tags.items()}, itself, len(made))
 
 # %% ../../nbs/data/05_task.ipynb #b25c9a1d
 def text_hash(

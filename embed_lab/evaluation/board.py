@@ -24,7 +24,7 @@ from ..data.metrics import Interval, bootstrap
 from ..runs.listing import run_facts
 from ..runs.looks import count_looks, gold_hash, known_contents, recipe_hash
 from ..runs.results import RunFiles, list_others, other_places, reserved_names, run_name
-from ..runs.results import searched_documents, survey_runs, timestamp, verify_runs
+from ..runs.results import searched_documents, synthetic_gold, survey_runs, timestamp, verify_runs
 from .comparable import group_by_recipe, judged_by, read_scores, why_unfit
 from .verdict import Noise, Verdict, distinct_runs, holm_corrected, verdict
 
@@ -213,6 +213,7 @@ class BoardGold:
     looks:str             # How often this gold has been looked at
     queries:int           # That were scored
     documents:int|None    # That were searched
+    synthetic:str=''      # That no person asked its queries, in a sentence
 
     @property
     def best(self)->BoardRecipe: return self.recipes[0]
@@ -233,7 +234,8 @@ def _gold(lab, lines, known, scores, looks):
             over_base=base.get(i), over_best=best.get(i))
     ranked = sorted((recipe(*o) for o in enumerate(recipes)), key=lambda o: (o.over_best is not None, -o.score.mean))
     some = next(iter(lines.values())).run
-    return BoardGold(ranked, looks(gold_hash(some['inputs'])), ranked[0].score.n, searched_documents(some))
+    about = searched_documents(some), synthetic_gold(some)
+    return BoardGold(ranked, looks(gold_hash(some['inputs'])), ranked[0].score.n, *about)
 
 # %% ../../nbs/evaluation/12_board.ipynb #d325cf09
 @dataclass
@@ -360,7 +362,7 @@ def to_dict(self:BoardRecipe)->dict:
 def to_dict(self:Board)->dict:
     "Everything on the board"
     def all_of(some): return [o.to_dict() for o in some]
-    def gold(o): return dict(looks=o.looks, queries=o.queries, documents=o.documents, recipes=all_of(o.recipes))
+    def gold(o): return dict(looks=o.looks, queries=o.queries, documents=o.documents, synthetic=bool(o.synthetic), recipes=all_of(o.recipes))
     def tree(o): return dict(name=o.name, how=o.how, more=[*map(tree, o.more)])
     return dict(lab=self.lab.path.name, made=self.made, golds=[*map(gold, self.golds)], rest=all_of(self.rest),
         others={k: all_of(v) for k,v in self.others.items()}, unreadable=self.unreadable, origins=[*map(tree, self.origins)])

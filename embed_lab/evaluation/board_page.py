@@ -229,7 +229,8 @@ def _best_line(gold):
     among = f', searched among {count(gold.documents, "document")}' if gold.documents else ''
     warned = 'The best of many looks better than it is: confirm it on fresh queries.' if len(gold.recipes) > 4 else ''
     scored = f'nDCG@10 {o.score}{gain}, over {count(gold.queries, "query", "queries")}{among}.'
-    return tag('p', _said('Best:', tag('b', o.name), 'with', scored, warned))
+    made = tag('p', tag('b', f'{gold.synthetic[:1].upper()}{gold.synthetic[1:]}.')) if gold.synthetic else ''
+    return Markup(made) + tag('p', _said('Best:', tag('b', o.name), 'with', scored, warned))
 
 def _gold_section(i, gold, home):
     title = 'Recipes' if not i else 'Judged by other gold, and not comparable with those above'

@@ -19,7 +19,7 @@ from .comparable import all_scores, completed_runs, list_some, group_by_recipe, 
 from .comparable import outside_systems, rankings_among
 from ..lab import Lab, LabError, count, one_line, short_path
 from ..style import Markup, html_table, tag
-from ..runs.results import RunFiles, searched_documents, verify_runs
+from ..runs.results import RunFiles, searched_documents, synthetic_gold, verify_runs
 from ..data.rankings import read_trec_run
 from ..runs.looks import count_looks, file_contents, gold_hash, known_contents, log_rankings, Looks
 from ..runs.manifest import differences
@@ -137,6 +137,11 @@ class Comparison:
         "How many documents gold was searched among"
         said = {searched_documents(m) for o in self.recipes for m in o.runs.values()} - {None}
         return said.pop() if len(said) == 1 else None
+
+    @property
+    def made_up(self)->list: # One sentence, or none
+        "That gold is synthetic"
+        return [*{o: 1 for r in self.recipes for m in r.runs.values() if (o := synthetic_gold(m))}][:1]
 
     @cached_property
     def beats(self)->dict: # Mark → marks
@@ -284,7 +289,7 @@ def lines(self:Comparison)->list:
     res += [f"from {o.theirs} to {o.ours}: {list_some([what for _,what in o.differences], '; ')}" for o in near]
     intervals = "intervals of scores are over queries alone; those of effects include seeds where there are any"
     among = [f"gold was searched among {count(self.documents, 'document')}"] if self.documents else []
-    return [*res, *self.notes, *among, intervals, repr(self.looks)]
+    return [*self.made_up, *res, *self.notes, *among, intervals, repr(self.looks)]
 
 @patch
 def __repr__(self:Comparison)->str: return '\n'.join(map(repr, [*self.recipes, *self.pairs, self.looks]))

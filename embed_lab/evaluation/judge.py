@@ -57,7 +57,7 @@ def judge(
     if split == 'guard': return _judge_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
     scores = score_rankings(task, hits)
-    for o in filter(None, (scores.no_words, scores.left_out)): run.warn(o)
+    for o in filter(None, (scores.made_up, scores.no_words, scores.left_out)): run.warn(o)
     lines = list(query_lines(task, scores, hits))
     run.look(scores.to_dict())
     write_rows(run.path/RunFiles.per_query, lines)
@@ -65,5 +65,5 @@ def judge(
     scores.pairs, scores.guard = {k: o for k,o in (pairs or {}).items() if o}, guard
     write_json(run.path/RunFiles.gold_metrics, scores.to_dict())
     write_json(run.path/RunFiles.slices, scores.slices.to_dict())
-    run.record(documents=scores.n_docs)
+    run.record(documents=scores.n_docs, synthetic=scores.synthetic)
     return scores

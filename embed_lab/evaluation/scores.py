@@ -17,7 +17,7 @@ from ..data.metrics import Interval, bootstrap, difference, judged_system, metri
 from ..lab import count
 from ..models.search import ideal_ranking
 from ..style import Markup, html_table, tag
-from ..data.task import Task, identical_text, task_hashes, text_hash
+from ..data.task import Task, identical_text, synthetic_text, task_hashes, text_hash
 from fastcore.basics import patch
 import numpy as np
 
@@ -50,6 +50,7 @@ class Scores:
     missing:tuple=()                          # Systems that had no words to search by, and so have no scores
 
     identical:int=0                           # Queries that are themselves documents, which were left out of their results
+    synthetic:int=0                           # Queries that no person asked
 
     @cached_property
     def means(self)->dict: # System → measure → `Interval`
@@ -99,7 +100,7 @@ def score_rankings(
     unjudged = {s: {q: unknown(s, q) for q in qs} for s,qs in systems.items()}
     missing = tuple(s for s in hits if s not in found)
     identical = sum(q in task.itself for q in next(iter(systems.values()), ()))
-    about = dict(unjudged=unjudged, task=task_hashes(task), missing=missing, identical=identical)
+    about = dict(unjudged=unjudged, task=task_hashes(task), missing=missing, identical=identical, synthetic=task.synthetic)
     return Scores(systems, len(task.corpus), len(task.qrels), **about)
 
 # %% ../../nbs/evaluation/00_scores.ipynb #24a9c81e
@@ -145,7 +146,7 @@ def warnings(self:Scores)->list: # Of text, empty where there is nothing to add
     if more and more.low > 0:
         res.append(f"the top ten of tuned holds {more:+.1f} more unjudged documents per query than that of base; "
             'each counts as wrong, so the score of tuned is a lower bound')
-    return [*res, *filter(None, (self.no_words, self.left_out))]
+    return [*filter(None, (self.made_up,)), *res, *filter(None, (self.no_words, self.left_out))]
 
 @patch(as_prop=True)
 def no_words(self:Scores)->str: # Empty where every system has scores
@@ -153,6 +154,11 @@ def no_words(self:Scores)->str: # Empty where every system has scores
     if not self.missing: return ''
     names = ' and '.join(system_names.get(s, s) for s in self.missing)
     return f'{names} cannot be scored: no query or no passage has a word to search by, only symbols or stop words'
+
+@patch(as_prop=True)
+def made_up(self:Scores)->str: # Empty where people asked all of it
+    "That queries are synthetic"
+    return synthetic_text(self.synthetic)
 
 @patch(as_prop=True)
 def left_out(self:Scores)->str: # Empty where nothing was
@@ -190,7 +196,8 @@ def to_dict(self:Scores)->dict:
         interval='95 % bootstrap over queries', systems=systems, **gain, pairs=self.pairs,
         unjudged={s: interval_dict(i) for s,i in self.blind.items()}, task=self.task, measures=metrics_version(),
         **(dict(missing=list(self.missing)) if self.missing else {}),
-        **(dict(identical=self.identical) if self.identical else {}))
+        **(dict(identical=self.identical) if self.identical else {}),
+        **(dict(synthetic=self.synthetic) if self.synthetic else {}))
 
 @patch
 def headline(self:Scores)->dict:

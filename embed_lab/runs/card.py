@@ -21,7 +21,7 @@ from ..models.crossencoders import model_kind
 from ..models.families import saved_length
 from .results import RunFiles
 from ..data.metrics import system_names
-from ..data.task import identical_text
+from ..data.task import identical_text, synthetic_text
 
 # %% ../../nbs/runs/03_card.ipynb #b420c710
 def _code(value): return f"`{str(value)}`" if '`' not in str(value) else f"`` {value} ``"
@@ -83,14 +83,15 @@ def _good(metrics, guard, corpus, leaks):
     "What a model is good for, as far as it was measured"
     allowed = ''.join(f'\n> **Allowed leak:** {o}. The scores are too high by an unknown amount.\n' for o in leaks)
     use = f"The scores below were measured on {_size(metrics)} and hold {_held_by[corpus]}."
-    n = metrics.get('identical', 0)
+    n, made = metrics.get('identical', 0), synthetic_text(metrics.get('synthetic', 0))
+    made = f'\n> **{made[:1].upper()}{made[1:]}.**\n' if made else ''
     left_out = f'{identical_text(n)}.\n\n' if n else ''
     return f"""**Intended use.** Retrieval: ranking passages by similarity to a query. {use}
 
 {_judged_text(metrics)}
 
 {_judged_text(guard, 'the guard set, questions of another kind,') if guard else ''}
-{allowed}
+{allowed}{made}
 {_scores(metrics['systems'], metrics.get('missing', ()))}
 
 {left_out}Means over gold's queries with 95 % intervals."""

@@ -473,6 +473,7 @@ class Manifest(Begun, omit_defaults=True):
     error: _described_type(str | None, 'Why it is not completed') = None
     looks: _described_type(list[Look], 'At gold that were logged') = []
     documents: _described_type(Any, 'How many gold was searched among, once it has been') = 0
+    synthetic: _described_type(Any, 'How many queries of gold no person asked') = 0
     headline: _described_type(dict[str, Any], 'What a list of runs shows of it') = {}
     outcome: _described_type(Outcome | None, 'Of a completed run') = None
     files: _described_type(dict[str, RecordedFile], 'Name → what a completed run consists of: model, scores, curves, notebook') = {}

@@ -28,7 +28,7 @@ from ..notebooks import convert, override_parameters, read_notebook, read_overri
 from ..notebooks import read_parameters, trains
 from ..secrets import refuse_secret_parameters
 from .results import RunFiles, drop_checkpoints, lock_run, process_facts, read_run, reserved_names
-from .results import result_facts, run_command, set_aside, timestamp, with_origins
+from .results import result_facts, run_command, set_aside, synthetic_gold, timestamp, with_origins
 from ..data.files import file_hash, frozen_files, read_json, read_whole, write_atomic, write_json
 from ..data.folder import checked_facts, passages_file, train_part
 from ..data.reading import read_rows
@@ -187,7 +187,8 @@ def save_chart(self:Run,
     self.plots.mkdir(parents=True, exist_ok=True)
     place = os.path.relpath(self.lab.results, self.plots)
     title = f"{fig.layout.title.text or name.replace('_', ' ')}: {self.name} in {self.lab.path.name}"
-    page = chart_page(fig, title, keep_plotly(self.lab.results), f'{Path(place).as_posix()}/')
+    warning = synthetic_gold(self.manifest)
+    page = chart_page(fig, title, keep_plotly(self.lab.results), f'{Path(place).as_posix()}/', warning)
     write_atomic(self.plots/f'{name}.html', page.encode(errors='replace'))
 
 # %% ../../nbs/runs/04_record.ipynb #e6e024c0

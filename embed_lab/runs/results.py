@@ -8,9 +8,10 @@ nothing finished is ever overwritten."""
 
 # %% auto #0
 __all__ = ['silence', 'other_places', 'reserved_names', 'RunFiles', 'run_name', 'timestamp', 'seconds_since', 'last_heard',
-           'searched_documents', 'process_facts', 'is_alive', 'read_run', 'with_origins', 'lock_run', 'run_command',
-           'mark_killed', 'record_killed', 'Notes', 'read_notes', 'survey_runs', 'list_runs', 'find_run', 'set_aside',
-           'result_facts', 'Changes', 'verify_runs', 'read_history', 'run_bytes', 'drop_checkpoints', 'list_others']
+           'searched_documents', 'synthetic_gold', 'process_facts', 'is_alive', 'read_run', 'with_origins', 'lock_run',
+           'run_command', 'mark_killed', 'record_killed', 'Notes', 'read_notes', 'survey_runs', 'list_runs', 'find_run',
+           'set_aside', 'result_facts', 'Changes', 'verify_runs', 'read_history', 'run_bytes', 'drop_checkpoints',
+           'list_others']
 
 # %% ../../nbs/runs/01_results.ipynb #16675c94
 import hashlib, json, os, re, stat
@@ -27,6 +28,7 @@ from ..notebooks import continues, did_you_mean, read_notebook
 from .manifest import Process, read_manifest, scrub_secrets, without_seed
 from ..data.files import WorkFolder, clear_leftovers, file_hash, hash_files_once, read_whole
 from ..data.files import write_atomic, write_json
+from ..data.task import synthetic_text
 
 # %% ../../nbs/runs/01_results.ipynb #25c50641
 class RunFiles:
@@ -107,6 +109,13 @@ def searched_documents(
     "How many documents a run's gold was searched among"
     n = run.get('documents')
     return n if type(n) is int and n > 0 else None
+
+def synthetic_gold(
+    run:dict # A manifest
+)->str:      # A sentence; empty where people asked all of it, and where the run has not been judged
+    "That a run's scores are those of questions that no person asked"
+    n = run.get('synthetic')
+    return synthetic_text(n) if type(n) is int and n > 0 else ''
 
 # %% ../../nbs/runs/01_results.ipynb #86c0454d
 @cache
