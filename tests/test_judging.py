@@ -227,6 +227,35 @@ def test_judgements_go_where_gold_has_its_own(tmp_path):
         assert current_gold(lab).qrels == {f'q{i}': {f'd{i}': high, f'd{(i + 1)%6}': high//2, f'd{(i + 3)%6}': 0} for i in range(6)}
         assert 'FAIL' not in check_folder(lab.data).verdict().upper()
 
+def test_gold_grows_in_rounds_and_may_be_zipped(lab):
+    import gzip
+    gold = lab.data/'gold.jsonl'
+    (lab.data/'gold.jsonl.gz').write_bytes(gzip.compress(gold.read_bytes()))
+    gold.unlink()
+    judge_all(lab)
+    first = finish(lab)
+    finished(lab, 'exp_03', near(4, 1))
+    assert len(judge_all(lab).said) == 6
+    second = finish(lab)
+    assert (second.was, second.added) == (first.gold, {'not': 6}) and not gold.exists()
+    assert {*os.listdir(lab.data/'earlier_gold')} == {o.was[7:15] for o in (first, second)}
+    assert {*os.listdir(lab.results/'exp_01'/'rescored')} == {o.gold[7:15] for o in (first, second)}
+    assert {*os.listdir(lab.results/'exp_03'/'rescored')} == {second.gold[7:15]}
+    assert all(len(o) == 5 for o in current_gold(lab).qrels.values())
+
+def test_a_kill_before_the_last_step_leaves_the_old_gold(lab, monkeypatch):
+    from embed_lab.evaluation import versions
+    judge_all(lab)
+    gold, write = (lab.data/'gold.jsonl').read_bytes(), versions.write_atomic
+    def killed(path, content):
+        if path == lab.data/'gold.jsonl': raise KeyboardInterrupt
+        write(path, content)
+    monkeypatch.setattr(versions, 'write_atomic', killed)
+    with pytest.raises(KeyboardInterrupt): finish(lab)
+    assert (lab.data/'gold.jsonl').read_bytes() == gold
+    monkeypatch.undo()
+    assert finish(lab).added['relevant'] == 6
+
 def test_judges_who_differ_are_named_and_the_stricter_counts(lab):
     judge_all(lab)
     bob = open_session(lab, judge='bob\x1b[31m')

@@ -198,7 +198,8 @@ def left(self:Session)->int:
 def ranked_text(self:Session, question:Question)->str:
     "Where each system ranked a document"
     at = question.candidate.ranks
-    return ', '.join(f"{one_line(s)} {at.get(s, 'not in its first ten')}" for s in self.pool.systems)
+    missed = ', '.join(one_line(s) for s in self.pool.systems if s not in at)
+    return '; '.join([f'{one_line(s)} {r}' for s,r in at.items()] + ([f'not in the first ten of {missed}'] if missed else []))
 
 @patch
 def to_dict(self:Session, most:int=10)->dict: # With so many of the pairs that come next

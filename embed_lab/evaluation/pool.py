@@ -43,11 +43,11 @@ def ndcg_moves(
 
 # %% ../../nbs/evaluation/16_pool.ipynb #6e5b971b
 def rank_shares(
-    qrels:dict,    # Query id → {document id: grade}
-    systems:dict   # Name → query id → document ids, best first
-)->np.ndarray:     # Ten shares, smoothed so that none is 0
-    "How often gold calls what stands at each rank relevant, over all systems"
-    found = [(i, qrels[q].get(d, 0) > 0) for o in systems.values() for q,ds in o.items() for i,d in enumerate(ds[:10])]
+    qrels:dict, # Query id → {document id: grade}
+    hits:dict   # Query id → document ids, best first, of one system
+)->np.ndarray:  # Ten shares, smoothed so that none is 0
+    "How often gold calls what a system has at each rank relevant"
+    found = [(i, qrels.get(q, {}).get(d, 0) > 0) for q,ds in hits.items() for i,d in enumerate(ds[:10])]
     ranks, relevant = np.array([*zip(*found)] or [[], []], int)
     return (np.bincount(ranks, relevant, 10) + 1)/(np.bincount(ranks, minlength=10) + 2)
 
@@ -71,7 +71,7 @@ class Pool:
         self.queries = [q for q in next(iter(systems.values()), {}) if all(q in o for o in systems.values())]
         self.qrels = {q: dict(qrels.get(q, {})) for q in self.queries}
         self.gain = max([1, *(g for o in self.qrels.values() for g in o.values())])
-        self.shares = rank_shares(self.qrels, {s: {q: o[q] for q in self.queries} for s,o in systems.items()})
+        self.shares = {s: rank_shares(self.qrels, {q: o[q] for q in self.queries}) for s,o in systems.items()}
         self.open = {q: self._open(q) for q in self.queries}
 
     def _open(self, q): # Candidates of one query
@@ -81,7 +81,7 @@ class Pool:
         apart = np.abs(moves[:,:,None] - moves[:,None]).sum((1, 2))/max(1, len(found)*(len(found) - 1))
         def one(d, moved):
             ranks = {s: o.index(d) + 1 for s,o in zip(names, found) if d in o}
-            chance = float(sum(self.shares[r - 1] for r in ranks.values())/len(found))
+            chance = float(sum(self.shares[s][r - 1] for s,r in ranks.items())/len(found))
             return Candidate(q, d, ranks, chance, chance*float(moved))
         return [*map(one, docs, apart)]
 

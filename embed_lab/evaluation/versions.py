@@ -211,8 +211,8 @@ class GoldVersion:
 
     def rows(self)->list: # Dicts, the best by the new gold first
         "The table, for people"
-        def row(s, o): return {'system': s, 'nDCG@10 before': f'{o[0]:.3f}', 'now': f'{o[1]:.3f}', 'place before': o[2], 'now ': o[3],
-            'judged before': f'{o[4]:.0%}', 'now  ': f'{o[5]:.0%}'}
+        def row(s, o): return {'system': s, 'nDCG@10 before': f'{o[0]:.3f}', 'nDCG@10 now': f'{o[1]:.3f}', 'place before': o[2],
+            'place now': o[3], 'judged before': f'{o[4]:.0%}', 'judged now': f'{o[5]:.0%}'}
         return [row(s, o) for s,o in sorted(self._table().items(), key=lambda k: k[1][3])]
 
     def turned(self)->list: # Sentences
@@ -284,7 +284,7 @@ def _keep_earlier(lab, path, res, words): # The folder that the earlier gold is 
     at = lab.data/'earlier_gold'/_short(res.was)
     judges = sorted({j for said in words.values() for j in said})
     write_atomic(at/path.name, path.read_bytes())
-    write_json(at/'version.json', dict(gold=res.was, replaced_by=res.gold, when=timestamp(), judges=judges) | res.to_dict())
+    write_json(at/'version.json', res.to_dict() | dict(when=timestamp(), judges=judges))
     return at
 
 def finish(
@@ -292,6 +292,8 @@ def finish(
     show:Callable|None=None # Called with (stage, done, total) while runs are scored
 )->GoldVersion:    # Raises `LabError` where there are none, or `OSError` where something cannot be written
     "Make a new version of gold, keep the earlier one beside it, and score all runs again"
+    show = show or (lambda *_: None)
+    show('reading what runs found', 0, None)
     found, words = found_systems(lab), standing(read_judgements(lab))
     res = _joined(found, words)
     path, content = _changed_file(lab, found.task, new_grades(found.task, resolved(words), res.gain)[0])
@@ -300,7 +302,7 @@ def finish(
         staged = _staged(lab, folder, path, content)
         (res.gold, facts), task = gold_version(staged), current_gold(staged)
     for i,(p,run) in enumerate(found.runs.items()):
-        if show: show('scoring runs again', i, len(found.runs))
+        show('scoring runs again', i, len(found.runs))
         _score_again(lab, p, run, task, res.gold, facts)
     at = _keep_earlier(lab, path, res, words)
     write_atomic(path, content)
