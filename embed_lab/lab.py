@@ -17,7 +17,7 @@ __all__ = ['variable_prefix', 'seeds', 'default_settings', 'oldest_served', 'Lab
 import os, re, sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 # %% ../nbs/00_lab.ipynb #0513fc64
@@ -122,6 +122,9 @@ class Variables:
     frozen:str=''     # What the run must be made of, as `frozen_text` says it; it was planned with that
     identity:str=''   # Of an earlier start of this run that did not complete
     elsewhere:str=''  # '1' on a worker of a cluster, which may continue what another machine began
+    chat_url:str=''   # Of a server that answers prompts, which `emb generate` asks; set by hand
+    chat_model:str='' # Its model's name there
+    chat_api_key:str=field(default='', repr=False) # Sent to that server, and neither shown nor recorded
 
     def environ(self)->dict: # Name → text of each that is set
         "These as environment variables, for a child"
