@@ -64,6 +64,7 @@ Modules:
 - `embed_lab.models.base`: Where a base model's weights come from, and what they are loaded on
 - `embed_lab.models.bm25`: BM25 in any script, and an answer where there are no words
 - `embed_lab.models.canary`: Sixteen texts whose vectors travel with a model, so that anybody can ask whether it is still the same
+- `embed_lab.models.chat`: Answers of a language model from a server that speaks OpenAI's protocol, each paid for once
 - `embed_lab.models.chunks`: A batch of texts of all lengths, read in parts of about one length each
 - `embed_lab.models.corpus`: Its vectors in a file, written as they are made
 - `embed_lab.models.crossencoders`: Models that read query and passage together: distinguished from encoders, loaded safely, and put behind a search

@@ -292,3 +292,60 @@ def test_runs_that_cannot_be_judged_are_named(lab, tmp_path):
     empty.mkdir()
     (empty/'settings.ini').write_text('[DEFAULT]\n')
     with pytest.raises(LabError, match='no run matches'): found_systems(read_lab(empty))
+
+# a language model
+
+@pytest.fixture
+def chat(monkeypatch):
+    "A server whose model grades by the number of the question; and what it was asked"
+    from embed_lab.models import endpoint
+    from support import serving
+    asked = []
+    def answer(path, body, head):
+        text = body['messages'][-1]['content']
+        asked.append(text)
+        q = int(text.split('question ')[1].split()[0])
+        return 200, dict(choices=[dict(message=dict(content=json.dumps(dict(grade='relevant' if q%4 < 2 else 'not'))))])
+    monkeypatch.setattr(endpoint, 'sleep', lambda s: None)
+    monkeypatch.setenv('EMB_CHAT_MODEL', 'tiny')
+    with serving(answer) as at:
+        monkeypatch.setenv('EMB_CHAT_URL', at)
+        yield asked
+
+@pytest.fixture
+def wide(tmp_path):
+    "A lab with 100 unjudged pairs"
+    gold = [dict(query=f'question {i}', passage=f'answer {i}', label=1) for i in range(50)]
+    def near(*steps): return {f'q{i}': [f'd{(i + s)%50}' for s in steps] for i in range(50)}
+    lab = lab_of(tmp_path/'wide', {}, gold)
+    task = current_gold(lab)
+    for name,hits in dict(exp_01=near(0, 2), exp_02=near(1, 0)).items():
+        found = {s: {q: [(d, 1.) for d in ds] for q,ds in o.items()} for s,o in dict(tuned=hits, base=near(0, 2)).items()}
+        scores, run = score_rankings(task, found), mock_run(lab, name, {})
+        write_rows(run/'eval'/'per_query.jsonl', query_lines(task, scores, found))
+        write_json(run/'eval'/'gold_metrics.json', scores.to_dict())
+    return lab
+
+def judge_some(lab, n):
+    session = open_session(lab, judge='ada')
+    for _ in range(n):
+        o = session.next()
+        session.say(o, 'relevant' if int(o.query.split()[1])%4 < 3 else 'not')
+
+def test_a_model_judges_only_beside_people(wide, chat, monkeypatch):
+    judge_some(wide, 20)
+    res = command(wide, '--model', '10', monkeypatch=monkeypatch)
+    assert res.exit_code == 2 and 'they have graded 20 pairs, and 30 are needed' in res.stderr and not chat
+
+def test_a_model_is_measured_first_and_counts_only_when_told(wide, chat, monkeypatch):
+    judge_some(wide, 40)
+    said = json.loads(command(wide, '--model', '10', '--json', monkeypatch=monkeypatch).stdout)
+    assert said['graded'] == 10 and said['agreement']['pairs'] == 40 and said['agreement']['same'] < 40
+    assert said['agreement']['kappa']['low'] < said['agreement']['kappa']['mean'] <= said['agreement']['kappa']['high'] and len(chat) == 50
+    assert sum(o.model for o in read_judgements(wide)) == 50 and len(standing(read_judgements(wide))) == 40
+    left = open_session(wide, judge='ada').left
+    assert left == 60
+    assert json.loads(command(wide, '--model', '5', '--json', monkeypatch=monkeypatch).stdout)['graded'] == 5 and len(chat) == 55
+    people = sum(finish(wide).added.values())
+    with_model = finish(wide, models=True)
+    assert people == 40 and sum(with_model.added.values()) == 15 and '15 pairs were graded by a language model alone' in with_model.notes

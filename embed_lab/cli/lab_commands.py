@@ -981,6 +981,10 @@ def judge_command(
     judge:Annotated[str, typer.Option(help='Who judges; the user of this machine if left out.')] = '',
     end:Annotated[bool, typer.Option('--finish',
         help='Make a new version of gold of what has been judged, and score all runs again by it. The earlier version is kept.')] = False,
+    model:Annotated[Optional[int], typer.Option(metavar='N', min=1,
+        help='Ask nobody here; let the chat server of EMB_CHAT_URL grade N pairs, after its agreement with people has been measured.')] = None,
+    models:Annotated[bool, typer.Option('--with-model',
+        help='With --finish: count what a model graded, where no person did.')] = False,
     notebook:Annotated[Optional[Path], typer.Option(help='Write the notebook that asks with buttons, for JupyterLab.')] = None,
     json:Annotated[bool, typer.Option('--json', help='Ask nothing; print what is left and what comes next as JSON.')] = False):
     "Judge documents that runs found and gold does not know, those first that could move a verdict."
@@ -988,19 +992,33 @@ def judge_command(
     from embed_lab.lab import LabError, lab_around
     lab = lab_around()
     if bool(runs) and end: raise LabError('--finish scores all runs again; leave their names out')
+    if models and not end: raise LabError('--with-model says what --finish counts; add --finish')
     if notebook: return say(f'wrote {one_line(write_judging_notebook(notebook))}; open it in JupyterLab')
-    if end: return _finish_judging(lab, json)
+    if end: return _finish_judging(lab, json, models)
     with progress_bar('judge', False) as show:
         show('reading what runs found', 0, None)
         session = open_session(lab, runs or [], judge)
+    if model: return _ask_model(session, model, json)
     if json: return print_json(session.to_dict())
     for o in session.found.notes: say(one_line(o), err=True)
     _ask_judge(session)
     _tell_judged(session)
 
-def _finish_judging(lab, json):
+def _ask_model(session, n, json):
+    "Measure a model by what people judged, say how far it agrees, and only then ask it for more"
+    from embed_lab.evaluation.versions import ask_model, measure_model
+    from embed_lab.models.chat import open_chat
+    chat = open_chat(session.lab.results/'cache'/'chat', tell=lambda o: say(one_line(o), err=True))
+    with progress_bar('judge', False) as show:
+        agreement = measure_model(session, chat, show)
+        say(str(agreement), err=json)
+        n = ask_model(session, chat, n, show)
+    if json: return print_json(dict(agreement=agreement.to_dict(), graded=n))
+    say(f"{count(n, 'pair')} more graded by {one_line(chat.model)}; they count only in `emb judge --finish --with-model`")
+
+def _finish_judging(lab, json, models):
     from embed_lab.evaluation.versions import finish
-    with progress_bar('judge', False) as show: res = finish(lab, show)
+    with progress_bar('judge', False) as show: res = finish(lab, show, models)
     if json: return print_json(res.to_dict())
     print_table(res.rows())
     say('\n' + '\n'.join(map(one_line, res.lines())))

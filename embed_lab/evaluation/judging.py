@@ -42,6 +42,7 @@ class Judgement(msgspec.Struct, frozen=True, omit_defaults=True):
     judge:_Name      # Who said so
     when:str         # As `timestamp` writes it
     saw_ranks:bool=False # Whether the judge had seen where systems ranked it
+    model:bool=False     # Whether the judge is a language model
 
     @property
     def pair(self)->tuple: return self.query, self.document
@@ -95,11 +96,13 @@ def read_judgements(
 
 # %% ../../nbs/evaluation/17_judging.ipynb #4430838b
 def standing(
-    judgements:list # As `read_judgements` gives them
-)->dict:            # (hash of query, hash of document) → judge → `Judgement`, without what was taken back
+    judgements:list,  # As `read_judgements` gives them
+    models:bool=False # Whether language models count as judges
+)->dict:              # (hash of query, hash of document) → judge → `Judgement`, without what was taken back
     "The last word of each judge on each pair"
     res = {}
     for o in judgements:
+        if o.model and not models: continue
         said = res.setdefault(o.pair, {})
         said.pop(o.judge, None)
         if o.grade != 'undone': said[o.judge] = o

@@ -11,7 +11,7 @@ run keeps its first ten documents a query, so what could still change is known, 
 __all__ = ['ndcg_moves', 'rank_shares', 'Candidate', 'Pool', 'kept_rankings', 'current_gold', 'FoundSystems', 'found_systems']
 
 # %% ../../nbs/evaluation/16_pool.ipynb #d450d606
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 import msgspec, numpy as np
 from ..data.files import read_whole
@@ -29,6 +29,11 @@ def _ideal(grades): # Grades of one query → the DCG@10 of the best ranking
     top = np.array(sorted((g for g in grades if g > 0), reverse=True)[:10], float)
     return float(top @ _discounts[:len(top)])
 
+def _dcg(found, grades): return np.array([sum(max(0, grades.get(d, 0))*w for d,w in zip(o, _discounts)) for o in found])
+
+def _ndcg(found, grades): # One a system; 0 where nothing is relevant
+    return _dcg(found, grades)/(_ideal(grades.values()) or 1)
+
 def ndcg_moves(
     found:list,  # Of each system, the ids of its first ten documents
     grades:dict, # Document id → grade, of one query
@@ -37,9 +42,8 @@ def ndcg_moves(
 )->np.ndarray:   # (documents, systems)
     "How far nDCG@10 of each system would move if one document more were relevant"
     weights = np.array([[_discounts[o.index(d)] if d in o else 0. for o in found] for d in docs]).reshape(len(docs), len(found))
-    dcg = np.array([sum(max(0, grades.get(d, 0))*w for d,w in zip(o, _discounts)) for o in found])
-    before, after = _ideal(grades.values()), _ideal([*grades.values(), gain])
-    return (dcg + gain*weights)/after - (dcg/before if before else 0.)
+    dcg, after = _dcg(found, grades), _ideal([*grades.values(), gain])
+    return (dcg + gain*weights)/after - _ndcg(found, grades)
 
 # %% ../../nbs/evaluation/16_pool.ipynb #6e5b971b
 def rank_shares(
@@ -52,14 +56,20 @@ def rank_shares(
     return (np.bincount(ranks, relevant, 10) + 1)/(np.bincount(ranks, minlength=10) + 2)
 
 # %% ../../nbs/evaluation/16_pool.ipynb #0360c977
-@dataclass(frozen=True)
+@dataclass
 class Candidate:
     "A document that some systems found and nobody has judged"
     query:str     # Its id
     document:str  # Likewise
     ranks:dict    # System → rank, of those that found it
-    chance:float  # That it is relevant, as far as ranks say
-    value:float   # Expected change of the difference in nDCG@10 of two systems, on this query
+    chance:float=field(compare=False)  # That it is relevant, as far as ranks say
+    value:float=field(default=0., compare=False) # Expected change of the difference in nDCG@10 of two systems, on this query
+
+# %% ../../nbs/evaluation/16_pool.ipynb #de077782
+def _openness(scores, pairs): # (queries, systems) → weight of each pair of systems
+    a, b = pairs
+    apart = scores[:,a] - scores[:,b]
+    return 1/(1 + apart.mean(0)**2*len(scores)/(apart.var(0) + .01)) # few queries have too small a variance by luck
 
 class Pool:
     "The first ten of several systems, and what of them has no judgement"
@@ -67,33 +77,40 @@ class Pool:
         qrels:dict,   # Query id → {document id: grade}
         systems:dict  # Name → query id → document ids, best first
     ):
-        self.systems = systems
+        self.systems, self._names = systems, [*systems]
         self.queries = [q for q in next(iter(systems.values()), {}) if all(q in o for o in systems.values())]
         self.qrels = {q: dict(qrels.get(q, {})) for q in self.queries}
         self.gain = max([1, *(g for o in self.qrels.values() for g in o.values())])
         self.shares = {s: rank_shares(self.qrels, {q: o[q] for q in self.queries}) for s,o in systems.items()}
-        self.open = {q: self._open(q) for q in self.queries}
+        self._pairs = np.triu_indices(len(systems), 1)
+        self.open, self._apart, self._scores = {}, {}, {}
+        for q in self.queries: self._see(q)
 
-    def _open(self, q): # Candidates of one query
-        found, names = [o[q][:10] for o in self.systems.values()], [*self.systems]
-        docs = [d for d in dict.fromkeys(d for o in found for d in o) if d not in self.qrels[q]]
-        moves = ndcg_moves(found, self.qrels[q], docs, self.gain)
-        apart = np.abs(moves[:,:,None] - moves[:,None]).sum((1, 2))/max(1, len(found)*(len(found) - 1))
-        def one(d, moved):
-            ranks = {s: o.index(d) + 1 for s,o in zip(names, found) if d in o}
-            chance = float(sum(self.shares[s][r - 1] for s,r in ranks.items())/len(found))
-            return Candidate(q, d, ranks, chance, chance*float(moved))
-        return [*map(one, docs, apart)]
+    def _see(self, q): # What is open in one query, how far it parts each pair of systems, and the scores
+        found, grades = [o[q][:10] for o in self.systems.values()], self.qrels[q]
+        docs = [d for d in dict.fromkeys(d for o in found for d in o) if d not in grades]
+        moves, (a, b) = ndcg_moves(found, grades, docs, self.gain), self._pairs
+        self.open[q], self._scores[q] = [self._candidate(q, d, found) for d in docs], _ndcg(found, grades)
+        self._apart[q] = np.abs(moves[:,a] - moves[:,b])
+
+    def _candidate(self, q, d, found):
+        ranks = {s: o.index(d) + 1 for s,o in zip(self._names, found) if d in o}
+        return Candidate(q, d, ranks, float(sum(self.shares[s][r - 1] for s,r in ranks.items())/len(found)))
 
     def ordered(self)->list: # Of `Candidate`, what could move verdicts most comes first
         "What is left to judge"
-        return sorted((o for some in self.open.values() for o in some), key=lambda o: (-o.value, o.query, o.document))
+        if not self.queries: return []
+        weights = _openness(np.array([*self._scores.values()]), self._pairs)
+        values = np.concatenate([*self._apart.values()]) @ weights/max(1e-9, weights.sum())
+        res = [o for some in self.open.values() for o in some]
+        for o,v in zip(res, values.tolist()): o.value = o.chance*v
+        return sorted(res, key=lambda o: (-o.value, o.query, o.document))
 
     def judge(self, query:str, document:str, grade:int|None): # None takes the judgement back
         "Take a judgement in, and see anew what the others of this query can do"
         if grade is None: self.qrels[query].pop(document, None)
         else: self.qrels[query][document] = grade
-        self.open[query] = self._open(query)
+        self._see(query)
 
 # %% ../../nbs/evaluation/16_pool.ipynb #7f36b6ff
 class _Hit(msgspec.Struct):
