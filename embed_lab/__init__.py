@@ -49,13 +49,16 @@ Modules:
 - `embed_lab.evaluation.comparable`: Completed runs that were judged alike, grouped into recipes and their seeds
 - `embed_lab.evaluation.compare`: Which recipe is better, over queries and seeds, and what differs between them
 - `embed_lab.evaluation.figures`: Training curves overlaid, queries that moved, and a browser of them, all of which work without a network
-- `embed_lab.evaluation.judge`: Turn what systems found into scores, and into the files that comparisons read
+- `embed_lab.evaluation.judging`: A person grades what the pool holds, one key at a time, and nothing is lost
 - `embed_lab.evaluation.learning`: How the score grows with the rows of train, and whether more of them would help
 - `embed_lab.evaluation.page`: A notebook that comes with the package, run on a lab's results and made into one page
+- `embed_lab.evaluation.pool`: What systems found and nobody has judged, ordered by how much it could move a verdict
 - `embed_lab.evaluation.reproduce`: Repeat a run from its manifest, and say whether the result is the same and, if not, why
 - `embed_lab.evaluation.scores`: A tuned encoder's scores on gold beside those of other systems, as a table and in one sentence
+- `embed_lab.evaluation.scoring`: Turn what systems found into scores, and into the files that comparisons read
 - `embed_lab.evaluation.slices`: For which queries a model got better, and for which worse
 - `embed_lab.evaluation.verdict`: Win, tie or loss between two recipes, from a test over both queries and seeds
+- `embed_lab.evaluation.versions`: Judgements become gold, runs are scored again from what they found, and the table shows what the holes had hidden
 - `embed_lab.lab`: Where a lab is, what its settings say, and where its data and runs live
 - `embed_lab.labs.choose`: Which recipes some data can feed, the best suited first, with reasons
 - `embed_lab.labs.generate`: Questions for the passages of a corpus, as rows that say they are synthetic, checked before they are written

@@ -34,7 +34,7 @@ promised = {
     'training.weights': ('base_model', 'named_model', 'save_model'),
     'evaluation.ask': ('search_box',),
     'evaluation.bakeoff': ('bake_off',),
-    'evaluation.judge': ('judge',),
+    'evaluation.scoring': ('score_found',),
     'evaluation.scores': ('Scores',)}
 
 # %% ../nbs/03_door.ipynb #a82a08cd

@@ -4,7 +4,7 @@ from embed_lab.data.check import check_folder
 from embed_lab.data.files import write_rows
 from embed_lab.data.folder import check_data
 from embed_lab.data.task import Docs, queries_themselves, retrieval_task, task_hashes
-from embed_lab.evaluation.judge import judge
+from embed_lab.evaluation.scoring import score_found
 from embed_lab.inventory.datasets import load_splits
 from embed_lab.inventory.evaluate import conclude, search
 from embed_lab.inventory.preprocess import add_prompts
@@ -77,7 +77,7 @@ def test_a_search_that_knows_nothing_of_it_is_judged_alike(folder, base):
     "Such as that of a lab that was made before"
     task, run = load_splits(folder).task('gold'), rehearsal(base)
     whole = {q: [(d, 1.)] + [o for o in h if o[0] != d][:99] for (q,h),d in zip(search(Encoder(), task).items(), [next(iter(o)) for o in task.itself.values()])}
-    with pytest.warns(UserWarning, match='themselves documents'): scores = judge(task, dict(tuned=whole, base=whole), run)
+    with pytest.warns(UserWarning, match='themselves documents'): scores = score_found(task, dict(tuned=whole, base=whole), run)
     assert not any(o['id'] in task.itself[line['query_id']] for line in map(msgspec.json.decode, (run.path/RunFiles.per_query).read_bytes().splitlines()) for o in line['tuned']['hits'])
     assert scores.identical == 20
 

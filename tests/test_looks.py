@@ -3,7 +3,7 @@ import json, os, shutil
 import pytest
 from support import emb, exp, manifest
 from embed_lab.data.reading import read_rows
-from embed_lab.evaluation.judge import judge
+from embed_lab.evaluation.scoring import score_found
 from embed_lab.data.task import retrieval_task
 from embed_lab.lab import LabError, read_lab
 from embed_lab.runs.looks import count_looks, gold_hash, log_look
@@ -33,10 +33,10 @@ def test_scratch_runs_are_looks_each_time_they_show_something_new(lab, monkeypat
     right = {q: [(d, 1.) for d in ds] for q,ds in task.relevant.items()}
     wrong = {q: [] for q in right}
     run = start(dict(seed=None, model=None), exp)
-    for o in (right, right, wrong, right): judge(task, dict(tuned=o, base=wrong), run)
+    for o in (right, right, wrong, right): score_found(task, dict(tuned=o, base=wrong), run)
     assert looks(lab).times == 2 and {o['run'] for o in lines(lab)} == {f'scratch/{exp}'}
     run = start(dict(seed=None, model=None), exp)
-    judge(task, dict(tuned=right, base=wrong), run)
+    score_found(task, dict(tuned=right, base=wrong), run)
     assert (looks(lab).times, looks(lab).recipes) == (3, 1)
     run.finish()
     assert looks(lab).times == 3 and len(run.manifest['looks']) == 1
@@ -47,7 +47,7 @@ def test_a_look_is_counted_before_its_scores_are_there(lab, monkeypatch):
     hits = dict.fromkeys(('tuned', 'base'), {q: [(d, 1.) for d in ds] for q,ds in task.relevant.items()})
     run = start(dict(seed=None, model=None), exp)
     (lab/'results'/'gold_log.jsonl').mkdir()
-    with pytest.raises(LabError, match='^results/gold_log.jsonl is not a file, so looks at gold cannot be logged; move it away, and run it again$'): judge(task, hits, run)
+    with pytest.raises(LabError, match='^results/gold_log.jsonl is not a file, so looks at gold cannot be logged; move it away, and run it again$'): score_found(task, hits, run)
     assert not run.eval.exists()
     with pytest.raises(LabError, match='is not a file'): start(dict(seed=None, model=None), exp)
     run.record(status='failed')

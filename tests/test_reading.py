@@ -7,7 +7,7 @@ from embed_lab.data.files import write_rows
 from embed_lab.data.folder import check_data, folder_rules
 from embed_lab.data.reading import read_rows
 from embed_lab.data.task import scan_qrels
-from embed_lab.evaluation.judge import judge
+from embed_lab.evaluation.scoring import score_found
 from embed_lab.inventory.datasets import load_splits, leak_table, overview
 from embed_lab.inventory.evaluate import conclude, search
 from embed_lab.inventory.preprocess import add_prompts
@@ -238,7 +238,7 @@ def as_a_run_reads(data, run):
     overview(splits), splits._repr_html_(), leak_table(splits), add_prompts(splits, 'query: ', 'passage: ')
     assert len(training_rows(splits.train, 'in-batch'))
     hits = {k: {o: search(Encoder(), splits.task(k)) for o in ('tuned', 'base')} for k in splits.sets if k != 'train'}
-    guard = judge(splits.task('guard'), hits['guard'], run, 'guard') if 'guard' in hits else None
+    guard = score_found(splits.task('guard'), hits['guard'], run, 'guard') if 'guard' in hits else None
     scores = conclude(splits.task('gold'), hits['gold'], run, {}, guard)
     run.finish(**scores.headline())
     return scores

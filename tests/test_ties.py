@@ -58,12 +58,12 @@ def test_bm25_and_its_fusion_do_not_depend_on_the_order_of_the_corpus():
     assert words == words_2 and both == both_2
     assert [d for d,s in words if s == words[0][1]] != [d for d in docs if d in dict(words) and dict(words)[d] == words[0][1]]
 
-def test_judge_says_that_a_model_has_collapsed(tmp_path):
-    from embed_lab.evaluation.judge import judge
+def test_scoring_says_that_a_model_has_collapsed(tmp_path):
+    from embed_lab.evaluation.scoring import score_found
     from embed_lab.runs.record import rehearsal
     t = task(40)
     run = rehearsal(tmp_path)
     flat, fine = ({q: [(d, s(i)) for i,d in enumerate(t.corpus)] for q in t.queries} for s in (lambda i: .9999999 - i*1e-9, lambda i: 1 - i/100))
-    with pytest.warns(UserWarning, match='tuned gives every document the same score'): judge(t, dict(tuned=flat, base=fine), run)
+    with pytest.warns(UserWarning, match='tuned gives every document the same score'): score_found(t, dict(tuned=flat, base=fine), run)
     assert len([o for o in run.manifest['warnings'] if 'collapsed' in o]) == 1
-    with pytest.warns(UserWarning, match='base, untuned gives'): judge(t, dict(tuned=fine, base=flat), run, 'guard')
+    with pytest.warns(UserWarning, match='base, untuned gives'): score_found(t, dict(tuned=fine, base=flat), run, 'guard')

@@ -12,7 +12,7 @@ question could not be answered (a typo, a missing file). After Ctrl-C it is 130.
 __all__ = ['init', 'list_recipes', 'new', 'import_sources', 'check', 'split', 'generate_command', 'corpus_command',
            'run_experiment', 'estimate_all', 'run', 'sweep_command', 'ls', 'note_command', 'tag_command',
            'rename_command', 'promote_command', 'rm_command', 'tidy_command', 'compare_command', 'board_command',
-           'mirror_command', 'doctor_command', 'reproduce_command', 'demo']
+           'judge_command', 'mirror_command', 'doctor_command', 'reproduce_command', 'demo']
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #f532c28d
 from contextlib import ExitStack, closing
@@ -1027,6 +1027,111 @@ def _open_page(file):
     import webbrowser
     if webbrowser.open(file.resolve().as_uri()): return
     say(f'emb: no browser to open it with here; open {one_line(file.resolve())}', err=True)
+
+# %% ../../nbs/cli/02_lab_commands.ipynb #3ad9c503
+_judging_keys = dict(y='relevant', p='partly', n='not', s='skip')
+_judging_help = 'y relevant  p partly  n not  s skip  u undo  w where systems ranked it  m more of it  q quit'
+
+def _wrapped(text, most):
+    "Lines of a text that fit the terminal, and how many more there are"
+    from textwrap import wrap
+    from embed_lab.lab import visible
+    from embed_lab.cli.terminal import text_width
+    lines = [o for line in text.splitlines() for o in wrap(visible(line), text_width() or 100) or ['']]
+    return lines[:most], len(lines[most:])
+
+def _show_question(session, question, whole):
+    "Print a query and a document"
+    document, more = _wrapped(question.document, 10_000 if whole else 16)
+    query = _wrapped(question.query, 10_000)[0]
+    rest = [f"… {count(more, 'more line')}: m"] if more else []
+    ranks = [f'ranked  {session.ranked_text(question)}'] if session.saw_ranks else []
+    say('\n'.join(['', f'{session.left:,} left', *query, '-'*8, *document, *rest, *ranks, _judging_help]))
+
+# %% ../../nbs/cli/02_lab_commands.ipynb #d4031b2b
+def _pressed_key():
+    "One key, in lower case; 'q' at the end of the input"
+    from embed_lab.lab import LabError
+    try: return typer.getchar().lower()
+    except EOFError: return 'q'
+    except (OSError, ValueError): raise LabError('judging takes a key at a time, and there is no terminal to take it from; '
+        'in JupyterLab, open what `emb judge --notebook judge.ipynb` writes') from None
+
+def _ask_judge(session):
+    "Ask until nothing is left or the judge has had enough"
+    question, whole = session.next(), False
+    while question:
+        _show_question(session, question, whole)
+        key, whole = _pressed_key(), False
+        if key == 'q': return
+        if key in _judging_keys:
+            session.say(question, _judging_keys[key])
+            question = session.next()
+        elif key == 'u': question = session.undo() or question
+        elif key == 'w': session.saw_ranks = not session.saw_ranks
+        elif key == 'm': whole = True
+    say('nothing is left to judge')
+
+def _tell_judged(session):
+    "Say what this session and all before it have come to"
+    from embed_lab.evaluation.judging import read_judgements, standing
+    from embed_lab.evaluation.versions import agreements
+    judges = session.to_dict()['judged']
+    say(f"{count(len(session.said), 'judgement')} in this session; graded so far: "
+        + (', '.join(f'{one_line(k)} {v:,}' for k,v in judges.items()) or 'nothing'))
+    for o in agreements(standing(read_judgements(session.lab))): say(str(o))
+    if any(judges.values()): say('When enough has been judged: emb judge --finish')
+
+# %% ../../nbs/cli/02_lab_commands.ipynb #169ef90a
+@app.command('judge', epilog='Example: emb judge --judge ada')
+def judge_command(
+    runs:Annotated[Optional[list[str]], typer.Argument(
+        help='Runs whose first tens are judged, by name, folder or quoted pattern; all completed runs if left out.',
+        autocompletion=run_names)] = None,
+    judge:Annotated[str, typer.Option(help='Who judges; the user of this machine if left out.')] = '',
+    end:Annotated[bool, typer.Option('--finish',
+        help='Make a new version of gold of what has been judged, and score all runs again by it. The earlier version is kept.')] = False,
+    model:Annotated[Optional[int], typer.Option(metavar='N', min=1,
+        help='Ask nobody here; let the chat server of EMB_CHAT_URL grade N pairs, after its agreement with people has been measured.')] = None,
+    models:Annotated[bool, typer.Option('--with-model',
+        help='With --finish: count what a model graded, where no person did.')] = False,
+    notebook:Annotated[Optional[Path], typer.Option(help='Write the notebook that asks with buttons, for JupyterLab.')] = None,
+    json:Annotated[bool, typer.Option('--json', help='Ask nothing; print what is left and what comes next as JSON.')] = False):
+    "Judge documents that runs found and gold does not know, those first that could move a verdict."
+    from embed_lab.evaluation.judging import open_session, write_judging_notebook
+    from embed_lab.lab import LabError, lab_around
+    lab = lab_around()
+    if bool(runs) and end: raise LabError('--finish scores all runs again; leave their names out')
+    if models and not end: raise LabError('--with-model says what --finish counts; add --finish')
+    if notebook: return say(f'wrote {one_line(write_judging_notebook(notebook))}; open it in JupyterLab')
+    if end: return _finish_judging(lab, json, models)
+    with progress_bar('judge', False) as show:
+        show('reading what runs found', 0, None)
+        session = open_session(lab, runs or [], judge)
+    if model: return _ask_model(session, model, json)
+    if json: return print_json(session.to_dict())
+    for o in session.found.notes: say(one_line(o), err=True)
+    _ask_judge(session)
+    _tell_judged(session)
+
+def _ask_model(session, n, json):
+    "Measure a model by what people judged, say how far it agrees, and only then ask it for more"
+    from embed_lab.evaluation.versions import ask_model, measure_model
+    from embed_lab.models.chat import open_chat
+    chat = open_chat(session.lab.results/'cache'/'chat', tell=lambda o: say(one_line(o), err=True))
+    with progress_bar('judge', False) as show:
+        agreement = measure_model(session, chat, show)
+        say(str(agreement), err=json)
+        n = ask_model(session, chat, n, show)
+    if json: return print_json(dict(agreement=agreement.to_dict(), graded=n))
+    say(f"{count(n, 'pair')} more graded by {one_line(chat.model)}; they count only in `emb judge --finish --with-model`")
+
+def _finish_judging(lab, json, models):
+    from embed_lab.evaluation.versions import finish
+    with progress_bar('judge', False) as show: res = finish(lab, show, models)
+    if json: return print_json(res.to_dict())
+    print_table(res.rows())
+    say('\n' + '\n'.join(map(one_line, res.lines())))
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #615ba3a7
 @app.command('mirror', epilog="Example: emb mirror 'exp_02*'")

@@ -21,7 +21,7 @@ from ..data.files import file_hash, find_data_file, write_json
 from ..data.metrics import Interval, per_query, summary
 from ..data.reading import read_rows
 from ..data.task import retrieval_task
-from .judge import judge
+from .scoring import score_found
 from .scores import Scores
 from .verdict import Verdict, holm_corrected, verdict
 from ..lab import LabError, count, one_line
@@ -263,7 +263,7 @@ def bake_off(
         one, hits['base' if i == 0 else name] = _judged(run, name, o, encoder, tasks, search)
         found.append(one)
     run.progress('BM25 and scores', 0, 1)
-    scores = judge(tasks['gold'], with_bm25(tasks['gold'], hits), run)
+    scores = score_found(tasks['gold'], with_bm25(tasks['gold'], hits), run)
     run.progress('BM25 and scores', 1, 1)
     res = rank_models(found, scores)
     write_json(run.path/RunFiles.bake_off, bake_off_dict(res))

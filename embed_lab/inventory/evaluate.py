@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 import numpy as np
 from ..data.task import Task
-from ..evaluation.judge import judge
+from ..evaluation.scoring import score_found
 from ..evaluation.scores import Scores
 from .datasets import Splits, without_prompts
 from .train import Encoder
@@ -87,7 +87,7 @@ def evaluate_guard(
     "Score on the guard"
     if splits.guard is None: return None
     hits = search_both(encoder, base, splits.task('guard'), run, 'guard')
-    return judge(without_prompts(splits).task('guard'), hits, run, 'guard')
+    return score_found(without_prompts(splits).task('guard'), hits, run, 'guard')
 
 # %% ../../nbs/inventory/03_evaluate.ipynb #5cd8bf9e
 def conclude(
@@ -99,7 +99,7 @@ def conclude(
 )->Scores:                   # With BM25, tuned with BM25, and the ceiling
     "Score rankings beside BM25 and the ceiling, and write the scores down"
     run.progress('BM25 and scores', 0, 1)
-    scores = judge(task, with_bm25(task, hits), run, pairs=pairs, guard=guard)
+    scores = score_found(task, with_bm25(task, hits), run, pairs=pairs, guard=guard)
     run.progress('BM25 and scores', 1, 1)
     return scores
 
@@ -128,7 +128,7 @@ def evaluate_base(
     base, cache = base_model(run, max_length, any(splits.prompts)), run.lab.results/'cache'
     plain, guard = without_prompts(splits), None
     if splits.guard is not None:
-        guard = judge(plain.task('guard'), dict(base=search(base, splits.task('guard'), cache, run, 'guard')), run, 'guard')
+        guard = score_found(plain.task('guard'), dict(base=search(base, splits.task('guard'), cache, run, 'guard')), run, 'guard')
     hits = dict(base=search(base, splits.task('gold'), cache, run, 'gold'))
     return conclude(plain.task('gold'), hits, run, dict(base=pair_metrics(base, splits, cache, run)), guard)
 

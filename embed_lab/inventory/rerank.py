@@ -16,7 +16,7 @@ from datasets import Dataset
 from ..data.metrics import Interval, difference, per_query
 from ..data.files import write_atomic
 from ..data.task import Task
-from ..evaluation.judge import judge
+from ..evaluation.scoring import score_found
 from ..evaluation.scores import Scores
 from .datasets import Splits, without_prompts
 from .evaluate import conclude, search, search_both
@@ -191,7 +191,7 @@ def evaluate_reranker(
     guard = None
     if splits.guard is not None:
         found = two_stages(model, retriever, splits, 'guard', run, top)
-        guard = judge(without_prompts(splits).task('guard'), dict(tuned=found['tuned'], base=found['base']), run, 'guard')
+        guard = score_found(without_prompts(splits).task('guard'), dict(tuned=found['tuned'], base=found['base']), run, 'guard')
     first = hits['retriever'] if run.params.get('retriever') else hits.pop('retriever')
     scores = conclude(task, hits, run, {}, guard)
     alone = per_query(task.qrels, {q: [d for d,_ in ds] for q,ds in first.items()})

@@ -45,6 +45,7 @@ class RunFiles:
     threshold = 'eval/threshold.json'                  # The score below which it has found nothing, once it was sought
     guard_metrics = 'eval/guard_metrics.json'          # The same of the guard set, where there is one
     guard_per_query = 'eval/guard_per_query.jsonl'
+    rescored = 'rescored'                              # Folder of scores by later versions of gold, outside of every hash
     bake_off = 'eval/bake_off.json'                    # Base models side by side, where they were
     history = 'history.jsonl'                          # Loss, learning rate and dev, a line a step that was logged
     plots = 'plots'                                    # Folder of charts
