@@ -209,12 +209,17 @@ def _searched(
     from embed_lab.runs.results import searched_documents
     return {searched_documents(run) for _,run in runs if run.get('headline')}
 
+def _splits_judged(runs): # 'gold' and 'dev', those that scores are of
+    from embed_lab.runs.manifest import judged_split
+    return {judged_split(run['inputs']) for _,run in runs if run.get('headline')}
+
 def _score_rows(
     runs:list  # (name, manifest)
 )->list:       # A row a run
     "What a list of runs shows of each"
     from embed_lab.runs.results import searched_documents
-    several = len(_searched(runs)) > 1
+    from embed_lab.runs.manifest import judged_split
+    several, splits = len(_searched(runs)) > 1, _splits_judged(runs)
     columns = {'nDCG@10': 'tuned', 'base': 'base', 'BM25': 'bm25', 'gain over base, 95 %': 'gain'}
     def shown(score, key):
         if not isinstance(score, dict): return score if isinstance(score, str) else ''
@@ -223,6 +228,7 @@ def _score_rows(
     def row(name, run):
         scores = run.get('headline') or {}
         known = dict(run=name, status=run['status']) | {title: shown(scores.get(k), k) for title,k in columns.items()}
+        if len(splits) > 1: known['judged by'] = judged_split(run['inputs']) if scores else ''
         if 'base' in scores and 'tuned' not in scores: known['nDCG@10'] = 'untuned'
         n = searched_documents(run)
         return known | (dict(documents=f'{n:,}' if n else '') if several else {})
@@ -235,8 +241,9 @@ def _score_table(runs):
 
 def _tell_searched(runs):
     "Print how many documents were searched, where that is one number"
-    numbers = _searched(runs)
-    if len(numbers) == 1 and None not in numbers: say(f"gold was searched among {count(numbers.pop(), 'document')}")
+    numbers, splits = _searched(runs), _splits_judged(runs)
+    what = splits.pop() if len(splits) == 1 else 'each'
+    if len(numbers) == 1 and None not in numbers: say(f"{what} was searched among {count(numbers.pop(), 'document')}")
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #66f7db7d
 def _way_back(path): # Folder of a run that was cut short
@@ -319,6 +326,8 @@ def _tell_doubt(todo, anew=False): # A `Plan`
     "Say why a run is made again though one is there, and where that goes"
     if todo.doubt: say(f'emb: {one_line(todo.path.name)}: {one_line(todo.doubt)}; '
         'what is left of it goes to results/aside, and the run is made again', err=True)
+    elif todo.rescored() and not anew: say(f'{one_line(todo.path.name)} was judged by dev while gold was sealed; '
+        'gold is open now and judges the same model, without another training', err=True)
     elif why := todo.displaced(anew):
         say(f'{one_line(todo.path.name)}: what is there goes to results/aside, because {one_line(why)}', err=True)
 
@@ -650,7 +659,7 @@ def ls(
     where:Annotated[str, typer.Option(metavar='CONDITIONS',
         help='Only runs of which all of this is true: a name, one of = != > >= < <= ~ and a value, such as '
             "'status=completed ndcg@10>0.5 run=exp_02*'. Names are run, experiment, status, error, ndcg@10, base, bm25, gain, "
-            'documents, started, minutes, mib, note, tags and every parameter.')] = '',
+            'judged, documents, started, minutes, mib, note, tags and every parameter.')] = '',
     sort:Annotated[str, typer.Option(metavar='NAME',
         help='Order by one of these names: the largest number and the newest first, words from a to z; -NAME for the reverse.')] = '',
     json:Annotated[bool, typer.Option('--json', help='Print the manifests as JSON, each with what the list shows as `listed`.')] = False,
@@ -710,8 +719,12 @@ def _tell_runs(lab, runs, rows, changed, verify):
 
 def _looks(lab, runs):
     "How often the gold of these runs has been looked at"
-    from embed_lab.runs.looks import gold_hash, count_looks
-    return map(repr, count_looks(lab, [gold_hash(o['inputs']) for o in runs.values()], runs))
+    from embed_lab.runs.looks import count_looks, gold_hash, sealed_words
+    from embed_lab.runs.manifest import judged_split
+    some = {k: [o for o in runs.values() if judged_split(o['inputs']) == k] for k in ('dev', 'gold')}
+    said = [*map(repr, count_looks(lab, [gold_hash(o['inputs']) for o in some['gold']], runs))]
+    earlier = f"{count(len(some['dev']), 'run was', 'runs were')} judged by dev while gold was sealed, and not compared with the others"
+    return said + ([earlier if some['gold'] else sealed_words] if some['dev'] else [])
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #10bfbc4d
 _Run = Annotated[str, typer.Argument(help='A run of results/, by name; of others with the folder before it, such as scratch/NAME.',

@@ -9,10 +9,10 @@ folder is read, and `runs` writes the manifest while a notebook executes."""
 # %% auto #0
 __all__ = ['scrub_secrets', 'data_facts', 'files_beside_weights', 'without_seed', 'run_inputs', 'with_imported',
            'environment_facts', 'machine_facts', 'git_facts', 'plain_names', 'same_inputs', 'hardware_changes',
-           'computed_text', 'differences', 'training_inputs', 'training_differences', 'frozen_text', 'refuse_changed',
-           'DataFile', 'Inputs', 'Process', 'Environment', 'Git', 'HardwareFacts', 'Progress', 'Attempt', 'Outcome',
-           'RecordedFile', 'Used', 'Archived', 'Off', 'Look', 'Estimate', 'Begun', 'Manifest', 'manifest_schema',
-           'read_manifest', 'mock_manifest']
+           'computed_text', 'differences', 'training_inputs', 'training_differences', 'judged_split', 'frozen_text',
+           'refuse_changed', 'DataFile', 'Inputs', 'Process', 'Environment', 'Git', 'HardwareFacts', 'Progress',
+           'Attempt', 'Outcome', 'RecordedFile', 'Used', 'Archived', 'Off', 'Look', 'Estimate', 'Begun', 'Manifest',
+           'manifest_schema', 'read_manifest', 'mock_manifest']
 
 # %% ../../nbs/runs/00_manifest.ipynb #06caf011
 import hashlib, os, re
@@ -264,7 +264,7 @@ def differences(
     return [(k, o) for k in _difference_causes for o in found[k]]
 
 # %% ../../nbs/runs/00_manifest.ipynb #1dfd0c61
-_judging_files = ('gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl')
+_judging_files = ('gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl', 'gold.seal')
 
 def training_inputs(
     inputs:dict # Of a manifest
@@ -278,6 +278,13 @@ def training_differences(
 )->list:      # As `differences` gives it
     "What differs between two runs that their training depends on"
     return differences(*(o | dict(inputs=training_inputs(o['inputs'])) for o in (old, new)))
+
+def judged_split(
+    inputs:dict # Of a manifest
+)->str:         # 'gold'; 'dev' where gold was sealed
+    "What a run was judged by"
+    names = plain_names(inputs['data'])
+    return 'dev' if 'gold.seal' in names and 'gold.jsonl' not in names else 'gold'
 
 # %% ../../nbs/runs/00_manifest.ipynb #f8e32fcf
 def frozen_text(
@@ -390,7 +397,8 @@ class Attempt(msgspec.Struct):
     "An earlier start of this run, which was then resumed"
     start: _Time
     end: _Time | None
-    status: Literal['failed', 'interrupted', 'killed']
+    status: _described_type(Literal['failed', 'interrupted', 'killed', 'completed'],
+        'Completed: it was judged by dev while gold was sealed, and by gold later')
     error: str | None
 
 # %% ../../nbs/runs/00_manifest.ipynb #73a26f30
