@@ -84,6 +84,7 @@ Modules:
 - `embed_lab.runs.mirrors`: What a tracker is given of a run when it has ended, and of runs from before there was a tracker
 - `embed_lab.runs.record`: Start a run from a notebook, record it while it executes, and notice how it ends
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
+- `embed_lab.runs.seal`: Put gold away while recipes are tried, and have it back for the last look
 - `embed_lab.runs.shipped_trackers`: trackio, MLflow, Weights & Biases and TensorBoard, a class each
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other

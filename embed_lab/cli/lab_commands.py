@@ -326,7 +326,7 @@ def _tell_doubt(todo, anew=False): # A `Plan`
     "Say why a run is made again though one is there, and where that goes"
     if todo.doubt: say(f'emb: {one_line(todo.path.name)}: {one_line(todo.doubt)}; '
         'what is left of it goes to results/aside, and the run is made again', err=True)
-    elif todo.rescored() and not anew: say(f'{one_line(todo.path.name)} was judged by dev while gold was sealed; '
+    elif todo.rescored() and not anew: say(f'{one_line(todo.path.name)} was judged while gold was sealed; '
         'gold is open now and judges the same model, without another training', err=True)
     elif why := todo.displaced(anew):
         say(f'{one_line(todo.path.name)}: what is there goes to results/aside, because {one_line(why)}', err=True)

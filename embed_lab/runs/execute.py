@@ -22,7 +22,7 @@ from ..lab import Lab, LabError, one_line, refuse_hidden, require_package, short
 from ..lab import Variables
 from ..notebooks import code_hash, did_you_mean, read_notebook, read_overrides, require_python, trains
 from .manifest import differences, environment_facts, files_beside_weights, frozen_text
-from .manifest import hardware_changes, judged_split, machine_facts
+from .manifest import hardware_changes, machine_facts, under_seal
 from .manifest import refuse_changed, run_inputs, same_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from .results import drop_checkpoints, list_runs, lock_run, read_notes, read_run, record_killed
@@ -97,12 +97,12 @@ class Plan:
         changes = verify_runs(self.lab, {self.path: old}).get(self.path) if self._completed else None
         return f'{changes} since it completed' if changes and changes.broken else ''
 
-    def rescored(self)->bool: # It had been judged by dev, for want of gold
-        "Is there a completed run that only lacks its scores on gold, with checkpoints that make training again needless?"
+    def rescored(self)->bool: # What it kept makes another training needless
+        "Is there a completed run that was judged while gold, or a share of it, was sealed, and that gold can judge now?"
         old = None
         with suppress(LabError): old = read_run(self.path)
-        if not old or old['status'] != 'completed' or judged_split(old['inputs']) == judged_split(self.inputs): return False
-        return judged_split(self.inputs) == 'gold' and any((self.path/RunFiles.checkpoints).glob('checkpoint-*')) and not self.changed
+        if not old or old['status'] != 'completed' or not under_seal(old['inputs']) or under_seal(self.inputs): return False
+        return any((self.path/RunFiles.checkpoints).glob('checkpoint-*')) and not self.changed
 
     def displaced(self,
         anew:bool=False # Whether it is to start from scratch
@@ -419,12 +419,19 @@ def _conclude(plan, old, status, error):
     return record_killed(plan.path) if new['status'] == 'killed' else new
 
 # %% ../../nbs/runs/07_execute.ipynb #c7436af0
+def _keep_judgement(plan):
+    "Keep beside the runs moved aside what was said of a run before gold was opened: all of it but the model"
+    dest = plan.lab.results/'aside'/f'{plan.path.name},before unsealing,{timestamp()[:19].replace(":", "")}'
+    shutil.copytree(plan.path, dest, ignore=shutil.ignore_patterns(RunFiles.final, RunFiles.checkpoints), dirs_exist_ok=True)
+
 def _prepare(plan, anew):
     "Make room for a run, or leave what it can resume from; returns the manifest of the run that it resumes"
     old = None
     with suppress(LabError): old = read_run(plan.path, held=True) # what cannot be read is set aside
     if old and old['status'] == 'killed': record_killed(plan.path)
-    resumes = old and not anew and (plan.rescored() or old['status'] != 'completed' and _begun(plan.path))
+    again = not anew and plan.rescored()
+    resumes = again or old and not anew and old['status'] != 'completed' and _begun(plan.path)
+    if again: _keep_judgement(plan)
     if resumes: refuse_other_run(plan.path, plan.changed)
     else: set_aside(plan.lab, plan.path)
     plan.path.mkdir(parents=True, exist_ok=True)
@@ -474,7 +481,7 @@ def _judged(plan, run):
 
 def _lightened(plan, run):
     "Let the checkpoints of a completed run go, unless the lab keeps them"
-    if run['status'] == 'completed' and not plan.lab.keep_checkpoints and judged_split(run['inputs']) == 'gold':
+    if run['status'] == 'completed' and not plan.lab.keep_checkpoints and not under_seal(run['inputs']):
         with suppress(OSError, LabError): drop_checkpoints(plan.lab, plan.path) # it is completed all the same
     return run
 

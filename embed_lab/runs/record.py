@@ -22,7 +22,7 @@ import msgspec
 from ..style import chart_page, html_table, keep_plotly
 from .looks import gold_files, log_look, refuse_odd_log
 from .manifest import environment_facts, files_beside_weights, git_facts, judged_split, machine_facts
-from .manifest import mock_manifest, plain_names
+from .manifest import mock_manifest, plain_names, under_seal
 from .manifest import refuse_changed, run_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from ..notebooks import convert, override_parameters, read_notebook, read_overrides, require_python
@@ -305,7 +305,7 @@ def finish(self:Run, **headline):
     used = dict(memory=peak_memory(), disk=folder_bytes(self.path))
     self.record(status=status, end=timestamp(), headline=headline, progress=None,
         used=used, **result_facts(self.path))
-    if status == 'completed' and not self.lab.keep_checkpoints and judged_split(self.manifest['inputs']) == 'gold':
+    if status == 'completed' and not self.lab.keep_checkpoints and not under_seal(self.manifest['inputs']):
         with suppress(OSError, LabError): drop_checkpoints(self.lab, self.path)
     return self
 
