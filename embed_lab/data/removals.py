@@ -35,7 +35,8 @@ def leaking_rows(
     sealed = marked_rows(seal.marks, splits[split]) if seal else {}
     rules = [o.name for o in leak_rules if getattr(o, corpus) not in (None, 1)]
     def known(rule): return found[rule][:n] if rule in found else np.zeros(n, bool)
-    return {o: known(o) | sealed[o][0] if o in sealed else known(o) for o in rules}
+    sure = [o for o in sealed if not o.startswith('near ')] # by marks, nearness is an estimate
+    return {o: known(o) | sealed[o][0] if o in sure else known(o) for o in rules}
 
 # %% ../../nbs/data/16_removals.ipynb #398823d2
 def conflicting_rows(
