@@ -9,6 +9,7 @@ Modules:
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.code`: Which code of a lab its runs depend on: exported from the notebooks that are there, and noted as it is read
 - `embed_lab.data.check`: The data doctor: one report on everything that is wrong with a lab's data
+- `embed_lab.data.clicks`: Questions that people asked, graded by what they clicked, with the known biases corrected or named
 - `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
 - `embed_lab.data.files`: Write files whole or not at all, find them plain or gzipped, and know them by their content

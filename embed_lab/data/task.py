@@ -302,14 +302,16 @@ def judged_row(
     return res | (dict(score=grade) if grade > 1 else {})
 
 # %% ../../nbs/data/05_task.ipynb #60e5c1ca
-data_files = ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl', 'decisions.jsonl', 'gold.seal')
+data_files = ('train.jsonl', 'dev.jsonl', 'gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl', 'decisions.jsonl')
 training_files = ('train.jsonl', 'dev.jsonl', 'decisions.jsonl') # what a run without training does not read
+
+seal_file = 'gold.seal'
 
 def present_files(
     data:Path  # A data folder
-)->dict:       # Name, as in `data_files` → the file, which may be its gzipped self
+)->dict:       # Name, as in `data_files`, or `gold.seal` → the file, which may be its gzipped self
     "The data files that there are; raises `LabError` where others were there when the run at hand began"
-    found = {o: p for o in data_files if (p := find_data_file(data/o)).is_file()}
+    found = {o: p for o in (*data_files, seal_file) if (p := find_data_file(data/o)).is_file()}
     frozen_files.refuse_moved(data, found)
     return found
 
@@ -320,8 +322,6 @@ def read_decisions(
     return [o for _,o in numbered_rows(path, Decision)]
 
 # %% ../../nbs/data/05_task.ipynb #eda4ef30
-seal_file = 'gold.seal'
-
 class SealedFile(msgspec.Struct):
     "A file of gold, before and after it was put away; hashes are of its bytes"
     whole: str     # As it was

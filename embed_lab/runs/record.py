@@ -33,7 +33,7 @@ from .results import result_facts, run_command, set_aside, timestamp, with_origi
 from ..data.files import file_hash, frozen_files, read_whole, write_atomic, write_json
 from ..data.folder import checked_facts, train_part
 from ..data.reading import read_rows
-from ..data.task import data_files, training_files
+from ..data.task import data_files, seal_file, training_files
 from fastcore.basics import patch
 
 # %% ../../nbs/runs/04_record.ipynb #07f49962
@@ -573,7 +573,7 @@ def _planned_data(): # What the data were when the run was planned
 def _freeze(run, train):
     "Have everything read from now on be what was recorded, until the run ends"
     data = run.manifest['inputs']['data']
-    names = [o for o in data_files if train or o not in training_files or o in plain_names(data)]
+    names = [o for o in (*data_files, seal_file) if train or o not in training_files or o in plain_names(data)]
     frozen_files.freeze(run.lab.data, {k: v['sha256'] for k,v in data.items()}, names)
     run.held.callback(frozen_files.thaw)
     run.held.callback(train_part.ask, None)
