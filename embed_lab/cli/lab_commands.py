@@ -103,18 +103,25 @@ def new(
 @app.command('import', epilog='Example: emb import faq.csv --map query=Frage --map passage=Antwort --to data')
 def import_sources(
     sources:Annotated[list[str], typer.Argument(metavar='SOURCE...',
-        help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO and more), or a data set of the hub as org/name.')],
+        help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO, logs of clicks and more), or a data set of the hub as org/name.')],
     mapping:Annotated[Optional[list[str]], typer.Option('--map', metavar='KEY=COLUMN',
-        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags. '
+        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags; of clicks also document, position, clicked, shown, session. '
             "A label can be made of a score: 'label=score>=0.5'. Can be repeated.")] = None,
     to:Annotated[Optional[Path], typer.Option(
-        help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None):
+        help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None,
+    gold:Annotated[bool, typer.Option('--gold',
+        help='With a log of clicks: cut gold from it too. Clicks are no judgements, so this is not done unless asked for.')] = False):
     "Import anyone's data as train, dev and gold, and say what each column was taken for and which rows were left out."
+    from embed_lab.data.clicks import are_clicks, import_clicks
     from embed_lab.data.importing import import_data
-    from embed_lab.lab import find_lab, read_lab, short_path
+    from embed_lab.lab import LabError, find_lab, read_lab, short_path
     root = find_lab()
     to = to or (Path(relpath(read_lab(root).data)) if root else Path('data'))
-    with progress_bar('import', False) as show: res = import_data(sources, to, mapping or (), tick=show)
+    clicks = are_clicks(sources, mapping or ())
+    if gold and not clicks: raise LabError('--gold is for logs of clicks; what else is imported says by its names what is gold')
+    with progress_bar('import', False) as show:
+        if clicks: res = import_clicks(sources, to, mapping or (), gold, show)
+        else: res = import_data(sources, to, mapping or (), tick=show)
     for o in res.lines(): say(one_line(o) if o.strip() else '')
     for o in res.files: say(f'created  {one_line(short_path(o))}')
     say(f'\nNext: emb check {one_line(quote(str(to)))}')
