@@ -214,8 +214,10 @@ _KeyFile = Annotated[Optional[Path], typer.Option('--key', metavar='FILE',
 
 def _passphrase(key, anew=False):
     "The passphrase, from a file or a person"
+    import sys
     from embed_lab.data.files import read_whole
     from embed_lab.lab import LabError, short_path
+    if key is None and not sys.stdin.isatty(): raise LabError('there is no terminal to ask for the passphrase; name a file with it: --key FILE')
     if key is None: return typer.prompt('Passphrase', hide_input=True, confirmation_prompt=anew, err=True)
     try: lines = read_whole(key).decode().splitlines()
     except FileNotFoundError: raise LabError(f'{short_path(key)}: no such file; --key names one with the passphrase') from None
@@ -248,7 +250,8 @@ def seal(
     if to and key: raise LabError('--to moves gold as it is, so there is nothing for a key to open; give only one of --to and --key')
     locked = not to and not read_seal(lab.data)
     if locked: require_package('cryptography', 'seal')
-    done = seal_gold(lab, _passphrase(key, True) if locked else None, to, share, seed)
+    words = _passphrase(key, True) if locked else None
+    with progress_bar('seal', False) as show: done = seal_gold(lab, words, to, share, seed, show)
     _tell_sealing(done, 'sealed ')
     if locked: say('Keep the passphrase where the lab is not: nothing else opens gold again.')
     say('\nNext: git add data/gold.seal' if not locked else '\nNext: git add data/gold.seal data/gold.vault')
@@ -277,7 +280,7 @@ def _searched(
 
 def _splits_judged(runs): # 'gold' and 'dev', those that scores are of
     from embed_lab.runs.manifest import judged_split
-    return {judged_split(run['inputs']) for _,run in runs if run.get('headline')}
+    return {judged_split(run.get('inputs', {})) for _,run in runs if run.get('headline')}
 
 def _score_rows(
     runs:list  # (name, manifest)
@@ -294,7 +297,7 @@ def _score_rows(
     def row(name, run):
         scores = run.get('headline') or {}
         known = dict(run=name, status=run['status']) | {title: shown(scores.get(k), k) for title,k in columns.items()}
-        if len(splits) > 1: known['judged by'] = judged_split(run['inputs']) if scores else ''
+        if len(splits) > 1: known['judged by'] = judged_split(run.get('inputs', {})) if scores else ''
         if 'base' in scores and 'tuned' not in scores: known['nDCG@10'] = 'untuned'
         n = searched_documents(run)
         return known | (dict(documents=f'{n:,}' if n else '') if several else {})
@@ -636,6 +639,7 @@ def _tell_sweep(some, top, json):
 
 def _tell_curve(lab, experiment, some, quiet):
     "Say whether more data would help, where points learnt from different numbers of rows, and draw it"
+    from embed_lab.data.task import gold_is_sealed
     from embed_lab.evaluation.learning import curve_words, learning_curves, write_curves
     from embed_lab.lab import short_path
     good = [o for o in some if o.good]
@@ -645,7 +649,7 @@ def _tell_curve(lab, experiment, some, quiet):
     page = short_path(write_curves(lab, experiment, curves))
     if not quiet:
         for o in curves: say(f'\n{one_line(o.name)}: {curve_words(o)}')
-        say('By gold, whose looks are counted.')
+        say('By dev, as gold is sealed.' if gold_is_sealed(lab.data) else 'By gold, whose looks are counted.')
     say(f'wrote {one_line(page)}', err=quiet)
 
 def _computed_apart(some):

@@ -110,7 +110,7 @@ def refuse_leaks(
     "Stop a run whose scores would be memory"
     seal = lab_seal()
     if seal and seal.share is None: splits = {k: o for k,o in splits.items() if k != 'gold'} # dev stands in for it
-    into = [o for o in marked_leaks(seal.marks, _givers(splits), corpus) if o['level'] == 'fail'] if seal else []
+    into = [o for o in marked_leaks(seal.marks, _givers(splits), corpus, near=False) if o['level'] == 'fail'] if seal else []
     leaks = [o.split(': ')[0] for o in [*(_sealed_text(o, corpus) for o in into), *failing_leaks(splits, corpus)]]
     if not leaks or allowed: return leaks
     more = f' (and {len(leaks)-1} more)' if len(leaks) > 1 else ''

@@ -20,7 +20,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from hashlib import blake2b
 import msgspec, numpy as np
 from fastcore.basics import patch
@@ -276,18 +276,20 @@ def _row_keys(row:dict)->dict: # Kind of mark → text; those that a row lacks a
 
 def _hash64(salt:str, text:str)->int: return int.from_bytes(blake2b(text.encode(), key=salt.encode(), digest_size=8).digest(), 'big')
 
-def _sketch(words:np.ndarray)->np.ndarray: # (bands,), uint32
-    "What a set of hashed words leaves for nearness"
-    orders = np.arange(_bands*_band_rows, dtype=np.int64)*0x632BE59BD9B4E019 & 0x7FFFFFFFFFFFFFFF
-    least = mix64(words[None] ^ mix64(orders)[:, None]).min(1).reshape(_bands, _band_rows)
-    acc = np.zeros(_bands, np.uint64)
-    for column in least.T: acc = mix64(acc ^ column)
-    return acc.astype(np.uint32)
+def _orders(salt:str)->Callable: # Word → its hash under each order
+    "Hashes of words, kept for those that come again"
+    seeds = mix64(np.arange(_bands*_band_rows))
+    return lru_cache(1 << 15)(lambda word: mix64(seeds ^ np.uint64(_hash64(salt, word))))
 
-def _sketches(salt:str, forms:Iterable)->np.ndarray: # (forms, bands)
-    word = cache(lambda o: _hash64(salt, o))
-    some = [_sketch(np.array([word(o) for o in word_set(f)] or [0], np.uint64)) for f in forms]
-    return np.array(some, np.uint32).reshape(len(some), _bands)
+def _sketches(salt:str, forms:Iterable, block:int=4096)->np.ndarray: # (forms, bands)
+    "What texts leave for nearness"
+    forms, word, found = list(forms), _orders(salt), [np.empty((0, _bands), np.uint32)]
+    for at in range(0, len(forms), block):
+        least = np.array([np.min([word(o) for o in word_set(f) or [f]], axis=0) for f in forms[at:at + block]])
+        acc = np.zeros((len(least), _bands), np.uint64)
+        for j in range(_band_rows): acc = mix64(acc ^ least[:, j::_band_rows])
+        found.append(acc.astype(np.uint32))
+    return np.concatenate(found)
 
 # %% ../../nbs/data/08_leaks.ipynb #fc58e997
 _near_of = {'near query': 'query', 'near passage': 'passage retyped'}
@@ -316,7 +318,8 @@ def _near_marks(marks:np.ndarray, own:np.ndarray)->np.ndarray: # Pairs (row of `
 # %% ../../nbs/data/08_leaks.ipynb #0b9546d0
 def marked_rows(
     marks:dict, # As `leak_marks` gives them
-    rows:list   # Of another split, as dicts
+    rows:list,  # Of another split, as dicts
+    near:bool=True # Whether nearly equal texts are looked for, which takes ten times as long
 )->dict:        # Name of a leak → (for each row, whether it gives gold away; how many marks are met)
     "Which rows give away gold that cannot be read"
     keys, salt, found = [_row_keys(o) for o in rows], marks['salt'], {}
@@ -325,11 +328,11 @@ def marked_rows(
         own = np.array([_hash64(salt, f'{kind}\0{o[kind]}') if kind in o else 0 for o in keys], np.uint64)
         mask = np.isin(own, known) & np.array([kind in o for o in keys], bool)
         found[kind] = mask, len(np.unique(own[mask]))
-    for kind,text in _near_of.items():
+    for kind,text in _near_of.items() if near else ():
         forms = {t: i for i,t in enumerate(dict.fromkeys(o[text] for o in keys if text in o))}
         pairs = _near_marks(_read_marks(marks, kind), _sketches(salt, forms))
-        near = {*pairs[:, 0].tolist()}
-        mask = np.array([text in o and forms[o[text]] in near for o in keys], bool) & ~found[text][0]
+        met = {*pairs[:, 0].tolist()}
+        mask = np.array([text in o and forms[o[text]] in met for o in keys], bool) & ~found[text][0]
         found[kind] = mask, max(0, len({*pairs[:, 1].tolist()}) - found[text][1])
     mask, n = found['passage retyped']
     found['passage retyped'] = mask & ~found['passage'][0], max(0, n - found['passage'][1])
@@ -338,12 +341,13 @@ def marked_rows(
 def marked_leaks(
     marks:dict,       # As `leak_marks` gives them
     splits:dict,      # 'train' and 'dev', those there are → rows as dicts
-    corpus:str='open' # 'open' or 'fixed'
+    corpus:str='open',# 'open' or 'fixed'
+    near:bool=True    # As for `marked_rows`
 )->list:              # Dicts as in `Report.leaks`, of what was found
     "What splits give away of gold that cannot be read"
     res, rules = [], {o.name: o for o in leak_rules}
     for source,rows in splits.items():
-        for name,(_,n) in marked_rows(marks, rows).items():
+        for name,(_,n) in marked_rows(marks, rows, near).items():
             of = len(_read_marks(marks, name))
             level = leak_level(rules[name], corpus, n/max(of, 1))
             if name in _near_of and level == 'fail': level = 'warn' # an estimate

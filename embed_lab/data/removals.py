@@ -32,11 +32,10 @@ def leaking_rows(
     if seal and seal.share is None: splits = {k: v for k,v in splits.items() if k != 'gold'} # dev stands in for it
     table, others = table_of(splits), [k for k in splits if k != split]
     found = known_rows(table.part(split), join_parts([table.part(o) for o in others]), Nearness(table)) if others else {}
-    sealed = marked_rows(seal.marks, splits[split]) if seal else {}
+    sealed = marked_rows(seal.marks, splits[split], near=False) if seal else {} # nearness is an estimate
     rules = [o.name for o in leak_rules if getattr(o, corpus) not in (None, 1)]
     def known(rule): return found[rule][:n] if rule in found else np.zeros(n, bool)
-    sure = [o for o in sealed if not o.startswith('near ')] # by marks, nearness is an estimate
-    return {o: known(o) | sealed[o][0] if o in sure else known(o) for o in rules}
+    return {o: known(o) | sealed[o][0] if o in sealed else known(o) for o in rules}
 
 # %% ../../nbs/data/16_removals.ipynb #398823d2
 def conflicting_rows(

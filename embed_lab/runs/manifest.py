@@ -292,7 +292,7 @@ def under_seal(
     inputs:dict # Of a manifest
 )->bool:
     "Was gold, or a share of it, sealed when a run was judged?"
-    return 'gold.seal' in plain_names(inputs['data'])
+    return 'gold.seal' in plain_names(inputs.get('data', {}))
 
 def judged_split(
     inputs:dict # Of a manifest

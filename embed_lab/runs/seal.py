@@ -246,7 +246,8 @@ def seal_gold(
     passphrase:str|None=None, # That opens it again; not needed with `to`, nor to finish what was cut short
     to:Path|None=None,        # A folder outside the lab, where gold lies in clear; None: encrypted, in `data/`
     share:float|None=None,    # Of its queries; None: all of it
-    seed:int|None=None        # That draws them; the lab's when None
+    seed:int|None=None,       # That draws them; the lab's when None
+    tick:Callable=lambda stage, done, total: None # Told what it does
 )->Sealing:                   # Raises `LabError` where it cannot be done, and then leaves gold as it was
     "Put gold away"
     with _alone(lab):
@@ -256,10 +257,13 @@ def seal_gold(
         there = present_files(lab.data)
         if share is None and 'dev.jsonl' not in there: raise LabError(f"{short_path(lab.data)} has no dev.jsonl, which runs would be judged by; "
             "bring one, or put a part of gold away with --share 0.5")
+        tick('checking the data', 0, None)
         check_data(lab.data, 'train.jsonl' in there)
         contents = {k: p.read_bytes() for k,p in files.items()}
         divided = _divided(contents, share, seed := lab.seed if seed is None else seed)
+        tick('looking for leaks', 0, None)
         seal = _new_seal(lab, divided, contents, share, seed)
+        tick('putting gold away', 0, None)
         vault = _put_away(lab, seal, {k: goes for k,(goes,*_) in divided.items()}, passphrase, to)
         seal = msgspec.structs.replace(seal, vault=vault)
         write_json(lab.data/seal_file, msgspec.to_builtins(seal))
