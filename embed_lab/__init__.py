@@ -9,6 +9,7 @@ Modules:
 - `embed_lab.cli.terminal`: How commands print, show progress and refuse
 - `embed_lab.code`: Which code of a lab its runs depend on: exported from the notebooks that are there, and noted as it is read
 - `embed_lab.data.check`: One report on everything that is wrong with a lab's data
+- `embed_lab.data.clicks`: Questions that people asked, graded by what they clicked, with the known biases corrected or named
 - `embed_lab.data.collections`: Published collections of documents, queries and judgements, in whatever layout they come, as a lab's data
 - `embed_lab.data.columns`: Say what each column of somebody's table is, and make rows of its records
 - `embed_lab.data.documents`: Files of Markdown, text, HTML, PDF and Word as text with its headings, and a reason for each file that is none
@@ -92,6 +93,7 @@ Modules:
 - `embed_lab.runs.mirrors`: What a tracker is given of a run when it has ended, and of runs from before there was a tracker
 - `embed_lab.runs.record`: Start a run from a notebook, record it while it executes, and notice how it ends
 - `embed_lab.runs.results`: The state of a run, read truthfully from its folder, and who may write there
+- `embed_lab.runs.seal`: Put gold away while recipes are tried, and have it back for the last look
 - `embed_lab.runs.shipped_trackers`: trackio, MLflow, Weights & Biases and TensorBoard, a class each
 - `embed_lab.runs.study`: A search instead of a grid: what was found so far says where to look next
 - `embed_lab.runs.sweep`: Many runs of one experiment, several at a time, each of them a run like any other

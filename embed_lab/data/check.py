@@ -29,12 +29,13 @@ from .files import file_hash, find_data_file, refuse_no_file
 from .findings import BeirSource, JsonlSource
 from .findings import leak_examples, row_findings, schema_findings, with_places
 from .folder import DataFolder, SplitJudge, collection_rules, find_cut, folder_scan, read_docs
-from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
+from .leaks import Nearness, Part, Table, leak_rules, leak_level, marked_leaks, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
 from .profile import has_vocabulary, unknown_in_folder, unknown_text
 from .report import Finding, Report
+from .reading import read_rows
 from .rows import Row
-from .task import beir_splits, is_beir, present_files
+from .task import GoldSeal, beir_splits, is_beir, lab_seal, present_files, read_seal
 from .texts import Near, sorted_unique, near_duplicates
 
 # %% ../../nbs/data/12_check.ipynb #00b41411
@@ -80,6 +81,13 @@ def _leak_text(
     return f"{text}: {leak.why}; {_leak_remedy(o['leak'], corpus)}" if o['level'] == 'fail' else f'{text}: {leak.why}'
 
 # %% ../../nbs/data/12_check.ipynb #e91d2d83
+def _sealed_text(o:dict, corpus:str)->str: # An entry of `marked_leaks`
+    "A leak into sealed gold in words"
+    leak = next(r for r in leak_rules if r.name == o['leak'])
+    text = f"{o['rows']:,} of {o['of']:,} items of sealed gold {leak.words(o['rows'], o['source'])}"
+    if o['level'] == 'note': return text + '; the corpus is fixed, so scores hold for known passages alone'
+    return f'{text}: {leak.why}; drop those rows (`drop_leaks` in preprocess)' if o['level'] == 'fail' else f'{text}: {leak.why}'
+
 def failing_leaks(
     splits:dict,         # 'train', 'dev', 'gold' → rows as dicts
     corpus:str='open'    # 'open' or 'fixed'
@@ -92,13 +100,18 @@ def failing_leaks(
 # %% ../../nbs/data/12_check.ipynb #8b1fe2c7
 _faq = "; if tomorrow's questions are answered from these same passages, as with a FAQ, write `corpus = fixed` in settings.ini"
 
+def _givers(splits): return {k: splits[k] for k in ('train', 'dev') if splits.get(k)}
+
 def refuse_leaks(
     splits:dict,        # 'train', 'dev', 'gold' → rows as dicts
     corpus:str='open',  # 'open' or 'fixed'
     allowed:bool=False  # Whether the run may go on all the same
 )->list:                # Each leak in words, the worst first; raises `LabError` where one is not allowed
     "Stop a run whose scores would be memory"
-    leaks = [o.split(': ')[0] for o in failing_leaks(splits, corpus)]
+    seal = lab_seal()
+    if seal and seal.share is None: splits = {k: o for k,o in splits.items() if k != 'gold'} # dev stands in for it
+    into = [o for o in marked_leaks(seal.marks, _givers(splits), corpus, near=False) if o['level'] == 'fail'] if seal else []
+    leaks = [o.split(': ')[0] for o in [*(_sealed_text(o, corpus) for o in into), *failing_leaks(splits, corpus)]]
     if not leaks or allowed: return leaks
     more = f' (and {len(leaks)-1} more)' if len(leaks) > 1 else ''
     fixed = _faq if ' passage ' in leaks[0] and corpus == 'open' else ''
@@ -170,12 +183,29 @@ def _lab_sources(path:Path)->tuple:
     sources = {k: JsonlSource(o.scan.path, o) for k,o in folder.judges.items() if k != 'guard'}
     level = 'fail' if (lab := find_lab(path)) and read_lab(lab).data == path else 'warn'
     needed = 'a run needs train, dev and gold (`emb split` makes them from one file)'
-    lacking, where = [k for k in ('train', 'dev', 'gold') if k not in sources], short_path(path)
+    sealed = ('gold',) if folder.seal else ()
+    lacking, where = [k for k in ('train', 'dev', 'gold') if k not in (*sources, *sealed)], short_path(path)
     found = [Finding('missing', level, 1, f'no {k}.jsonl in {where}; {needed}') for k in lacking]
     if lacking == ['train', 'dev']:
         alone = f'no train.jsonl and no dev.jsonl in {where}; this data can evaluate models, not train them'
         found = [Finding('missing', 'note', 1, alone)]
+    if seal := read_seal(path): found = found + _seal_findings(path, seal)
     return sources, found, folder.docs and folder.docs.texts, folder
+
+def _seal_findings(path:Path, seal:GoldSeal)->list: # `Finding`s
+    "That gold was put away, and what it was known to lack then"
+    what = 'gold is sealed' if seal.share is None else f'{seal.share:.0%} of gold is sealed'
+    stands = '; runs are judged by dev until `emb unseal`' if seal.share is None else '; runs are judged by the rest'
+    n = count(seal.queries, 'query', 'queries')
+    found = [Finding('sealed', 'note', 1, f'{what}: {n} in {count(seal.lines, "row")} since {seal.time[:10]}{stands}')]
+    return found + [Finding('sealed: leak', 'warn', 1, f'when gold was sealed: {o}') for o in seal.leaks]
+
+def _later_leaks(path:Path, corpus:str)->list: # `Finding`s
+    "What the splits as they are now give away of sealed gold"
+    seal, there = read_seal(path), present_files(path)
+    if not seal: return []
+    rows = {k: read_rows(there[f'{k}.jsonl']) for k in ('train', 'dev') if f'{k}.jsonl' in there}
+    return [Finding(f"leak: {o['leak']}", o['level'], o['rows'], _sealed_text(o, corpus)) for o in marked_leaks(seal.marks, rows, corpus)]
 
 # %% ../../nbs/data/12_check.ipynb #e5fb0439
 def _add_judged(
@@ -305,6 +335,7 @@ def check_folder(
         nearness = Nearness(table, threshold, tick)
     if folder: folder.read_rest()
     findings = findings + cut + _file_findings(sources, folder)
+    if folder and not any(o.failed() for o in folder.scans.values()): findings = findings + _later_leaks(path, corpus)
     for name,o in sources.items():
         if not isinstance(o, BeirSource) or table.part(name).good.any(): continue
         findings.append(Finding('nothing to measure', 'fail', 1, f'{short_path(o.path)}: nothing relevant that can be used'))

@@ -34,7 +34,8 @@ from .reading import Scan, scan_blocks
 from .rows import Decision, Doc, Row, row_rules
 from .task import Docs, beir_splits, grade_of, judged_again, judged_row, lost_document
 from .task import queries_themselves, row_document, shared_id
-from .task import present_files, read_decisions, read_qrels, require_splits, scan_qrels, training_files
+from .task import present_files, read_decisions, read_qrels, read_seal, require_splits, scan_qrels
+from .task import seal_file, sealed_gold, training_files
 from .texts import normalised
 
 # %% ../../nbs/data/07_folder.ipynb #01bb168f
@@ -447,7 +448,9 @@ class DataFolder:
         known:dict|None=None  # As `facts` gives it, of files that may be the same; None: no hashes are wanted
     ):
         self.path, self.files, self.scans, self.known = Path(data), present_files(Path(data)), {}, known
-        if not train: self.files = {k: o for k,o in self.files.items() if k not in training_files}
+        self.seal = sealed_gold(self.path, self.files) # Where it is there, dev stands in for gold
+        unread = {*training_files} - ({'dev.jsonl'} if self.seal else set())
+        if not train: self.files = {k: o for k,o in self.files.items() if k not in unread}
         self.docs, self.qrels, self.judgements = None, None, ([], [])
         if 'corpus.jsonl' in self.files:
             self.docs, self.scans['corpus.jsonl'] = read_docs(self.files['corpus.jsonl'], scan=self._scan('corpus.jsonl', Doc))
@@ -613,6 +616,12 @@ def _split_rows(folder:DataFolder, split:str)->list: # Dicts
         rows += [o | dict(passage_id=judge.named[i]) if i in judge.named else o for i,o in zip(block.lines, decode(block.text))]
     return as_columns(rows)
 
+def _stand_in(rows:list, docs:Docs|None)->tuple: # (dicts, whether the corpus can be searched for them)
+    "Dev in the place of gold: searched in the corpus where that holds all its passages, and among its own passages elsewhere"
+    found = [docs and row_document(o['passage'], o.get('passage_id'), docs)[0] for o in rows]
+    if None in found: return rows, False
+    return [o | dict(passage_id=d) for o,d in zip(rows, found)], True
+
 def read_folder(
     data:Path,        # A folder with train.jsonl, dev.jsonl and gold.jsonl, each perhaps gzipped
     train:bool=True   # Whether a model is to be trained; otherwise gold is enough, and train and dev are not read
@@ -624,7 +633,11 @@ def read_folder(
     if train: rows['train'] = train_part.of(rows['train'])
     folder.finish()
     folder.refuse()
-    more = dict(corpus=folder.docs and folder.docs.texts, qrels=folder.qrels, guard=rows.pop('guard', None))
+    searched = folder.docs
+    if folder.seal:
+        rows['gold'], whole = _stand_in(rows['dev'] if train else rows.pop('dev'), folder.docs)
+        searched = folder.docs if whole else None
+    more = dict(corpus=searched and searched.texts, qrels=folder.qrels, guard=rows.pop('guard', None))
     if 'decisions.jsonl' in folder.files: more['decisions'] = read_decisions(folder.files['decisions.jsonl'])
     return rows | {k: o for k,o in more.items() if o is not None}
 
@@ -639,7 +652,8 @@ def facts(self:DataFolder)->dict: # File name → {'sha256', 'lines', 'content'}
         if res['sha256'] == old.get('sha256') and old.get('content'): return res | dict(content=old['content'])
         if scan.content: return res | dict(content=str(scan.content))
         return res if name in judging_files else res | dict(content=scan.unpacked or res['sha256'])
-    return {path.name: one(name, path) for name,path in self.files.items()}
+    def sealed(seal, path): return dict(sha256=file_hash(path), lines=seal.lines, content=seal.identity)
+    return {path.name: sealed(read_seal(self.path), path) if name == seal_file else one(name, path) for name,path in self.files.items()}
 
 def checked_facts(
     data:Path,           # A lab's data folder

@@ -12,15 +12,20 @@ rows are compared in seconds, and no text has to be kept."""
 
 # %% auto #0
 __all__ = ['leak_rules', 'pairs_of_splits', 'Part', 'Table', 'pair_columns', 'Nearness', 'have_near', 'near_pairs', 'Leak',
-           'leak_level', 'known_rows', 'duplicate_rows', 'contradicting_rows', 'join_parts', 'table_of']
+           'leak_level', 'known_rows', 'duplicate_rows', 'contradicting_rows', 'join_parts', 'table_of', 'leak_marks',
+           'marked_rows', 'marked_leaks']
 
 # %% ../../nbs/data/08_leaks.ipynb #2e4ada5d
+from base64 import b64decode, b64encode
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import blake2b
 import msgspec, numpy as np
 from fastcore.basics import patch
 from .rows import Row
-from .texts import Near, Texts, sorted_unique, near_duplicates, concat_ranges
+from .texts import Near, Texts, concat_ranges, mix64, near_duplicates, normalised, sorted_unique, word_set
 
 # %% ../../nbs/data/08_leaks.ipynb #2e10d5eb
 def _is_relevant(
@@ -257,3 +262,94 @@ def table_of(
     def present(row): return {k: v for k,v in row.items() if v is not None}
     for k,rows in splits.items(): table.add(k, msgspec.convert([*map(present, rows)], list[Row]))
     return table
+
+# %% ../../nbs/data/08_leaks.ipynb #36ffb30d
+_bands, _band_rows, _shared_bands = 24, 6, 3
+
+def _row_keys(row:dict)->dict: # Kind of mark → text; those that a row lacks are left out
+    query, form = normalised(row['query']), normalised(row['passage'])
+    score = row.get('score')
+    good = (score if isinstance(score, (int, float)) else row['label']) > 0
+    group = {} if row.get('group') is None else dict(group=str(row['group']))
+    answer = {'passage': row['passage'], 'passage retyped': form, 'pair': f'{query}\0{form}'} if good else {}
+    return dict(query=query) | group | answer
+
+def _hash64(salt:str, text:str)->int: return int.from_bytes(blake2b(text.encode(), key=salt.encode(), digest_size=8).digest(), 'big')
+
+def _orders(salt:str)->Callable: # Word → its hash under each order
+    "Hashes of words, kept for those that come again"
+    seeds = mix64(np.arange(_bands*_band_rows))
+    return lru_cache(1 << 15)(lambda word: mix64(seeds ^ np.uint64(_hash64(salt, word))))
+
+def _sketches(salt:str, forms:Iterable, block:int=4096)->np.ndarray: # (forms, bands)
+    "What texts leave for nearness"
+    forms, word, found = list(forms), _orders(salt), [np.empty((0, _bands), np.uint32)]
+    for at in range(0, len(forms), block):
+        least = np.array([np.min([word(o) for o in word_set(f) or [f]], axis=0) for f in forms[at:at + block]])
+        acc = np.zeros((len(least), _bands), np.uint64)
+        for j in range(_band_rows): acc = mix64(acc ^ least[:, j::_band_rows])
+        found.append(acc.astype(np.uint32))
+    return np.concatenate(found)
+
+# %% ../../nbs/data/08_leaks.ipynb #fc58e997
+_near_of = {'near query': 'query', 'near passage': 'passage retyped'}
+
+def leak_marks(
+    rows:list, # Of gold, as dicts
+    salt:str   # Anything; other salts make other marks
+)->dict:       # Kind → marks in base64, and 'salt'
+    "What is kept of gold to find leaks by, without its texts"
+    keys = [_row_keys(o) for o in rows]
+    texts = {k: sorted({o[k] for o in keys if k in o}) for k in ('query', 'group', 'passage', 'passage retyped', 'pair')}
+    exact = {k: np.sort(np.array([_hash64(salt, f'{k}\0{t}') for t in v], '>u8')) for k,v in texts.items()}
+    near = {k: np.random.default_rng(0).permutation(_sketches(salt, texts[o])) for k,o in _near_of.items()}
+    return dict(salt=salt) | {k: b64encode(v.tobytes()).decode() for k,v in (exact | {k: o.astype('>u4') for k,o in near.items()}).items()}
+
+def _read_marks(marks:dict, kind:str)->np.ndarray:
+    found = np.frombuffer(b64decode(marks[kind]), '>u4' if kind in _near_of else '>u8').astype(np.uint64)
+    return found.reshape(-1, _bands) if kind in _near_of else found
+
+def _near_marks(marks:np.ndarray, own:np.ndarray)->np.ndarray: # Pairs (row of `own`, row of `marks`)
+    shared = Counter()
+    for a,b in zip(own.T, marks.T):
+        for i in np.flatnonzero(np.isin(a, b)): shared.update((int(i), int(j)) for j in np.flatnonzero(b == a[i]))
+    return np.array([o for o,n in shared.items() if n >= _shared_bands], np.int64).reshape(-1, 2)
+
+# %% ../../nbs/data/08_leaks.ipynb #0b9546d0
+def marked_rows(
+    marks:dict, # As `leak_marks` gives them
+    rows:list,  # Of another split, as dicts
+    near:bool=True # Whether nearly equal texts are looked for, which takes ten times as long
+)->dict:        # Name of a leak → (for each row, whether it gives gold away; how many marks are met)
+    "Which rows give away gold that cannot be read"
+    keys, salt, found = [_row_keys(o) for o in rows], marks['salt'], {}
+    for kind in ('pair', 'query', 'group', 'passage', 'passage retyped'):
+        known = _read_marks(marks, kind)
+        own = np.array([_hash64(salt, f'{kind}\0{o[kind]}') if kind in o else 0 for o in keys], np.uint64)
+        mask = np.isin(own, known) & np.array([kind in o for o in keys], bool)
+        found[kind] = mask, len(np.unique(own[mask]))
+    for kind,text in _near_of.items() if near else ():
+        forms = {t: i for i,t in enumerate(dict.fromkeys(o[text] for o in keys if text in o))}
+        pairs = _near_marks(_read_marks(marks, kind), _sketches(salt, forms))
+        met = {*pairs[:, 0].tolist()}
+        mask = np.array([text in o and forms[o[text]] in met for o in keys], bool) & ~found[text][0]
+        found[kind] = mask, max(0, len({*pairs[:, 1].tolist()}) - found[text][1])
+    mask, n = found['passage retyped']
+    found['passage retyped'] = mask & ~found['passage'][0], max(0, n - found['passage'][1])
+    return found
+
+def marked_leaks(
+    marks:dict,       # As `leak_marks` gives them
+    splits:dict,      # 'train' and 'dev', those there are → rows as dicts
+    corpus:str='open',# 'open' or 'fixed'
+    near:bool=True    # As for `marked_rows`
+)->list:              # Dicts as in `Report.leaks`, of what was found
+    "What splits give away of gold that cannot be read"
+    res, rules = [], {o.name: o for o in leak_rules}
+    for source,rows in splits.items():
+        for name,(_,n) in marked_rows(marks, rows, near).items():
+            of = len(_read_marks(marks, name))
+            level = leak_level(rules[name], corpus, n/max(of, 1))
+            if name in _near_of and level == 'fail': level = 'warn' # an estimate
+            if n: res.append(dict(judged='gold', source=source, leak=name, rows=n, of=of, share=n/of, level=level))
+    return res

@@ -22,6 +22,7 @@ from ..data.files import WorkFolder, find_data_file, read_json, write_atomic, wr
 from ..data.folder import checked_facts
 from ..data.metrics import difference, per_query
 from ..data.reading import read_rows
+from ..data.task import refuse_sealed
 from .forms import ServedForm, ServedForms, encoding_speed, gate_figure
 from .compact import cut_vectors, index_losses, int8_steps, least_indexed, ranked, vector_bytes, vector_kinds
 from .onnx import OnnxEncoder, write_encoder, write_graph
@@ -112,6 +113,7 @@ _vectorless = {'cross-encoder': 'a re-ranker reads query and passage together an
     'untuned': '{0} left no model, as it trained none; export a run that trained an encoder'}
 
 def _open_judge(lab, name, request, show):
+    refuse_sealed(lab.data, 'what leaves the lab is judged by gold')
     searcher = open_searcher(lab, name, show)
     if why := _vectorless.get(searcher.kind): raise LabError(why.format(one_line(searcher.path.name)))
     said = [o for o in searcher.said if not o.startswith('the base model is left out')]

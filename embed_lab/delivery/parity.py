@@ -22,7 +22,7 @@ import numpy as np
 from ..data.files import read_json
 from ..data.folder import read_folder
 from ..data.metrics import per_query
-from ..data.task import retrieval_task, task_hashes
+from ..data.task import refuse_sealed, retrieval_task, task_hashes
 from ..lab import Lab, LabError, short_path
 from ..models.index import nearest_passages
 from ..models.vectors import unit_vectors
@@ -269,6 +269,7 @@ def score_served(
 # %% ../../nbs/delivery/00_parity.ipynb #1facf046
 def _judged_task(lab, path):
     "Gold as the run was judged on it"
+    refuse_sealed(lab.data, '--gold asks the server for it')
     found = read_folder(lab.data, False)
     if 'gold' not in found: raise LabError(f"{short_path(lab.data)} has no gold.jsonl; leave out --gold")
     task = retrieval_task(found['gold'], found.get('corpus'), found.get('qrels'))

@@ -19,7 +19,7 @@ from ..data.files import find_data_file, write_json
 from ..data.folder import read_docs
 from ..data.metrics import Interval
 from ..data.reading import read_rows
-from ..data.task import Docs, Task, grade_of, retrieval_task, row_document
+from ..data.task import Docs, Task, grade_of, refuse_sealed, retrieval_task, row_document
 from ..evaluation.ask import open_searcher
 from ..lab import Lab, LabError, count, short_path
 from ..runs.card import write_card
@@ -177,6 +177,7 @@ def seek_threshold(
     show:Callable|None=None # Called with (stage, done, in all)
 )->Threshold:               # Written to the run's `eval/threshold.json` and card; raises `LabError` where there is nothing to go by
     "Choose a threshold on dev and measure it on gold"
+    refuse_sealed(lab.data, 'a threshold is measured on gold')
     searcher = open_searcher(lab, name, show)
     task, no_answer, lost = _dev(searcher)
     dev, run = _first_of(searcher, task, no_answer), searcher.run

@@ -25,7 +25,7 @@ import msgspec, numpy as np
 from ..data.files import read_json, read_whole, write_json
 from ..data.folder import read_folder
 from ..data.metrics import system_names
-from ..data.task import Task, retrieval_task, task_hashes
+from ..data.task import Task, gold_is_sealed, retrieval_task, task_hashes
 from ..data.texts import search_words
 from ..lab import Lab, LabError, one_line, short_path
 from ..models.base import find_model, load_model, weights_hash
@@ -304,6 +304,7 @@ class Searcher:
     ):
         found = read_folder(lab.data, False)
         self.lab, self.path, self.run, self.show, self.said = lab, path, run, show or (lambda *_: None), []
+        if gold_is_sealed(lab.data): self.said.append('gold is sealed, so what is known of documents comes from dev')
         self.task = retrieval_task(found['gold'], found.get('corpus'), found.get('qrels'))
         self.kind, self._open, self._loaded = _run_kind(path), {}, {}
         self.texts, self.order = list(self.task.corpus.values()), tie_order(self.task.corpus)

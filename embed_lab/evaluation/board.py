@@ -22,7 +22,7 @@ from ..lab import Lab, LabError, count, one_line
 from ..data.files import read_whole, write_atomic
 from ..data.metrics import Interval, bootstrap
 from ..runs.listing import run_facts
-from ..runs.looks import count_looks, gold_hash, known_contents, recipe_hash
+from ..runs.looks import known_contents, looks_at, recipe_hash
 from ..runs.results import RunFiles, list_others, other_places, reserved_names, run_name
 from ..runs.results import searched_documents, synthetic_gold, survey_runs, timestamp, verify_runs
 from .comparable import group_by_recipe, judged_by, read_scores, why_unfit
@@ -235,7 +235,7 @@ def _gold(lab, lines, known, scores, looks):
     ranked = sorted((recipe(*o) for o in enumerate(recipes)), key=lambda o: (o.over_best is not None, -o.score.mean))
     some = next(iter(lines.values())).run
     about = searched_documents(some), synthetic_gold(some)
-    return BoardGold(ranked, looks(gold_hash(some['inputs'])), ranked[0].score.n, *about)
+    return BoardGold(ranked, looks(some['inputs']), ranked[0].score.n, *about)
 
 # %% ../../nbs/evaluation/12_board.ipynb #d325cf09
 @dataclass
@@ -335,7 +335,7 @@ def board(
     for p,o in known.items():
         sizes = {len(scores[k]) for k in o.systems.values()}
         alike.setdefault((o.judges, o.queries, *sizes), {})[p] = lines[p]
-    def looks(gold): return repr(count_looks(lab, [gold], runs)[0])
+    def looks(inputs): return repr(looks_at(lab, inputs, runs))
     golds = [_gold(lab, o, known, scores, looks) for o in alike.values()]
     golds.sort(key=lambda o: o.newest, reverse=True)
     rest = _rest([o for p,o in lines.items() if p not in known], golds)

@@ -233,7 +233,7 @@ def _best_line(gold):
     return Markup(made) + tag('p', _said('Best:', tag('b', o.name), 'with', scored, warned))
 
 def _gold_section(i, gold, home):
-    title = 'Recipes' if not i else 'Judged by other gold, and not comparable with those above'
+    title = 'Recipes' if not i else 'Judged by other gold, or by dev in its place, and not comparable with those above'
     charts = _charts_html(gold) if len(gold.recipes) > 1 else Markup()
     looks = tag('p', gold.looks, cls='quiet')
     return tag('section', tag('h2', title), _best_line(gold), looks, charts, _recipes_html(gold.recipes, gold.best, home))

@@ -21,7 +21,7 @@ import msgspec, numpy as np
 from ..data.metrics import judged_system, metrics_version, per_query
 from ..lab import count, Lab, LabError, one_line, short_path
 from ..runs.looks import file_contents, gold_files, known_contents, recipe_hash
-from ..runs.manifest import environment_facts, machine_facts
+from ..runs.manifest import environment_facts, judged_split, machine_facts
 from ..notebooks import did_you_mean, override_parameters
 from ..runs.results import RunFiles, find_run, timestamp, read_run, run_name, verify_runs
 from ..data.files import read_whole, write_json, write_rows
@@ -218,6 +218,9 @@ def refuse_other_gold(
     runs:dict # Folder → manifest
 ):            # Raises `LabError` naming what differs, and in which runs
     "Refuse to compare runs that were judged differently"
+    by = {judged_split(m['inputs']): p.name for p,m in runs.items()}
+    if len(by) > 1: raise LabError(f"cannot be compared: {by['dev']} was judged by dev while gold was sealed, and {by['gold']} by gold; "
+        f"where gold is open again, `emb run` of the same experiment scores {by['dev']} on it")
     known = known_contents([*runs.values()])
     new, old = zip(*(_judges(p, m, known) for p,m in runs.items()))
     facts = new if all(new) else old

@@ -21,8 +21,8 @@ from ..lab import Lab, LabError, count, one_line, short_path
 from ..style import Markup, html_table, tag
 from ..runs.results import RunFiles, searched_documents, synthetic_gold, verify_runs
 from ..data.rankings import read_trec_run
-from ..runs.looks import count_looks, file_contents, gold_hash, known_contents, log_rankings, Looks
-from ..runs.manifest import differences
+from ..runs.looks import file_contents, gold_hash, known_contents, log_rankings, Looks, looks_at
+from ..runs.manifest import differences, judged_split
 from ..data.metrics import bootstrap
 from ..notebooks import did_you_mean
 from .scores import measure_names, system_names
@@ -237,9 +237,10 @@ def compare(
     pairs = _pairs_of(recipes, measure, lend)
     changed = [f'{one_line(p.name)}: {o} since it completed' for p,o in verify_runs(lab, found).items()]
     notes += [*_notes(recipes, pairs, measure), *more, *changed, *([f"skipped: {', '.join(skipped)}"] if skipped else [])]
-    gold = gold_hash(recipes[0].manifest['inputs'])
-    for o in rankings: log_rankings(lab, o.file.name, o.sha256, gold)
-    return Comparison(measure, recipes, pairs, count_looks(lab, [gold])[0], notes)
+    judges = recipes[0].manifest['inputs']
+    if judged_split(judges) == 'gold':
+        for o in rankings: log_rankings(lab, o.file.name, o.sha256, gold_hash(judges))
+    return Comparison(measure, recipes, pairs, looks_at(lab, judges), notes)
 
 def _words_and_rankings(lab, runs):
     "What means runs, and the rankings of other systems; raises `LabError` where there is nothing to compare them with"
@@ -288,7 +289,7 @@ def lines(self:Comparison)->list:
     near = [o for o in self.pairs if o.differences and (len(self.recipes) < 5 or o.ours == self.pairs[0].ours)]
     res += [f"from {o.theirs} to {o.ours}: {list_some([what for _,what in o.differences], '; ')}" for o in near]
     intervals = "intervals of scores are over queries alone; those of effects include seeds where there are any"
-    among = [f"gold was searched among {count(self.documents, 'document')}"] if self.documents else []
+    among = [f"{'gold' if self.looks.gold else 'dev'} was searched among {count(self.documents, 'document')}"] if self.documents else []
     return [*self.made_up, *res, *self.notes, *among, intervals, repr(self.looks)]
 
 @patch

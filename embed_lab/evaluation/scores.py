@@ -16,6 +16,7 @@ from functools import cached_property
 from ..data.metrics import Interval, bootstrap, difference, judged_system, metrics_version, per_query, summary, system_names
 from ..lab import count
 from ..models.search import ideal_ranking
+from ..runs.looks import sealed_words
 from ..style import Markup, html_table, tag
 from ..data.task import Task, identical_text, synthetic_text, task_hashes, text_hash
 from fastcore.basics import patch
@@ -51,6 +52,7 @@ class Scores:
 
     identical:int=0                           # Queries that are themselves documents, which were left out of their results
     synthetic:int=0                           # Queries that no person asked
+    judged:str='gold'                         # 'dev' where gold was sealed
 
     @cached_property
     def means(self)->dict: # System → measure → `Interval`
@@ -126,7 +128,8 @@ def _compared(
 @patch
 def verdict(self:Scores)->str:
     "What the paired interval says, with its limits"
-    among = f"over {count(self.n, 'query', 'queries')}, searched among {count(self.n_docs, 'document')}"
+    where = ' of dev, as gold is sealed' if self.judged == 'dev' else ''
+    among = f"over {count(self.n, 'query', 'queries')}{where}, searched among {count(self.n_docs, 'document')}"
     if self.own == 'base': return f'{self._against_words()} {among}; nothing was trained'
     limit = 'one seed, so seed noise is unmeasured'
     return f'tuned is {_compared(self.gain)} base on these queries: nDCG@10 {self.gain:+.3f} {among}; {limit}'
@@ -141,7 +144,8 @@ def _against_words(self:Scores)->str: # The untuned base and BM25, or the base a
 @patch
 def warnings(self:Scores)->list: # Of text, empty where there is nothing to add
     "What qualifies the verdict"
-    res = [_guard_warning(self.guard)] if self.guard else []
+    res = [sealed_words] if self.judged == 'dev' else []
+    if self.guard: res.append(_guard_warning(self.guard))
     more = self.blind.get('more')
     if more and more.low > 0:
         res.append(f"the top ten of tuned holds {more:+.1f} more unjudged documents per query than that of base; "
@@ -197,7 +201,7 @@ def to_dict(self:Scores)->dict:
         unjudged={s: interval_dict(i) for s,i in self.blind.items()}, task=self.task, measures=metrics_version(),
         **(dict(missing=list(self.missing)) if self.missing else {}),
         **(dict(identical=self.identical) if self.identical else {}),
-        **(dict(synthetic=self.synthetic) if self.synthetic else {}))
+        **(dict(synthetic=self.synthetic) if self.synthetic else {}), **(dict(judged='dev') if self.judged == 'dev' else {}))
 
 @patch
 def headline(self:Scores)->dict:

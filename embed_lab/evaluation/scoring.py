@@ -14,6 +14,8 @@ from ..data.metrics import system_names
 from ..data.task import Task, text_hash
 from .scores import Scores, ceiling, query_lines, score_rankings
 from .slices import slice_scores
+from ..runs.looks import sealed_words
+from ..runs.manifest import judged_split
 from ..runs.record import Run
 from ..runs.results import RunFiles
 
@@ -51,13 +53,15 @@ def score_found(
     pairs:dict|None=None,    # System → measure → value, of how well similarity separates labelled pairs
     guard:Scores|None=None   # What the same systems score on the guard
 )->Scores:                   # Of gold with slices, and the ceiling as a system ('oracle')
-    "Score what systems found; for gold writes the three files and records how many documents were searched"
+    "Score what systems found; for gold, or dev in its place, writes the three files and how many documents were searched"
     hits = {s: h and task.without_itself(h) for s,h in hits.items()} # also of a search that knows nothing of them
     for o in _collapsed(task, hits, split): run.warn(o)
     if split == 'guard': return _score_guard(task, hits, run)
     hits = hits | dict(oracle=ceiling(task))
     scores = score_rankings(task, hits)
-    for o in filter(None, (scores.made_up, scores.no_words, scores.left_out)): run.warn(o)
+    scores.judged = judged_split(run.manifest['inputs'])
+    sealed = sealed_words if scores.judged == 'dev' else ''
+    for o in filter(None, (scores.made_up, sealed, scores.no_words, scores.left_out)): run.warn(o)
     lines = list(query_lines(task, scores, hits))
     run.look(scores.to_dict())
     write_rows(run.path/RunFiles.per_query, lines)

@@ -90,4 +90,4 @@ def gold_figure(
     fig = go.Figure([_dots(name, row, i, len(table)) for i,(name,row) in enumerate(table.items())])
     measures = list(next(iter(table.values())))
     fig.update_xaxes(tickvals=list(range(len(measures))), ticktext=measures).update_yaxes(title='mean over queries', range=[0, 1.02])
-    return styled_figure(fig, 'Gold', 460, scores.verdict())
+    return styled_figure(fig, scores.judged.capitalize(), 460, scores.verdict())

@@ -190,7 +190,8 @@ results/aside/
 results/cache/
 """
 
-_gitattributes = """*.ipynb text eol=lf
+_gitattributes = """gold.vault binary
+*.ipynb text eol=lf
 *.jsonl text eol=lf
 """
 

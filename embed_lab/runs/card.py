@@ -19,6 +19,7 @@ from ..data.files import read_json, write_atomic
 from ..lab import LabError, count, need, short_path
 from ..models.crossencoders import model_kind
 from ..models.families import saved_length
+from .looks import sealed_words
 from .results import RunFiles
 from ..data.metrics import system_names
 from ..data.task import identical_text, synthetic_text
@@ -86,15 +87,16 @@ def _good(metrics, guard, corpus, leaks):
     n, made = metrics.get('identical', 0), synthetic_text(metrics.get('synthetic', 0))
     made = f'\n> **{made[:1].upper()}{made[1:]}.**\n' if made else ''
     left_out = f'{identical_text(n)}.\n\n' if n else ''
+    sealed = f"\n> **{sealed_words[:1].upper()}{sealed_words[1:]}.**\n" if metrics.get('judged') == 'dev' else ''
     return f"""**Intended use.** Retrieval: ranking passages by similarity to a query. {use}
-
-{_judged_text(metrics)}
+{sealed}
+{_judged_text(metrics, metrics.get('judged', 'gold'))}
 
 {_judged_text(guard, 'the guard set, questions of another kind,') if guard else ''}
 {allowed}{made}
 {_scores(metrics['systems'], metrics.get('missing', ()))}
 
-{left_out}Means over gold's queries with 95 % intervals."""
+{left_out}Means over the queries of {metrics.get('judged', 'gold')} with 95 % intervals."""
 
 def _limits(metrics, run):
     "Where that ends, a line each"
@@ -236,7 +238,8 @@ def _measured(metrics):
     own = metrics['systems']['tuned']
     def one(m, title): return dict(type=m, value=round(own[m]['mean'], 4),
         name=f"{title}, 95 % interval [{own[m]['low']:.3f}, {own[m]['high']:.3f}]")
-    gold = dict(type='gold', name=f'gold of the lab, {_size(metrics)}')
+    judged = metrics.get('judged', 'gold')
+    gold = dict(type=judged, name=f'{judged} of the lab, {_size(metrics)}')
     return [dict(task=dict(type='information-retrieval', name='Information Retrieval'), dataset=gold,
         metrics=[one(*o) for o in _shown.items() if o[0] in own])]
 

@@ -22,7 +22,7 @@ from ..lab import Lab, LabError, one_line, refuse_hidden, require_package, short
 from ..lab import Variables
 from ..notebooks import code_hash, did_you_mean, read_notebook, read_overrides, require_python, trains
 from .manifest import differences, environment_facts, files_beside_weights, frozen_text
-from .manifest import hardware_changes, machine_facts
+from .manifest import hardware_changes, machine_facts, under_seal
 from .manifest import refuse_changed, run_inputs, same_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from .results import drop_checkpoints, list_runs, lock_run, read_notes, read_run, record_killed
@@ -97,6 +97,13 @@ class Plan:
         changes = verify_runs(self.lab, {self.path: old}).get(self.path) if self._completed else None
         return f'{changes} since it completed' if changes and changes.broken else ''
 
+    def rescored(self)->bool: # What it kept makes another training needless
+        "Is there a completed run that was judged while gold, or a share of it, was sealed, and that gold can judge now?"
+        old = None
+        with suppress(LabError): old = read_run(self.path)
+        if not old or old['status'] != 'completed' or not under_seal(old['inputs']) or under_seal(self.inputs): return False
+        return any((self.path/RunFiles.checkpoints).glob('checkpoint-*')) and not self.changed
+
     def displaced(self,
         anew:bool=False # Whether it is to start from scratch
     )->str:             # In words; empty where nothing makes way, or where `doubt` says why
@@ -108,7 +115,7 @@ class Plan:
         if old['status'] != 'completed':
             ended = 'failed' if old['status'] == 'failed' else f"was {old['status']}"
             return '' if _begun(self.path) else f'it {ended} before there was anything to resume'
-        if self._completed: return ''
+        if self._completed or self.rescored(): return ''
         now = dict(inputs=with_imported(self.inputs, self.lab, old), environment=old['environment'], hardware=old['hardware'])
         changed = [what for _,what in differences(old, now)] or ['something it is made of has changed']
         return f'{changed[0]} since it completed'
@@ -412,12 +419,19 @@ def _conclude(plan, old, status, error):
     return record_killed(plan.path) if new['status'] == 'killed' else new
 
 # %% ../../nbs/runs/07_execute.ipynb #c7436af0
+def _keep_judgement(plan):
+    "Keep beside the runs moved aside what was said of a run before gold was opened: all of it but the model"
+    dest = plan.lab.results/'aside'/f'{plan.path.name},before unsealing,{timestamp()[:19].replace(":", "")}'
+    shutil.copytree(plan.path, dest, ignore=shutil.ignore_patterns(RunFiles.final, RunFiles.checkpoints), dirs_exist_ok=True)
+
 def _prepare(plan, anew):
     "Make room for a run, or leave what it can resume from; returns the manifest of the run that it resumes"
     old = None
     with suppress(LabError): old = read_run(plan.path, held=True) # what cannot be read is set aside
     if old and old['status'] == 'killed': record_killed(plan.path)
-    resumes = old and old['status'] != 'completed' and _begun(plan.path) and not anew
+    again = not anew and plan.rescored()
+    resumes = again or old and not anew and old['status'] != 'completed' and _begun(plan.path)
+    if again: _keep_judgement(plan)
     if resumes: refuse_other_run(plan.path, plan.changed)
     else: set_aside(plan.lab, plan.path)
     plan.path.mkdir(parents=True, exist_ok=True)
@@ -467,7 +481,7 @@ def _judged(plan, run):
 
 def _lightened(plan, run):
     "Let the checkpoints of a completed run go, unless the lab keeps them"
-    if run['status'] == 'completed' and not plan.lab.keep_checkpoints:
+    if run['status'] == 'completed' and not plan.lab.keep_checkpoints and not under_seal(run['inputs']):
         with suppress(OSError, LabError): drop_checkpoints(plan.lab, plan.path) # it is completed all the same
     return run
 

@@ -8,11 +8,11 @@ folder is read, and `runs` writes the manifest while a notebook executes."""
 
 # %% auto #0
 __all__ = ['scrub_secrets', 'data_facts', 'files_beside_weights', 'without_seed', 'run_inputs', 'with_imported',
-           'environment_facts', 'machine_facts', 'git_facts', 'plain_names', 'same_inputs', 'hardware_changes',
-           'computed_text', 'differences', 'training_inputs', 'training_differences', 'frozen_text', 'refuse_changed',
-           'DataFile', 'Inputs', 'Process', 'Environment', 'Git', 'HardwareFacts', 'Progress', 'Attempt', 'Outcome',
-           'RecordedFile', 'Used', 'Archived', 'Off', 'Look', 'Estimate', 'Begun', 'Manifest', 'manifest_schema',
-           'read_manifest', 'mock_manifest']
+           'environment_facts', 'machine_facts', 'commit_with', 'git_facts', 'plain_names', 'same_inputs',
+           'hardware_changes', 'computed_text', 'differences', 'training_inputs', 'training_differences', 'under_seal',
+           'judged_split', 'frozen_text', 'refuse_changed', 'DataFile', 'Inputs', 'Process', 'Environment', 'Git',
+           'HardwareFacts', 'Progress', 'Attempt', 'Outcome', 'RecordedFile', 'Used', 'Archived', 'Off', 'Look',
+           'Estimate', 'Begun', 'Manifest', 'manifest_schema', 'read_manifest', 'mock_manifest']
 
 # %% ../../nbs/runs/00_manifest.ipynb #06caf011
 import hashlib, os, re
@@ -162,6 +162,15 @@ def _no_commit(head):
     if 'unknown revision' in said: return 'nothing has been committed yet'
     return one_line(said.splitlines()[0].removeprefix('fatal: ') if said else f'git ended with {head.returncode}')
 
+def commit_with(
+    lab:Lab,  # In a repository or not
+    file:Path # In the lab
+)->str:       # A short id; empty where there is none, or no git
+    "The newest commit, of any branch, that holds a file's content"
+    try: found = _git(lab, 'log', '--all', '-1', '--diff-filter=AM', '--format=%h', '--', str(file))
+    except FileNotFoundError: return ''
+    return found.stdout.decode().strip() if not found.returncode else ''
+
 def git_facts(
     lab:Lab  # The lab, in a repository or not
 )->tuple:    # ({'commit', 'branch', 'remote', 'dirty', 'untracked', 'ignored'} or None, the diff, why there is no commit)
@@ -264,7 +273,7 @@ def differences(
     return [(k, o) for k in _difference_causes for o in found[k]]
 
 # %% ../../nbs/runs/00_manifest.ipynb #1dfd0c61
-_judging_files = ('gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl')
+_judging_files = ('gold.jsonl', 'corpus.jsonl', 'qrels.tsv', 'guard.jsonl', 'gold.seal')
 
 def training_inputs(
     inputs:dict # Of a manifest
@@ -278,6 +287,18 @@ def training_differences(
 )->list:      # As `differences` gives it
     "What differs between two runs that their training depends on"
     return differences(*(o | dict(inputs=training_inputs(o['inputs'])) for o in (old, new)))
+
+def under_seal(
+    inputs:dict # Of a manifest
+)->bool:
+    "Was gold, or a share of it, sealed when a run was judged?"
+    return 'gold.seal' in plain_names(inputs.get('data', {}))
+
+def judged_split(
+    inputs:dict # Of a manifest
+)->str:         # 'gold'; 'dev' where gold was sealed
+    "What a run was judged by"
+    return 'dev' if under_seal(inputs) and 'gold.jsonl' not in plain_names(inputs['data']) else 'gold'
 
 # %% ../../nbs/runs/00_manifest.ipynb #f8e32fcf
 def frozen_text(
@@ -390,7 +411,8 @@ class Attempt(msgspec.Struct):
     "An earlier start of this run, which was then resumed"
     start: _Time
     end: _Time | None
-    status: Literal['failed', 'interrupted', 'killed']
+    status: _described_type(Literal['failed', 'interrupted', 'killed', 'completed'],
+        'Completed: it was judged by dev while gold was sealed, and by gold later')
     error: str | None
 
 # %% ../../nbs/runs/00_manifest.ipynb #73a26f30

@@ -21,7 +21,8 @@ from ..code import code_watch, export_inventory, note_imported, refuse_outdated,
 import msgspec
 from ..style import chart_page, html_table, keep_plotly
 from .looks import gold_files, log_look, refuse_odd_log
-from .manifest import environment_facts, files_beside_weights, git_facts, machine_facts, mock_manifest, plain_names
+from .manifest import environment_facts, files_beside_weights, git_facts, judged_split, machine_facts
+from .manifest import mock_manifest, plain_names, under_seal
 from .manifest import refuse_changed, run_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from ..notebooks import convert, override_parameters, read_notebook, read_overrides, require_python
@@ -32,7 +33,7 @@ from .results import result_facts, run_command, set_aside, synthetic_gold, times
 from ..data.files import file_hash, frozen_files, read_json, read_whole, write_atomic, write_json
 from ..data.folder import checked_facts, passages_file, train_part
 from ..data.reading import read_rows
-from ..data.task import data_files, training_files
+from ..data.task import data_files, seal_file, training_files
 from fastcore.basics import patch
 
 # %% ../../nbs/runs/04_record.ipynb #07f49962
@@ -282,7 +283,8 @@ def look(self:Run,
     scores:object # On gold, of whatever JSON can hold; they are about to be seen
 ):
     "Count a look at gold, in the lab's log and in the manifest"
-    if not {*plain_names(self.manifest['inputs']['data'])} & {*gold_files}: return # a rehearsal
+    inputs = self.manifest['inputs']
+    if judged_split(inputs) == 'dev' or not {*plain_names(inputs['data'])} & {*gold_files}: return # sealed, or a rehearsal
     key = hashlib.sha256(msgspec.json.encode(scores)).digest()
     if key not in self._shown: self._shown.append(key)
     name = self.path.relative_to(self.lab.results).as_posix() if self.path.is_relative_to(self.lab.results) else self.name
@@ -304,7 +306,7 @@ def finish(self:Run, **headline):
     used = dict(memory=peak_memory(), disk=folder_bytes(self.path))
     self.record(status=status, end=timestamp(), headline=headline, progress=None,
         used=used, **result_facts(self.path))
-    if status == 'completed' and not self.lab.keep_checkpoints:
+    if status == 'completed' and not self.lab.keep_checkpoints and not under_seal(self.manifest['inputs']):
         with suppress(OSError, LabError): drop_checkpoints(self.lab, self.path)
     return self
 
@@ -505,7 +507,7 @@ def _attempts(lab, path, facts):
 
 # %% ../../nbs/runs/04_record.ipynb #7c0de012
 def _unread_tokens(
-    gold:Path, # gold.jsonl
+    gold:Path, # gold.jsonl, or dev.jsonl in its place
     base:Path  # Folder of the base model
 )->list:       # A warning, or nothing; raises `LabError` where next to all tokens are unknown
     "What a base model cannot read of gold"
@@ -572,8 +574,9 @@ def _planned_data(): # What the data were when the run was planned
 
 def _freeze(run, train):
     "Have everything read from now on be what was recorded, until the run ends"
-    names = [o for o in data_files if train or o not in training_files]
-    frozen_files.freeze(run.lab.data, {k: v['sha256'] for k,v in run.manifest['inputs']['data'].items()}, names)
+    data = run.manifest['inputs']['data']
+    names = [o for o in (*data_files, seal_file) if train or o not in training_files or o in plain_names(data)]
+    frozen_files.freeze(run.lab.data, {k: v['sha256'] for k,v in data.items()}, names)
     run.held.callback(frozen_files.thaw)
     run.held.callback(train_part.ask, None)
 
@@ -635,7 +638,7 @@ def start(
     base = find_model(params['model'], lab.path)
     base_files = _model_files(base)
     doubts += _other_kernel(nb)
-    if not trains(nb): doubts += _unread_tokens(lab.data/'gold.jsonl', base)
+    if not trains(nb): doubts += _unread_tokens(lab.data/f"{judged_split(dict(data=data))}.jsonl", base)
     facts, diff = _facts(lab, nb, params, base, data, changed, exported)
     planned = variables().frozen
     refuse_changed(planned, facts['inputs'], files_beside_weights(lab, params, base) if planned else {})
