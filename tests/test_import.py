@@ -342,6 +342,46 @@ def test_bad_lines_of_json(line, reason, tmp_path):
     res = import_data([tmp_path/'faq.jsonl'], tmp_path/'data').lines()
     assert res[1] == '61 rows read: 60 taken, 0 merged with an equal row, 1 left out' and f'1 row left out: {reason}' in res[2] and res[2].endswith('faq.jsonl:61)')
 
+def as_bytes(values): return [o.encode() for o in values]
+
+def test_text_that_parquet_holds_as_bytes_is_text(tmp_path, wanted):
+    import pyarrow as pa, pyarrow.parquet as pq
+    columns = {k: [o[k] for o in pairs()] for k in ('query', 'passage')}
+    pq.write_table(pa.table({k: as_bytes(v) for k,v in columns.items()}), tmp_path/'faq.parquet')
+    import_data([tmp_path/'faq.parquet'], tmp_path/'data')
+    assert hashes(tmp_path/'data') == wanted
+    pq.write_table(pa.table(columns | dict(passage=pa.array(columns['passage'], pa.string()), negatives=[as_bytes(['nein']) for _ in pairs()])), tmp_path/'lists.parquet')
+    import_data([tmp_path/'lists.parquet'], tmp_path/'lists')
+    assert read_rows(tmp_path/'lists'/'gold.jsonl')[0]['negatives'] == ['nein']
+
+@pytest.mark.parametrize('key', ['query', 'passage', 'negatives'])
+def test_bytes_that_are_not_text_never_become_base64(key, tmp_path):
+    import pyarrow as pa, pyarrow.parquet as pq
+    columns = {k: [o[k] for o in pairs()] for k in ('query', 'passage')}
+    bad = [b'caf\xe9 %d' % i if key != 'negatives' else [b'\xff\xfe'] for i in range(60)]
+    pq.write_table(pa.table(columns | {key: bad}), tmp_path/'faq.parquet')
+    with pytest.raises(LabError, match=f'60 rows left out: `{key}` is bytes that are not UTF-8'): import_data([tmp_path/'faq.parquet'], tmp_path/'data')
+
+def test_what_a_folder_holds_besides_rows_is_named(tmp_path):
+    (tmp_path/'faq').mkdir()
+    (tmp_path/'faq'/'more.xlsx').write_bytes(b'PK\x03\x04')
+    with pytest.raises(LabError, match=r'no file with rows \(not read: more.xlsx\)'): import_data([tmp_path/'faq'], tmp_path/'data')
+    (tmp_path/'faq'/'faq.csv').write_bytes(table(pairs()))
+    for o in ('.hidden', 'a.md', 'b.pdf', 'c.md', 'd.md', 'e.md'): (tmp_path/'faq'/o).write_bytes(b'x')
+    assert 'not read: a.md, b.pdf, c.md, d.md, e.md and 1 more' in import_data([tmp_path/'faq'], tmp_path/'data').lines()
+
+@pytest.mark.parametrize('record', [dict(question={'0': 'a', '1': 'c'}, answer={'0': 'b', '1': 'd'}), dict(question=['a', 'c'], answer=['b', 'd']), dict(columns=['question', 'answer'], index=[0, 1], data=[['a', 'b'], ['c', 'd']])])
+def test_columns_in_one_object_are_refused_with_how_to_write_rows(record, tmp_path):
+    (tmp_path/'faq.json').write_text(json.dumps(record))
+    with pytest.raises(LabError, match="orient='records'"): import_data([tmp_path/'faq.json'], tmp_path/'data')
+
+def test_lists_of_texts_can_be_mapped(tmp_path):
+    (tmp_path/'faq.jsonl').write_bytes(lines([dict(question=o['query'], answers=[o['passage'], o['passage'] + ' too']) for o in pairs()]))
+    with pytest.raises(LabError) as e: import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    args = shlex.split(str(e.value).partition('say which: ')[2])[1:]
+    res = CliRunner().invoke(app, [*args, '--to', str(tmp_path/'data')])
+    assert res.exit_code == 0 and '120 rows in 60 records read: 120 taken' in res.stdout
+
 def test_a_cell_of_ten_megabytes(tmp_path):
     rows = pairs()
     rows[20]['passage'] = 'long '*2_000_000

@@ -140,11 +140,12 @@ def _own_first(found:dict, given:dict)->dict:
 
 # %% ../../nbs/data/03_columns.ipynb #13e2d07d
 def _text_columns(sample:list)->list: # The shortest first
-    "Columns of a sample that hold text, by its length"
+    "Columns of a sample that hold text or lists of texts, by its length"
     sizes = {}
     for o in sample:
         for k,v in o.items():
-            if isinstance(v, str) and v.strip(): sizes.setdefault(k, []).append(len(v))
+            texts = [t for t in (v if isinstance(v, list) else [v]) if isinstance(t, str) and t.strip()]
+            if texts: sizes.setdefault(k, []).append(max(map(len, texts)))
     return sorted(sizes, key=lambda k: (sum(sizes[k])/len(sizes[k]), k))
 
 def import_command(
@@ -171,6 +172,17 @@ def _hint(
     fixed = [(k, o) for k,v in given.items() if k not in pair for o in v]
     return import_command(source, [*pair.items(), *fixed])
 
+# %% ../../nbs/data/03_columns.ipynb #e8063dad
+def _refuse_sideways(
+    sample:list, # Records
+    place:str    # The file, for the message
+):               # Raises `LabError` where the file is a single object whose keys are columns
+    "Refuse what pandas writes unless it is asked for rows"
+    if len(sample) != 1 or len(values := [*sample[0].values()]) < 2: return
+    if not (all(isinstance(o, list) for o in values) or all(isinstance(o, dict) for o in values)): return
+    raise LabError(f"{place}: one object with whole columns in it ({_listed(sample[0])}), and rows are wanted; "
+        "with pandas, `df.to_json(path, orient='records', lines=True)` writes them")
+
 # %% ../../nbs/data/03_columns.ipynb #58a567d2
 def _refuse_pair(
     found:dict,    # Role → candidates
@@ -186,9 +198,10 @@ def _refuse_pair(
         several = ' and '.join(f'`{one_line(o)}`' for o in found.get(role, [])[:6])
         if len(found.get(role, [])) > 1: raise LabError(f"{place}: {several} could each be the {role}; {type_this}")
     missing = [o for o in ('query', 'passage') if not found.get(o)]
+    _refuse_sideways(sample, place)
     if missing and len(_text_columns(sample)) < 2:
         raise LabError(f"{place}: a row needs a query and a passage, and fewer than two columns hold text "
-            f"(there are {_listed(names)})")
+            f"(there are {_listed(names)}); write each question and its passage into columns of their own")
     if missing:
         which = ' or the '.join(missing)
         raise LabError(f"{place}: no column is known as the {which} (there are {_listed(names)}); {type_this}")

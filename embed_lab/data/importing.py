@@ -113,6 +113,11 @@ def _refuse_documents(place:str, files:list):
     raise LabError(f"{place}: {count(len(files), 'document')} ({listed}) and no questions, which embed_lab cannot make yet; "
         "import rows with a question and its passage")
 
+def _unread_text(files:list)->str: # Of at least one
+    "Which files were not read"
+    names = ', '.join(one_line(o.name) for o in files[:5])
+    return f'not read: {names}' + (f' and {len(files) - 5:,} more' if len(files) > 5 else '')
+
 def _visible(folder:Path)->list: # Files, without hidden ones and those in hidden folders
     def hidden(o): return any(p.startswith('.') for p in o.relative_to(folder).parts)
     return sorted(o for o in folder.rglob('*') if o.is_file() and not hidden(o))
@@ -121,20 +126,23 @@ def _visible(folder:Path)->list: # Files, without hidden ones and those in hidde
 def _folder_parts(
     folder:Path,  # Any folder
     source:str    # As it was named
-)->tuple:         # (parts, files to copy as they are); raises `LabError` where there is nothing to import
+)->tuple:         # (parts, files to copy as they are, files that are not read); raises `LabError` where there are no parts
     "What a folder holds"
     if (folder/'settings.ini').is_file(): folder = read_lab(folder).data
-    if saved := _saved_parts(folder, source): return saved, []
+    if saved := _saved_parts(folder, source): return saved, [], []
     files = _visible(folder)
     copied = [o for o in files if o.parent == folder and o.name.removesuffix('.gz') in _beside]
     rows = [o for o in files if _suffix(o) in _row_suffixes and o.name not in _about and o not in copied]
     documents = [o for o in files if _suffix(o) in _document_suffixes]
     if not rows and documents: _refuse_documents(short_path(folder), documents)
-    if not rows: raise LabError(f"{short_path(folder)}: no file with rows; CSV, TSV, JSON, JSONL, Parquet and Arrow are read")
+    unread = [o for o in files if o not in {*rows, *copied} and o.name not in _about]
+    if not rows:
+        there = f' ({_unread_text(unread)})' if unread else ''
+        raise LabError(f"{short_path(folder)}: no file with rows{there}; CSV, TSV, JSON, JSONL, Parquet and Arrow are read")
     def split(path):
         inside = [path.name, *reversed(path.relative_to(folder).parts[:-1])]
         return next(filter(None, map(_declared_split, inside)), None)
-    return [_file_part(o, split(o), source) for o in rows], copied
+    return [_file_part(o, split(o), source) for o in rows], copied, unread
 
 # %% ../../nbs/data/22_importing.ipynb #77d77f79
 _patience = 10 # Seconds
@@ -183,21 +191,22 @@ def _hub_blocks(rows)->Iterator: # `RecordBlock`s of a `Dataset`
 # %% ../../nbs/data/22_importing.ipynb #f111e735
 def _parts_of(
     sources:Iterable # Files, folders and names of data sets
-)->tuple:            # (`_Part`s, files to copy as they are); raises `LabError` where there is nothing to import
+)->tuple:            # (`_Part`s, files to copy as they are, others); raises `LabError` where there is nothing to import
     "All there is to read"
-    parts, copied = [], []
+    parts, copied, unread = [], [], []
     for source in map(str, sources):
         path = Path(source)
         if path.is_dir():
-            some, more = _folder_parts(path, source)
+            some, more, others = _folder_parts(path, source)
             copied += more
+            unread += others
         elif path.is_file():
             if _suffix(path) in _document_suffixes and _suffix(path) != '.txt': _refuse_documents(short_path(path), [path])
             some = [_file_part(path, _declared_split(path.name), source)]
         elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(:[\w.-]+)?', source) and not path.parent.exists(): some = _hub_parts(source)
         else: raise LabError(f"{one_line(source)}: no such file or folder; name one, or a data set of the hub as org/name")
         parts += some
-    return parts, copied
+    return parts, copied, unread
 
 # %% ../../nbs/data/22_importing.ipynb #4f143a9f
 def _refuse_mixture(
@@ -274,10 +283,15 @@ class _Ledger:
 # %% ../../nbs/data/22_importing.ipynb #605c51a4
 _encode, _decode_row = msgspec.json.Encoder().encode, msgspec.json.Decoder(Row).decode
 
+def _bytes_in(row:dict)->str|None: # The first key of bytes where text belongs, which JSON would write as base64
+    def holds(v): return isinstance(v, bytes) or isinstance(v, list) and any(isinstance(o, bytes) for o in v)
+    return next((k for k in ('query', 'passage', 'negatives') if holds(row.get(k))), None)
+
 def _row_line(
     row:dict  # As `row_maker` makes it
 )->tuple:     # (line without its end, None), or (None, flaw)
     "A row as the lab will read it"
+    if k := _bytes_in(row): return None, ('type', k, f'`{k}` is bytes that are not UTF-8, and not text')
     try: line = _encode(row)
     except (TypeError, ValueError, OverflowError, RecursionError) as e:
         return None, ('value', '', f'a value cannot be written as JSON ({one_line(e)})')
@@ -380,7 +394,7 @@ def _take_all(parts:list, columns:list, folder:Path, ledger:_Ledger, tick:Callab
             os.fsync(f.fileno())
     for split,n in ledger.taken.items():
         which, why = '' if split == 'all' else f' of {split}', '; '.join(ledger.lines()[1:3])
-        if not n: raise LabError(f"{parts[0].source}: no row{which} can be taken; {why}")
+        if not n: raise LabError(f"{parts[0].source}: no row{which} can be taken; {why}; name columns of text with --map")
 
 # %% ../../nbs/data/22_importing.ipynb #2a96d3c5
 def _labelled(path:Path)->int:
@@ -511,7 +525,7 @@ def _import_rows(
 )->list:            # What was done, one text a line
     "Make a lab's files of rows"
     given, ledger = read_mapping(mapping), _Ledger()
-    parts, copied = _parts_of(sources)
+    parts, copied, unread = _parts_of(sources)
     _refuse_mixture(parts, copied)
     columns = _columns_of(parts, given)
     for o in copied: copyfile(o, made/o.name)
@@ -520,7 +534,7 @@ def _import_rows(
     by_label = bool(ledger.fractions) or any(o.score_is_label for o in columns)
     said = _make_splits(made, {*ledger.taken}, corpus, by_label, tick)
     scores = _settle_scores(made, columns, ledger, sources[0])
-    return [*_descriptions(parts, columns), *counted, *scores, *said]
+    return [*_descriptions(parts, columns), *([_unread_text(unread)] if unread else []), *counted, *scores, *said]
 
 def _import_collection(found, made:Path, mapping:Iterable, corpus:str, tick:Callable)->list:
     "The same, for documents, queries and judgements"
