@@ -986,7 +986,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'embed_lab/data/reading.py'),
                                         'embed_lab.data.reading._suspects_immense': ( 'data/reading.html#_suspects_immense',
                                                                                       'embed_lab/data/reading.py'),
-                                        'embed_lab.data.reading._texts_in': ('data/reading.html#_texts_in', 'embed_lab/data/reading.py'),
                                         'embed_lab.data.reading._times': ('data/reading.html#_times', 'embed_lab/data/reading.py'),
                                         'embed_lab.data.reading._typed': ('data/reading.html#_typed', 'embed_lab/data/reading.py'),
                                         'embed_lab.data.reading._where': ('data/reading.html#_where', 'embed_lab/data/reading.py'),
