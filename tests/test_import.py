@@ -540,6 +540,66 @@ def test_what_import_says_and_where_it_writes(tmp_path, monkeypatch, wanted):
     assert res.exit_code == 0 and '60 rows read: 60 taken, 0 merged with an equal row, 0 left out' in res.stdout and 'Next: emb check data' in res.stdout
     assert hashes(tmp_path/'data') == wanted
 
+# what the files do not divide
+
+def faq(n=120, answers=6): return [dict(query=f'ask{i} about{i} this{i}', passage=f'say{i % answers} that{i % answers}') for i in range(n)]
+
+def ran(*args): return CliRunner().invoke(app, [*map(str, args)])
+
+def test_answers_that_many_questions_share_come_in_where_the_corpus_is_said_to_be_fixed(tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table(faq()))
+    for args in (('import', tmp_path/'faq.csv', '--to', tmp_path/'data'), ('init', tmp_path/'lab', '--data', tmp_path/'faq.csv')):
+        res = ran(*args)
+        assert res.exit_code == 2 and '120 of 120 rows are tied together' in res.stderr and 'add `--corpus fixed`, or in a lab write' in res.stderr
+        res = ran(*args, '--corpus', 'fixed')
+        assert res.exit_code == 0, res.stderr
+    assert hashes(tmp_path/'lab'/'data') == hashes(tmp_path/'data') and 'corpus = fixed' in (tmp_path/'lab'/'settings.ini').read_text()
+    assert ran('check', tmp_path/'lab').exit_code == 0
+    write_rows(tmp_path/'all.jsonl', [o | dict(label=1) for o in faq()])
+    assert ran('split', tmp_path/'all.jsonl', '--into', tmp_path/'split').exit_code == 2
+    assert ran('split', tmp_path/'all.jsonl', '--into', tmp_path/'split', '--corpus', 'fixed').exit_code == 0
+
+def test_a_labs_settings_are_not_contradicted(tmp_path, made_lab):
+    for args in (('import', made_lab/'data'/'gold.jsonl', '--to', made_lab/'more'), ('init', made_lab), ('split', made_lab/'data'/'train.jsonl')):
+        res = ran(*args, '--corpus', 'fixed')
+        assert res.exit_code == 2 and 'says `corpus = open`, and runs go by that' in res.stderr
+    assert 'say `open` or `fixed`' in ran('init', tmp_path/'lab', '--corpus', 'closed').stderr and not (tmp_path/'lab').exists()
+
+@pytest.fixture
+def made_lab(tmp_path, wanted):
+    write_rows(tmp_path/'rows.jsonl', pairs())
+    assert ran('init', tmp_path/'made', '--data', tmp_path/'rows.jsonl', '--recipe', 'in-batch').exit_code == 0
+    return tmp_path/'made'
+
+@pytest.mark.parametrize('n', [12, 16, 20, 25, 30, 40])
+def test_a_few_rows_are_enough_to_begin_with(n, tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table(without(pairs(n), 'label')))
+    import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    assert check_data(tmp_path/'data') == [] and sum(len(read_rows(tmp_path/'data'/f'{k}.jsonl')) for k in split_names) == n
+
+def test_a_few_rows_get_the_share_that_was_asked_for_or_none(tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table(without(pairs(12), 'label')))
+    with pytest.raises(LabError, match=r'too few for 1.0%.*`--dev`, `--gold`'): import_data([tmp_path/'faq.csv'], tmp_path/'data', dev=.01, gold=.01)
+    import_data([tmp_path/'faq.csv'], tmp_path/'data', dev=.3, gold=.3)
+    res = ran('init', tmp_path/'lab', '--data', tmp_path/'data'/'train.jsonl')
+    assert res.exit_code == 0 or 'these are options of `emb import`' in res.stderr
+
+def test_texts_that_are_nearly_the_same_are_divided_where_a_higher_threshold_says_so(tmp_path):
+    rows = [dict(query=f'what is the price of item {i}', passage=f'the price of the item which you ask for here is exactly {i} euros and no cents') for i in range(100)]
+    (tmp_path/'faq.csv').write_bytes(table(rows))
+    res = ran('import', tmp_path/'faq.csv', '--to', tmp_path/'data')
+    assert res.exit_code == 2 and 'raise the threshold (`--threshold`)' in res.stderr
+    assert ran('import', tmp_path/'faq.csv', '--to', tmp_path/'data', '--threshold', 1).exit_code == 0
+    res = ran('init', tmp_path/'lab', '--data', tmp_path/'faq.csv')
+    assert res.exit_code == 2 and 'these are options of `emb import`, and `emb init --data` takes the folder that it makes' in res.stderr
+
+@pytest.mark.parametrize('asked', [.1, .3])
+def test_dev_is_cut_by_the_share_that_was_asked_for(asked, tmp_path):
+    (tmp_path/'in').mkdir()
+    for k,rows in dict(train=pairs(400), test=[dict(query=f'x{i} y{i}', passage=f'z{i} w{i}') for i in range(20)]).items(): (tmp_path/'in'/f'{k}.csv').write_bytes(table(without(rows, 'label')))
+    import_data([tmp_path/'in'], tmp_path/'data', dev=asked)
+    assert abs(len(read_rows(tmp_path/'data'/'dev.jsonl'))/400 - asked) < .06
+
 # real data
 
 five_sets = 'nl2bash', 'medquad', 'banking77', 'pquad_fa', 'xquad_es'

@@ -29,6 +29,7 @@ from shutil import copyfile
 import msgspec
 from ..lab import LabError, count, find_lab, one_line, read_lab, require_package, short_path
 from ..notebooks import did_you_mean
+from .check import asked_corpus
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
     refuse_fraction, refuse_missing_header, row_maker, unmatched_scores)
@@ -36,7 +37,7 @@ from .files import WorkFolder, move_all
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules, scores_match
-from .split import cut_missing, split_names, split_rows, write_corpus, write_split
+from .split import Division, cut_missing, divide_rows, split_names, write_corpus, write_split
 from .task import data_files, present_files
 
 # %% ../../nbs/data/22_importing.ipynb #7b2a20c0
@@ -401,21 +402,21 @@ def _labelled(path:Path)->int:
     "Rows with label 1"
     with path.open('rb') as f: return sum(o.label for o in map(_decode_row, f))
 
-def _cut(train:Path, missing:list, corpus:str, tick:Callable)->list: # What was done, one text a line
-    try: return cut_missing(train, missing, corpus, tick)
+def _cut(train:Path, missing:list, division:Division, tick:Callable)->list: # What was done, one text a line
+    try: return cut_missing(train, missing, division, tick)
     except LabError as e: raise LabError(f'{short_path(train)}: {e}') from None
 
 def _make_splits(
     folder:Path,    # With one file a split, or all.jsonl
     splits:set,     # Those there are
-    corpus:str,     # 'open' or 'fixed'
+    division:Division, # Of those that are missing
     by_label:bool,  # Whether `score` is no grade
     tick:Callable   # Told how far it is
 )->list:            # What was done, one text a line
     "Train, dev and gold, as far as they can be had, and all their passages to search"
     if splits <= {'all', 'train'}:
         whole = (folder/f'{next(iter(splits))}.jsonl').rename(folder/'rows')
-        res = split_rows(whole, corpus=corpus, tick=tick)
+        res = divide_rows(whole, division, tick)
         write_split(res, folder)
         whole.unlink()
         if by_label: res = replace(res, relevant={k: _labelled(folder/f'{k}.jsonl') for k in split_names})
@@ -423,7 +424,7 @@ def _make_splits(
     said = ['no rows for train: this data can evaluate models, not train them']
     if 'train' in splits:
         missing = [k for k in split_names if k not in splits]
-        said = _cut(folder/'train.jsonl', missing, corpus, tick) if missing else []
+        said = _cut(folder/'train.jsonl', missing, division, tick) if missing else []
     if not any(o.name.startswith('corpus.jsonl') for o in folder.iterdir()): write_corpus(folder)
     return said
 
@@ -520,7 +521,7 @@ def _import_rows(
     sources:list,   # Files, folders, and names of data sets on the hub
     made:Path,      # An empty folder
     mapping:Iterable, # Such as 'query=question'
-    corpus:str,     # 'open' or 'fixed'
+    division:Division, # Of what the files do not divide
     tick:Callable   # Told how far it is
 )->list:            # What was done, one text a line
     "Make a lab's files of rows"
@@ -532,14 +533,14 @@ def _import_rows(
     _take_all(parts, columns, made, ledger, tick)
     counted = ledger.lines()
     by_label = bool(ledger.fractions) or any(o.score_is_label for o in columns)
-    said = _make_splits(made, {*ledger.taken}, corpus, by_label, tick)
+    said = _make_splits(made, {*ledger.taken}, division, by_label, tick)
     scores = _settle_scores(made, columns, ledger, sources[0])
     return [*_descriptions(parts, columns), *([_unread_text(unread)] if unread else []), *counted, *scores, *said]
 
-def _import_collection(found, made:Path, mapping:Iterable, corpus:str, tick:Callable)->list:
+def _import_collection(found, made:Path, mapping:Iterable, division:Division, tick:Callable)->list:
     "The same, for documents, queries and judgements"
     if [*mapping]: raise LabError(f"{found.layout}: its files are known by their layout; leave --map out")
-    return [f'{found.layout}:', *write_collection(found, made, corpus, tick).lines()]
+    return [f'{found.layout}:', *write_collection(found, made, division, tick).lines()]
 
 # %% ../../nbs/data/22_importing.ipynb #1a77f85d
 def _told_of(
@@ -555,18 +556,22 @@ def import_data(
     to:str|Path='data',   # A data folder without data; made where it does not exist
     mapping:Iterable=(),  # Such as 'query=question', where names do not say it
     corpus:str|None=None, # 'open' or 'fixed', for what is divided; as the lab around `to` says, or open, when None
-    tick:Callable=lambda stage, done, total: None # Told how far it is
+    tick:Callable=lambda stage, done, total: None, # Told how far it is
+    dev:float|None=None,  # Share of what is divided; a tenth, and more where rows are few, when None
+    gold:float|None=None, # Likewise
+    threshold:float=.8    # Jaccard similarity of word sets from which two texts are near, and stay together
 )->Imported:              # Raises `LabError`, and then leaves nothing behind
     "Import anyone's rows as a lab's train, dev and gold, all files or none"
     to, sources = Path(to), list(map(str, sources))
     _refuse_present(to, sources)
     found, root, fresh = find_collection(sources), find_lab(to), not to.exists()
-    corpus = corpus or (read_lab(root).corpus if root else 'open')
+    corpus = asked_corpus(root, read_lab(root).corpus if root else 'open', corpus)
+    division = Division(corpus, dev, gold, threshold)
     to.mkdir(parents=True, exist_ok=True)
     try:
         with WorkFolder('.import', to) as made:
-            if found: said = _import_collection(found, Path(made), mapping, corpus, tick)
-            else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
+            if found: said = _import_collection(found, Path(made), mapping, division, tick)
+            else: said = _import_rows(sources, Path(made), mapping, division, tick)
             return Imported(_moved(Path(made), to, sources), said)
     except LabError as e: raise LabError(_told_of(to, sources[0], str(e))) from None
     finally:
