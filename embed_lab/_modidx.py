@@ -559,6 +559,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.jsonl_bytes': ('data/files.html#jsonl_bytes', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.move_all': ('data/files.html#move_all', 'embed_lab/data/files.py'),
+                                      'embed_lab.data.files.only_writer': ('data/files.html#only_writer', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.open_data': ('data/files.html#open_data', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.read_json': ('data/files.html#read_json', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.read_whole': ('data/files.html#read_whole', 'embed_lab/data/files.py'),

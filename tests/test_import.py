@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from typer.testing import CliRunner
 from embed_lab.cli.commands import app
-from embed_lab.data import importing
+from embed_lab.data import files, importing
 from embed_lab.data.columns import find_columns, refuse_foreign_file
 from embed_lab.data.files import file_hash, write_rows
 from embed_lab.data.folder import check_data
@@ -472,20 +472,38 @@ def test_a_second_import_is_refused_and_changes_nothing(tmp_path):
     with pytest.raises(LabError, match='already exists, and an import adds to nothing; move it away, or name another folder: emb import'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
     assert hashes(tmp_path/'data') == before
 
-def test_two_imports_at_once_do_not_mix(tmp_path, monkeypatch):
-    "The other one ends while this one is about to move its files"
+@pytest.mark.parametrize('locks', [True, False])
+def test_two_imports_at_once_do_not_mix(locks, tmp_path, monkeypatch):
+    "The other one comes while this one is about to move its files, and is refused; where nothing can be locked it ends first, and this one is refused"
     write_rows(tmp_path/'faq.jsonl', pairs())
     write_rows(tmp_path/'test.jsonl', pairs()[:7])
     was, other = importing.move_all, []
+    if not locks: monkeypatch.setattr(files, '_hold', lambda fd: None)
     def late(made, to):
         if not other:
             other.append(1)
-            import_data([tmp_path/'test.jsonl'], to)
-            other.append(hashes(to))
+            res = ran('import', tmp_path/'test.jsonl', '--to', to)
+            other.append((res, hashes(to)))
         return was(made, to)
     monkeypatch.setattr(importing, 'move_all', late)
-    with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
-    assert other[1] == hashes(tmp_path/'data') and [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl']
+    if locks: import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    else:
+        with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    res, there = other[1]
+    assert (res.exit_code, there) == (2, {}) and 'another process is writing data there' in res.stderr if locks else there == hashes(tmp_path/'data')
+    assert [*hashes(tmp_path/'data')] == (['corpus.jsonl', 'dev.jsonl', 'gold.jsonl', 'train.jsonl'] if locks else ['corpus.jsonl', 'gold.jsonl'])
+
+@pytest.mark.parametrize('args', [('import', 'faq.jsonl', '--to', 'data'), ('split', 'faq.jsonl', '--into', 'data'), ('corpus', 'data')])
+def test_who_writes_a_folder_waits_for_nobody_and_disturbs_nobody(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    (tmp_path/'data').mkdir()
+    if args[0] == 'corpus': write_rows(tmp_path/'data'/'gold.jsonl', pairs())
+    was = hashes(tmp_path/'data')
+    with files.only_writer(tmp_path/'data'):
+        res = ran(*args)
+        assert res.exit_code == 2 and res.stderr.endswith('data: another process is writing data there; wait for it, then try again\n') and hashes(tmp_path/'data') == was
+    assert ran(*args).exit_code == 0
 
 def test_files_that_say_their_split_are_not_mixed_with_others(tmp_path):
     for o in ('train', 'more'): write_rows(tmp_path/f'{o}.jsonl', pairs())

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 import msgspec, numpy as np
-from .files import WorkFolder, find_data_file, move_all, open_data
+from .files import WorkFolder, find_data_file, move_all, only_writer, open_data
 from .reading import file_blocks, longest_line
 from .rows import clip_value
 from .split import Division, cut_missing
@@ -700,10 +700,10 @@ def write_collection(
     division = division or Division(read_lab(root).corpus if root else 'open')
     to.mkdir(parents=True, exist_ok=True)
     try:
-        with WorkFolder('.import', to) as made:
+        with only_writer(to), WorkFolder('.import', to) as made:
             counts = _make_files(found, Path(made), division, tick)
             move_all(Path(made), to)
     except BaseException:
-        if fresh: to.rmdir()
+        if fresh and not any(to.iterdir()): to.rmdir()
         raise
     return counts

@@ -33,7 +33,7 @@ from .check import asked_corpus
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
     refuse_fraction, refuse_missing_header, row_maker, unmatched_scores)
-from .files import WorkFolder, move_all
+from .files import WorkFolder, move_all, only_writer
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules, scores_match
@@ -569,7 +569,7 @@ def import_data(
     division = Division(corpus, dev, gold, threshold)
     to.mkdir(parents=True, exist_ok=True)
     try:
-        with WorkFolder('.import', to) as made:
+        with only_writer(to), WorkFolder('.import', to) as made:
             if found: said = _import_collection(found, Path(made), mapping, division, tick)
             else: said = _import_rows(sources, Path(made), mapping, division, tick)
             return Imported(_moved(Path(made), to, sources), said)

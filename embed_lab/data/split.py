@@ -30,7 +30,7 @@ from ..lab import LabError, count, short_path
 from .leaks import Nearness, Part, Table, contradicting_rows
 from .reading import Scan, file_blocks, repaired_block, scan_blocks
 from .rows import clip_value
-from .files import move_all, open_data, WorkFolder
+from .files import move_all, only_writer, open_data, WorkFolder
 from .task import grade_of, present_files, text_hash
 from .texts import Near, Vocabulary, sorted_unique, mix64, normalised
 
@@ -512,7 +512,7 @@ def write_corpus(
         raise LabError(f"{short_path(old)} already exists and is kept; to make it again from the splits, move it away first")
     if 'gold.jsonl' not in there: raise LabError(f"{short_path(data)}: no gold.jsonl, so nothing is searched; `emb split` makes one")
     path = Path(data)/'corpus.jsonl'
-    with WorkFolder('.corpus', data) as made:
+    with only_writer(data), WorkFolder('.corpus', data) as made:
         n = _write_documents(_splits_in(there), Path(made)/path.name)
         os.replace(Path(made)/path.name, path)
     return path, n
@@ -543,7 +543,7 @@ def write_split(
         raise LabError(f"{short_path(split.path)} has changed since it was read; split it again")
     folder.mkdir(parents=True, exist_ok=True)
     new = paths if 'corpus.jsonl' in present_files(folder) else [*paths, folder/'corpus.jsonl']
-    with WorkFolder('.split', folder) as made:
+    with only_writer(folder), WorkFolder('.split', folder) as made:
         _copy_lines(split, Path(made))
         if new != paths: _write_documents([split.path], Path(made)/'corpus.jsonl')
         try: move_all(Path(made), folder)
