@@ -291,6 +291,24 @@ def test_odd_names_can_be_mapped(tmp_path, wanted):
     import_data([tmp_path/'faq.csv'], tmp_path/'data', mapping=['query=What do you want to know?', 'passage=And what is the answer to it?'])
     assert hashes(tmp_path/'data') == wanted
 
+@pytest.mark.parametrize('above', ['FAQ export 2024,,\n', 'FAQ export 2024,,\n,,\n', 'our questions,and answers,2024\n'])
+def test_a_title_above_the_names_is_named_and_no_column_without_a_name_is_offered(above, tmp_path):
+    (tmp_path/'faq.csv').write_bytes(above.encode() + table([o | dict(date='today') for o in without(pairs(), 'label')]))
+    with pytest.raises(LabError, match='looks like a name in a later line; remove the lines above that one'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    (tmp_path/'odd.csv').write_bytes(b'Our,,\n' + table(pairs()).split(b'\n', 1)[1])
+    with pytest.raises(LabError) as e: import_data([tmp_path/'odd.csv'], tmp_path/'data')
+    assert "=''" not in str(e.value)
+
+def test_names_in_two_lines_can_be_mapped(tmp_path, wanted):
+    (tmp_path/'faq.csv').write_bytes(table(renamed(pairs(), query='Frage\n(de)', passage='Antwort \n (de)')))
+    with pytest.raises(LabError) as e: import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    assert ran(*shlex.split(str(e.value).partition('say which: ')[2])[1:], '--to', tmp_path/'data').exit_code == 0
+    assert hashes(tmp_path/'data') == wanted
+
+def test_rows_of_which_none_is_relevant_are_refused_for_that(tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table([o | dict(label=0) for o in pairs()]))
+    with pytest.raises(LabError, match=r'no row is relevant \(60 rows with label 0\)'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+
 def test_a_first_row_that_repeats_a_value(tmp_path):
     (tmp_path/'faq.csv').write_text('how do I reset it,1,1\nhow do I pair it,1,0\n')
     with pytest.raises(LabError, match='two columns are called `1`.*put a line of names above it'): import_data([tmp_path/'faq.csv'], tmp_path/'data')

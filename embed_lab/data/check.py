@@ -31,7 +31,7 @@ from .findings import leak_examples, row_findings, schema_findings, with_places
 from .folder import DataFolder, SplitJudge, collection_rules, folder_scan, read_docs
 from .leaks import Nearness, Part, Table, leak_rules, leak_level, pairs_of_splits, table_of, known_rows
 from .profile import chart_numbers, same_between, same_within, token_lengths
-from .profile import has_vocabulary, unknown_in_folder, unknown_text
+from .profile import has_vocabulary, markup_text, unknown_in_folder, unknown_text
 from .report import Finding, Report
 from .rows import Row
 from .task import beir_splits, is_beir, present_files
@@ -313,7 +313,7 @@ def _make_report(path, corpus, threshold, model, table, sources, nearness, findi
     lines = {k: _spaced(p) for k,p in parts.items()}
     findings, rows = with_places(findings, {sources[k]: {*v} for k,v in lines.items()})
     some = {k: [rows[sources[k]][i] for i in v] for k,v in lines.items()}
-    findings = findings + _unknown_findings(base, some)
+    findings = findings + _unknown_findings(base, some) + _markup_findings(some)
     splits = [_split_numbers(k, sources[k].path, p) for k,p in parts.items()]
     findings = sorted(findings, key=lambda o: (_level_order[o.level], -o.count))
     leaks = [{k: v for k,v in o.items() if k != 'mask'} for o in leaks]
@@ -358,6 +358,11 @@ def _unknown_findings(
     except LabError as e: return [Finding('unknown tokens', 'fail', 1, str(e))]
     level, says = unknown_text(shares, has_vocabulary(base))
     return [Finding('unknown tokens', level, 1, says)] if level else []
+
+def _markup_findings(some:dict)->list: # `Finding`s, of split → rows as dicts
+    "Whether texts came out of a web page as they were"
+    n, says = markup_text({k: [r[o] for r in rows for o in ('query', 'passage')] for k,rows in some.items()})
+    return [Finding('markup', 'warn', n, says)] if says else []
 
 # %% ../../nbs/data/12_check.ipynb #1dc981ad
 def _spaced(p:Part)->list:

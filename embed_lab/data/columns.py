@@ -145,7 +145,7 @@ def _text_columns(sample:list)->list: # The shortest first
     for o in sample:
         for k,v in o.items():
             texts = [t for t in (v if isinstance(v, list) else [v]) if isinstance(t, str) and t.strip()]
-            if texts: sizes.setdefault(k, []).append(max(map(len, texts)))
+            if texts and k.strip(): sizes.setdefault(k, []).append(max(map(len, texts)))
     return sorted(sizes, key=lambda k: (sum(sizes[k])/len(sizes[k]), k))
 
 def import_command(
@@ -166,7 +166,7 @@ def _hint(
 )->str:           # A command
     "A mapping to type, with a guess where two are possible"
     known = {role: found[role][0] for role in ('query', 'passage') if found.get(role)}
-    used = {*known.values(), *(c for v in given.values() for c in v)}
+    used = {c for roles in (found, given) for v in roles.values() for c in v} # a column of labels is no guess
     free = [o for o in _text_columns(sample) if o not in used] or ['COLUMN']
     pair = dict(query=free[0], passage=free[-1]) | known
     fixed = [(k, o) for k,v in given.items() if k not in pair for o in v]
@@ -228,12 +228,26 @@ def refuse_missing_header(
     "Refuse a table whose first line does not name the columns"
     names = [o for o in dict.fromkeys(k for o in sample for k in o) if o.strip()]
     if given or any(_role(o) or _plain(o) in _weak_role_of for o in names): return
+    _refuse_late_header(sample, place)
     others = [o for o in sample if any(k != v for k,v in o.items())]
     like = [o for o in names if _like_a_value(o, [r[o] for r in others if isinstance(r.get(o), str)])]
     if not like or any(o not in like and not re.search(r'\s', o) for o in names): return
     example = f"query{'<tab>' if delimiter == chr(9) else delimiter}passage"
     raise LabError(f"{place}: the first line must name the columns, and `{one_line(like[0])[:40]}` looks like a value; "
         f"put a line of names above it, such as {example}")
+
+# %% ../../nbs/data/03_columns.ipynb #dbe086f6
+def _refuse_late_header(
+    sample:list, # The first records of a table without a known name
+    place:str    # The file, for the message
+):               # Raises `LabError` where one of them looks like the names
+    "Refuse a table with a title above its names, as spreadsheets often have"
+    enough = 1 if any(not k.strip() for k in sample[0]) else 2
+    for o in sample[:10]:
+        known = [v for v in o.values() if isinstance(v, str) and _role(v)]
+        if len(known) < enough: continue
+        raise LabError(f"{place}: the first line must name the columns, and `{one_line(known[0])}` looks like a name in a later line; "
+            "remove the lines above that one")
 
 # %% ../../nbs/data/03_columns.ipynb #b9924697
 def _threshold(

@@ -340,7 +340,7 @@ def _header(
     row:list     # The first row of a table
 )->list:         # Names; raises `LabError` where one is there twice
     "The columns of a table"
-    names = [o.strip() for o in row]
+    names = [' '.join(o.split()) for o in row] # as messages show them, and as --map can be typed
     twice = [k for k,n in Counter(names).items() if k and n > 1]
     if not twice: return names
     is_name = not re.search(r'^[\d.]+$|\s', twice[0])

@@ -362,6 +362,8 @@ def _refuse_options(
             f"because {sizes[large].sum():,} of {n:,} rows are tied together "
             f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}{instead}")
     if k := next((k for k in ('dev', 'gold', 'train') if not split.relevant[k]), ''):
+        if not sum(split.relevant.values()):
+            raise LabError(f"{short_path(read.path)}: no row is relevant ({count(n, 'row')} with label 0); add rows with label 1")
         few = f"{count(n, 'row')} in {count(split.components, 'component')} {'is' if n == 1 else 'are'}"
         raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} too few for {split.asked[k]:.1%}; "
             f"add rows with label 1, or ask for a larger share (`--dev`, `--gold`){instead}")
