@@ -562,6 +562,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'embed_lab.data.files.hash_files_once': ( 'data/files.html#hash_files_once',
                                                                                 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.jsonl_bytes': ('data/files.html#jsonl_bytes', 'embed_lab/data/files.py'),
+                                      'embed_lab.data.files.make_folder': ('data/files.html#make_folder', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.move_all': ('data/files.html#move_all', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.only_writer': ('data/files.html#only_writer', 'embed_lab/data/files.py'),
                                       'embed_lab.data.files.open_data': ('data/files.html#open_data', 'embed_lab/data/files.py'),

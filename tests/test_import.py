@@ -576,6 +576,18 @@ def test_what_import_says_and_where_it_writes(tmp_path, monkeypatch, wanted):
     assert res.exit_code == 0 and '60 rows read: 60 taken, 0 merged with an equal row, 0 left out' in res.stdout and 'Next: emb check data' in res.stdout
     assert hashes(tmp_path/'data') == wanted
 
+@pytest.mark.parametrize('args', [('import', 'faq.jsonl', '--to', 'there'), ('import', 'faq.jsonl', '--to', 'there/data'), ('split', 'faq.jsonl', '--into', 'there'), ('import', ''), ('import', 'gone.csv'), ('import', 'links')])
+def test_what_stands_where_something_else_should_is_said_in_one_line(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows('faq.jsonl', pairs())
+    Path('there').write_text('mine')
+    Path('links').mkdir()
+    Path('links/train.csv').write_bytes(table(pairs()))
+    for o in ('gone.csv', 'links/test.csv'): os.symlink('nowhere', o)
+    was = sorted(tmp_path.rglob('*'))
+    res, says = ran(*args), dict(there='a file is in the way; name another folder', links='test.csv is a link to nothing', gone='gone.csv is a link to nothing').get(args[-1].split('/')[0].split('.')[0], 'no source: no such file or folder')
+    assert res.exit_code == 2 and says in res.stderr and res.stderr.count('\n') == 1 and sorted(tmp_path.rglob('*')) == was and Path('there').read_text() == 'mine'
+
 # what the files do not divide
 
 def faq(n=120, answers=6): return [dict(query=f'ask{i} about{i} this{i}', passage=f'say{i % answers} that{i % answers}') for i in range(n)]

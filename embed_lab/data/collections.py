@@ -22,7 +22,7 @@ from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 import msgspec, numpy as np
-from .files import WorkFolder, find_data_file, move_all, only_writer, open_data
+from .files import WorkFolder, find_data_file, make_folder, move_all, only_writer, open_data
 from .reading import file_blocks, longest_line
 from .rows import clip_value
 from .split import Division, cut_missing
@@ -461,7 +461,7 @@ def find_collection(
     sources:list         # Files and folders
 )->Collection|None:      # None where they are not in such a layout; raises `LabError` where they are, but damaged
     "The collection that some files make up"
-    if not all(Path(o).exists() for o in sources): return None
+    if not all(str(o) and Path(o).exists() for o in sources): return None
     kinds, files = {}, _files_of(sources)
     for path,_ in files: kinds.setdefault(_kind_of(path), []).append(path)
     layout = next((o for o in _layouts if o[0] in kinds), _layouts[-1])
@@ -698,7 +698,7 @@ def write_collection(
             "name another folder, or move it away")
     root, fresh = find_lab(to), not to.exists()
     division = division or Division(read_lab(root).corpus if root else 'open')
-    to.mkdir(parents=True, exist_ok=True)
+    make_folder(to)
     try:
         with only_writer(to), WorkFolder('.import', to) as made:
             counts = _make_files(found, Path(made), division, tick)

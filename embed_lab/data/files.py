@@ -9,8 +9,8 @@ its bytes."""
 
 # %% auto #0
 __all__ = ['frozen_files', 'write_atomic', 'clear_leftovers', 'WorkFolder', 'jsonl_bytes', 'write_rows', 'write_json',
-           'only_writer', 'move_all', 'refuse_no_file', 'find_data_file', 'read_json', 'computed_once', 'file_hash',
-           'hash_files_once', 'read_whole', 'ContentHash', 'FrozenFiles', 'stored_hash', 'open_data']
+           'make_folder', 'only_writer', 'move_all', 'refuse_no_file', 'find_data_file', 'read_json', 'computed_once',
+           'file_hash', 'hash_files_once', 'read_whole', 'ContentHash', 'FrozenFiles', 'stored_hash', 'open_data']
 
 # %% ../../nbs/data/01_files.ipynb #05d13b62
 import errno, gzip, hashlib, io, json, os, re, shutil, stat, tempfile
@@ -125,6 +125,15 @@ def write_json(
 ):                  # Raises `OSError` when it cannot be written, and `TypeError` for what JSON cannot hold
     "Write indented JSON that a person can read and diff, atomically"
     write_atomic(path, msgspec.json.format(msgspec.json.encode(value), indent=2)+b'\n')
+
+# %% ../../nbs/data/01_files.ipynb #f78d1447
+def make_folder(
+    path:Path # Where data goes
+):            # Raises `LabError` where a file is in the way
+    "Make a folder, and those above it, unless it is there"
+    try: path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise LabError(f"{short_path(path)}: a file is in the way; name another folder") from None
 
 # %% ../../nbs/data/01_files.ipynb #605b092e
 @contextmanager

@@ -33,7 +33,7 @@ from .check import asked_corpus
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
     refuse_fraction, refuse_missing_header, row_maker, unmatched_scores)
-from .files import WorkFolder, move_all, only_writer
+from .files import WorkFolder, make_folder, move_all, only_writer, refuse_no_file
 from .formats import RecordBlock, detect_format, read_blocks
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules, scores_match
@@ -119,9 +119,9 @@ def _unread_text(files:list)->str: # Of at least one
     names = ', '.join(one_line(o.name) for o in files[:5])
     return f'not read: {names}' + (f' and {len(files) - 5:,} more' if len(files) > 5 else '')
 
-def _visible(folder:Path)->list: # Files, without hidden ones and those in hidden folders
+def _visible(folder:Path)->list: # Files and links to nothing, without hidden ones and those in hidden folders
     def hidden(o): return any(p.startswith('.') for p in o.relative_to(folder).parts)
-    return sorted(o for o in folder.rglob('*') if o.is_file() and not hidden(o))
+    return sorted(o for o in folder.rglob('*') if (o.is_file() or o.is_symlink() and not o.exists()) and not hidden(o))
 
 # %% ../../nbs/data/22_importing.ipynb #f134440b
 def _folder_parts(
@@ -134,6 +134,7 @@ def _folder_parts(
     files = _visible(folder)
     copied = [o for o in files if o.parent == folder and o.name.removesuffix('.gz') in _beside]
     rows = [o for o in files if _suffix(o) in _row_suffixes and o.name not in _about and o not in copied]
+    for o in rows: refuse_no_file(o) # a link to nothing may have been a third of the rows
     documents = [o for o in files if _suffix(o) in _document_suffixes]
     if not rows and documents: _refuse_documents(short_path(folder), documents)
     unread = [o for o in files if o not in {*rows, *copied} and o.name not in _about]
@@ -197,7 +198,7 @@ def _parts_of(
     parts, copied, unread = [], [], []
     for source in map(str, sources):
         path = Path(source)
-        if path.is_dir():
+        if source and path.is_dir():
             some, more, others = _folder_parts(path, source)
             copied += more
             unread += others
@@ -205,7 +206,9 @@ def _parts_of(
             if _suffix(path) in _document_suffixes and _suffix(path) != '.txt': _refuse_documents(short_path(path), [path])
             some = [_file_part(path, _declared_split(path.name), source)]
         elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(:[\w.-]+)?', source) and not path.parent.exists(): some = _hub_parts(source)
-        else: raise LabError(f"{one_line(source)}: no such file or folder; name one, or a data set of the hub as org/name")
+        else:
+            if source: refuse_no_file(path)
+            raise LabError(f"{one_line(source) or 'no source'}: no such file or folder; name one, or a data set of the hub as org/name")
         parts += some
     return parts, copied, unread
 
@@ -567,7 +570,7 @@ def import_data(
     found, root, fresh = find_collection(sources), find_lab(to), not to.exists()
     corpus = asked_corpus(root, read_lab(root).corpus if root else 'open', corpus)
     division = Division(corpus, dev, gold, threshold)
-    to.mkdir(parents=True, exist_ok=True)
+    make_folder(to)
     try:
         with only_writer(to), WorkFolder('.import', to) as made:
             if found: said = _import_collection(found, Path(made), mapping, division, tick)

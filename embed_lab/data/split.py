@@ -30,7 +30,7 @@ from ..lab import LabError, count, short_path
 from .leaks import Nearness, Part, Table, contradicting_rows
 from .reading import Scan, file_blocks, repaired_block, scan_blocks
 from .rows import clip_value
-from .files import move_all, only_writer, open_data, WorkFolder
+from .files import make_folder, move_all, only_writer, open_data, WorkFolder
 from .task import grade_of, present_files, text_hash
 from .texts import Near, Vocabulary, sorted_unique, mix64, normalised
 
@@ -543,7 +543,7 @@ def write_split(
     if there: raise taken(there[0])
     if not split.path.is_file() or _stamp(split.path) != split.stamp:
         raise LabError(f"{short_path(split.path)} has changed since it was read; split it again")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     new = paths if 'corpus.jsonl' in present_files(folder) else [*paths, folder/'corpus.jsonl']
     with only_writer(folder), WorkFolder('.split', folder) as made:
         _copy_lines(split, Path(made))
