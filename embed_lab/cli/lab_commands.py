@@ -116,7 +116,7 @@ def import_sources(
     to:Annotated[Optional[Path], typer.Option(
         help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None,
     dev:Annotated[Optional[float], typer.Option(
-        help='Share of the rows that goes to dev where the files do not say what is dev. A tenth, and more of a few, if left out.')] = None,
+        help='Share of the rows that goes to dev where the files do not say it. A tenth, or more of a few, if left out.')] = None,
     gold:Annotated[Optional[float], typer.Option(help='The same for gold.')] = None,
     corpus:_Corpus = None, threshold:_Threshold = .8):
     "Import anyone's data as train, dev and gold, and say what each column was taken for and which rows were left out."
@@ -124,7 +124,8 @@ def import_sources(
     from embed_lab.lab import find_lab, read_lab, short_path
     root = find_lab()
     to = to or (Path(relpath(read_lab(root).data)) if root else Path('data'))
-    with progress_bar('import', False) as show: res = import_data(sources, to, mapping or (), corpus, show, dev, gold, threshold)
+    with progress_bar('import', False) as show:
+        res = import_data(sources, to, mapping or (), corpus, show, dev, gold, threshold)
     for o in res.lines(): say(one_line(o) if o.strip() else '')
     for o in res.files: say(f'created  {one_line(short_path(o))}')
     say(f'\nNext: emb check {one_line(quote(str(to)))}')

@@ -688,7 +688,7 @@ def _make_files(
 def write_collection(
     found:Collection,      # As `find_collection` gives it
     to:str|Path,           # A data folder without data; made where it does not exist
-    division:Division|None=None, # How what is missing is cut; by the corpus of the lab around `to`, or an open one, when None
+    division:Division|None=None, # How missing splits are cut; with the corpus of the lab around `to` when None
     tick:Callable=lambda stage, done, total: None # Told how far it is
 )->CollectionCounts:       # Raises `LabError` where `to` has data, or nothing can be made of the collection
     "Write a collection as train, dev and gold, corpus and judgements, all files or none"

@@ -246,8 +246,8 @@ def _refuse_late_header(
     for o in sample[:10]:
         known = [v for v in o.values() if isinstance(v, str) and _role(v)]
         if len(known) < enough: continue
-        raise LabError(f"{place}: the first line must name the columns, and `{one_line(known[0])}` looks like a name in a later line; "
-            "remove the lines above that one")
+        raise LabError(f"{place}: the first line must name the columns, and `{one_line(known[0])}` looks like a name "
+            "in a later line; remove the lines above that one")
 
 # %% ../../nbs/data/03_columns.ipynb #b9924697
 def _threshold(

@@ -139,14 +139,16 @@ def make_folder(
 @contextmanager
 def only_writer(
     folder:Path # That exists
-)->Iterator:    # A context; raises `LabError` where another process is inside, and where nothing can be locked nobody waits
+)->Iterator:    # A context; raises `LabError` where another process is inside one. Without locks it lets everyone in
     "Write a folder's files while no other process does"
     with ExitStack() as stack:
-        if os.name == 'posix' and not _part_name.fullmatch(Path(folder).name): # a `WorkFolder` is already its maker's alone
+        owned = _part_name.fullmatch(Path(folder).name) # a `WorkFolder` is already its maker's alone
+        if os.name == 'posix' and not owned:
             fd = os.open(folder, os.O_RDONLY)
             stack.callback(os.close, fd)
             if _hold(fd) is False:
-                raise LabError(f"{short_path(folder)}: another process is writing data there; wait for it, then try again")
+                raise LabError(f"{short_path(folder)}: another process is writing data there; "
+                    "wait for it, then try again")
         yield
 
 # %% ../../nbs/data/01_files.ipynb #7c0de002

@@ -127,7 +127,7 @@ def _visible(folder:Path)->list: # Files and links to nothing, without hidden on
 def _folder_parts(
     folder:Path,  # Any folder
     source:str    # As it was named
-)->tuple:         # (parts, files to copy as they are, files that are not read); raises `LabError` where there are no parts
+)->tuple:         # (parts, files to copy as they are, files left unread); raises `LabError` where there are no parts
     "What a folder holds"
     if (folder/'settings.ini').is_file(): folder = read_lab(folder).data
     if saved := _saved_parts(folder, source): return saved, [], []
@@ -208,7 +208,8 @@ def _parts_of(
         elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(:[\w.-]+)?', source) and not path.parent.exists(): some = _hub_parts(source)
         else:
             if source: refuse_no_file(path)
-            raise LabError(f"{one_line(source) or 'no source'}: no such file or folder; name one, or a data set of the hub as org/name")
+            raise LabError(f"{one_line(source) or 'no source'}: no such file or folder; "
+                "name one, or a data set of the hub as org/name")
         parts += some
     return parts, copied, unread
 

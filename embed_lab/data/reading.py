@@ -99,7 +99,8 @@ def _quotes(
         wanted = dict.fromkeys(needed, n) | {k: n - v.count(msgspec.UNSET) for k,v in columns.items()}
         return all(block.count(f'"{k}"'.encode()) == m for k,m in wanted.items())
     found = np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')) - escaped.count(b'"')
-    return found == sum(2*n if k == 'label' else 4*n for k in needed) + sum(_quotes_of(v, k == 'teacher_scores') for k,v in columns.items())
+    own = sum(2*n if k == 'label' else 4*n for k in needed)
+    return found == own + sum(_quotes_of(v, k == 'teacher_scores') for k,v in columns.items())
 
 def _raw(values:tuple)->bytes: # JSON
     "The values of an unknown key, one after the other"

@@ -363,7 +363,8 @@ def _refuse_options(
             f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}{instead}")
     if k := next((k for k in ('dev', 'gold', 'train') if not split.relevant[k]), ''):
         if not sum(split.relevant.values()):
-            raise LabError(f"{short_path(read.path)}: no row is relevant ({count(n, 'row')} with label 0); add rows with label 1")
+            raise LabError(f"{short_path(read.path)}: no row is relevant ({count(n, 'row')} with label 0); "
+                "add rows with label 1")
         few = f"{count(n, 'row')} in {count(split.components, 'component')} {'is' if n == 1 else 'are'}"
         raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} too few for {split.asked[k]:.1%}; "
             f"add rows with label 1, or ask for a larger share (`--dev`, `--gold`){instead}")
@@ -595,8 +596,8 @@ def divide_rows(
     shares = division.shares(path)
     res, _ = _first_split(path, [(o, division.corpus) for o in shares], division.threshold, tick)
     if res.asked['dev'] == shares[0][0]: return res
-    larger = f"a tenth of so few rows leaves too little to measure on, so dev and gold were each given {res.asked['dev']:.0%}"
-    return replace(res, notes=[larger, *res.notes])
+    larger = f"so dev and gold were each given {res.asked['dev']:.0%}"
+    return replace(res, notes=[f'a tenth of so few rows leaves too little to measure on, {larger}', *res.notes])
 
 # %% ../../nbs/data/14_split.ipynb #21c4e3bf
 def _answers(path:Path)->set: # Hashes of texts
