@@ -621,7 +621,7 @@ def made_lab(tmp_path, wanted):
 
 @pytest.mark.parametrize('first, n', [(0, 12), (0, 25), (0, 40), (40, 12), (40, 20), (60, 20)])
 def test_a_few_rows_are_enough_to_begin_with(first, n, tmp_path):
-    "From row 0 on a tenth of them leaves gold empty, from row 40 on with one query, and from row 60 on it does"
+    "From row 0 on a tenth of them leaves gold empty, from row 40 on with one query, and from row 60 on dev with one"
     (tmp_path/'faq.csv').write_bytes(table(without(pairs(first + n)[first:], 'label')))
     import_data([tmp_path/'faq.csv'], tmp_path/'data')
     assert check_data(tmp_path/'data') == [] and sum(len(read_rows(tmp_path/'data'/f'{k}.jsonl')) for k in split_names) == n
