@@ -11,7 +11,7 @@ from pathlib import Path
 ways = {
     'emb: import': '''
 from embed_lab.data import importing as i
-parts, _ = i._parts_of([path])
+parts, *_ = i._parts_of([path])
 ledger = i._Ledger()
 i._take_all(parts, i._columns_of(parts, {}), folder, ledger, lambda *o: None)
 ledger.lines()

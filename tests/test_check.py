@@ -234,3 +234,9 @@ def test_banking77_is_right_as_fixed_and_refused_as_open(tmp_path, monkeypatch, 
     said = [o.says for o in res.findings if o.level == 'fail'] if corpus == 'open' else [o.says for o in res.findings if o.level == 'note']
     assert res.clean == (corpus == 'fixed') and '3,051 of 3,051 gold rows have their passage in train' in ' '.join(said)
     assert ('write `corpus = fixed`' if corpus == 'open' else 'scores hold for known passages alone') in ' '.join(said)
+
+@pytest.mark.parametrize('text, warned', [('<p>{}</p>', True), ('{} &amp; more', True), ('see <a href="x?a=1&b=2">{}</a>', True), ('{} < 3 && x > 2', False), ('AT&T {}; vector<int>', False)])
+def test_texts_with_the_tags_of_a_page_are_named(text, warned, tmp_path):
+    write_rows(tmp_path/'train.jsonl', [dict(query=f'ask{i} of{i}', passage=text.format(f'say{i} that{i}'), label=1) for i in range(30)])
+    said = [o for o in check_folder(tmp_path).findings if o.rule == 'markup']
+    assert [o.count for o in said] == ([30] if warned else [])

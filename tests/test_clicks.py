@@ -44,13 +44,13 @@ def test_gold_only_where_it_is_asked_for_and_nothing_is_overwritten(log, tmp_pat
         res = CliRunner().invoke(app, ['import', *map(str, args)])
         assert res.exit_code == ok, res.output
         return res.output
-    run(log, '--to', 'asked', '--gold')
+    run(log, '--to', 'asked', '--gold', '.1')
     assert (tmp_path/'asked'/'gold.jsonl').exists()
     run(log, '--to', 'plain')
     before = (tmp_path/'plain'/'train.jsonl').read_bytes()
     assert 'already exists, and an import adds to nothing' in run(log, '--to', 'plain', ok=2)
     assert (tmp_path/'plain'/'train.jsonl').read_bytes() == before and not (tmp_path/'plain'/'gold.jsonl').exists()
-    assert '--gold is for logs of clicks' in run(table(tmp_path/'faq.csv', ('query', 'passage'), [('a', 'b')]), '--gold', '--to', 'faq', ok=2)
+    assert '--size, --overlap' in run(log, '--size', 500, '--to', 'faq', ok=2)
     assert not [o for k in ('plain', 'asked') for o in check_folder(tmp_path/k).findings if o.level == 'fail' and o.rule not in ('missing', 'leak: query')]
 
 def test_bad_lines_are_counted_and_named(tmp_path):

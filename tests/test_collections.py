@@ -8,6 +8,7 @@ from embed_lab.data.files import file_hash, jsonl_bytes
 from embed_lab.data.leaks import Nearness, table_of
 from embed_lab.data.check import leaks_between
 from embed_lab.data.reading import read_rows
+from embed_lab.data.split import Division
 from embed_lab.data.folder import check_data
 from embed_lab.data.folder import read_beir, read_corpus
 from embed_lab.data.task import read_qrels, retrieval_task
@@ -196,7 +197,7 @@ def test_numbers_add_up_whatever_is_missing(tmp_path, seed):
     queries = {k: ' ' if draw.random() < .1 else v for k,v in queries.items() if draw.random() < .9}
     as_beir(tmp_path/'c', docs, queries, qrels)
     with (tmp_path/'c'/'corpus.jsonl').open('ab') as f: f.write(objects({k: docs[k] for k in list(docs)[:9]}))
-    found, counts, _ = lab_of(tmp_path, [tmp_path/'c'], corpus='fixed')
+    found, counts, _ = lab_of(tmp_path, [tmp_path/'c'], division=Division('fixed'))
     assert sum(counts.rows.values()) == counts.tallies['judgements'].taken and counts.tallies['documents'].merged == 9
     known = {(q, d): g for v in found.qrels.values() for q,d,g in judged(v)}
     for o in (o for k in counts.rows for o in read_rows(tmp_path/'lab'/f'{k}.jsonl')):

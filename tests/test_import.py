@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from typer.testing import CliRunner
 from embed_lab.cli.commands import app
-from embed_lab.data import importing
+from embed_lab.data import files, importing
 from embed_lab.data.columns import find_columns, refuse_foreign_file
 from embed_lab.data.files import file_hash, write_rows
 from embed_lab.data.folder import check_data
@@ -291,6 +291,24 @@ def test_odd_names_can_be_mapped(tmp_path, wanted):
     import_data([tmp_path/'faq.csv'], tmp_path/'data', mapping=['query=What do you want to know?', 'passage=And what is the answer to it?'])
     assert hashes(tmp_path/'data') == wanted
 
+@pytest.mark.parametrize('above', ['FAQ export 2024,,\n', 'FAQ export 2024,,\n,,\n', 'our questions,and answers,2024\n'])
+def test_a_title_above_the_names_is_named_and_no_column_without_a_name_is_offered(above, tmp_path):
+    (tmp_path/'faq.csv').write_bytes(above.encode() + table([o | dict(date='today') for o in without(pairs(), 'label')]))
+    with pytest.raises(LabError, match='looks like a name in a later line; remove the lines above that one'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    (tmp_path/'odd.csv').write_bytes(b'Our,,\n' + table(pairs()).split(b'\n', 1)[1])
+    with pytest.raises(LabError) as e: import_data([tmp_path/'odd.csv'], tmp_path/'data')
+    assert "=''" not in str(e.value)
+
+def test_names_in_two_lines_can_be_mapped_as_they_are_shown(tmp_path, wanted):
+    (tmp_path/'faq.csv').write_bytes(table(renamed(pairs(), query='Frage\n(de)', passage='Antwort \n (de)')))
+    with pytest.raises(LabError, match=r'there are `Frage \(de\)`, `Antwort \(de\)`'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    import_data([tmp_path/'faq.csv'], tmp_path/'data', ['query=Frage (de)', 'passage=Antwort (de)'])
+    assert hashes(tmp_path/'data') == wanted
+
+def test_rows_of_which_none_is_relevant_are_refused_for_that(tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table([o | dict(label=0) for o in pairs()]))
+    with pytest.raises(LabError, match=r'no row is relevant \(60 rows with label 0\)'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
+
 def test_a_first_row_that_repeats_a_value(tmp_path):
     (tmp_path/'faq.csv').write_text('how do I reset it,1,1\nhow do I pair it,1,0\n')
     with pytest.raises(LabError, match='two columns are called `1`.*put a line of names above it'): import_data([tmp_path/'faq.csv'], tmp_path/'data')
@@ -341,6 +359,46 @@ def test_bad_lines_of_json(line, reason, tmp_path):
     (tmp_path/'faq.jsonl').write_bytes(lines(without([o | dict(negatives=['n']) for o in pairs()], 'label')) + b'\n' + line + b'\n')
     res = import_data([tmp_path/'faq.jsonl'], tmp_path/'data').lines()
     assert res[1] == '61 rows read: 60 taken, 0 merged with an equal row, 1 left out' and f'1 row left out: {reason}' in res[2] and res[2].endswith('faq.jsonl:61)')
+
+def as_bytes(values): return [o.encode() for o in values]
+
+def test_text_that_parquet_holds_as_bytes_is_text(tmp_path, wanted):
+    import pyarrow as pa, pyarrow.parquet as pq
+    columns = {k: [o[k] for o in pairs()] for k in ('query', 'passage')}
+    pq.write_table(pa.table({k: as_bytes(v) for k,v in columns.items()}), tmp_path/'faq.parquet')
+    import_data([tmp_path/'faq.parquet'], tmp_path/'data')
+    assert hashes(tmp_path/'data') == wanted
+    pq.write_table(pa.table(columns | dict(passage=pa.array(columns['passage'], pa.string()), negatives=[as_bytes(['nein']) for _ in pairs()])), tmp_path/'lists.parquet')
+    import_data([tmp_path/'lists.parquet'], tmp_path/'lists')
+    assert read_rows(tmp_path/'lists'/'gold.jsonl')[0]['negatives'] == ['nein']
+
+@pytest.mark.parametrize('key', ['query', 'passage', 'negatives'])
+def test_bytes_that_are_not_text_never_become_base64(key, tmp_path):
+    import pyarrow as pa, pyarrow.parquet as pq
+    columns = {k: [o[k] for o in pairs()] for k in ('query', 'passage')}
+    bad = [b'caf\xe9 %d' % i if key != 'negatives' else [b'\xff\xfe'] for i in range(60)]
+    pq.write_table(pa.table(columns | {key: bad}), tmp_path/'faq.parquet')
+    with pytest.raises(LabError, match=f'60 rows left out: `{key}` is bytes that are not UTF-8'): import_data([tmp_path/'faq.parquet'], tmp_path/'data')
+
+def test_what_a_folder_holds_besides_rows_is_named(tmp_path):
+    (tmp_path/'faq').mkdir()
+    (tmp_path/'faq'/'more.xlsx').write_bytes(b'PK\x03\x04')
+    with pytest.raises(LabError, match=r'no file with rows \(not read: more.xlsx\)'): import_data([tmp_path/'faq'], tmp_path/'data')
+    (tmp_path/'faq'/'faq.csv').write_bytes(table(pairs()))
+    for o in ('.hidden', 'a.md', 'b.pdf', 'c.md', 'd.md', 'e.md'): (tmp_path/'faq'/o).write_bytes(b'x')
+    assert 'not read: a.md, b.pdf, c.md, d.md, e.md and 1 more' in import_data([tmp_path/'faq'], tmp_path/'data').lines()
+
+@pytest.mark.parametrize('record', [dict(question={'0': 'a', '1': 'c'}, answer={'0': 'b', '1': 'd'}), dict(question=['a', 'c'], answer=['b', 'd']), dict(columns=['question', 'answer'], index=[0, 1], data=[['a', 'b'], ['c', 'd']])])
+def test_columns_in_one_object_are_refused_with_how_to_write_rows(record, tmp_path):
+    (tmp_path/'faq.json').write_text(json.dumps(record))
+    with pytest.raises(LabError, match="orient='records'"): import_data([tmp_path/'faq.json'], tmp_path/'data')
+
+def test_lists_of_texts_can_be_mapped(tmp_path):
+    (tmp_path/'faq.jsonl').write_bytes(lines([dict(question=o['query'], answers=[o['passage'], o['passage'] + ' too']) for o in pairs()]))
+    with pytest.raises(LabError) as e: import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    args = shlex.split(str(e.value).partition('say which: ')[2])[1:]
+    res = CliRunner().invoke(app, [*args, '--to', str(tmp_path/'data')])
+    assert res.exit_code == 0 and '120 rows in 60 records read: 120 taken' in res.stdout
 
 def test_a_cell_of_ten_megabytes(tmp_path):
     rows = pairs()
@@ -432,20 +490,38 @@ def test_a_second_import_is_refused_and_changes_nothing(tmp_path):
     with pytest.raises(LabError, match='already exists, and an import adds to nothing; move it away, or name another folder: emb import'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
     assert hashes(tmp_path/'data') == before
 
-def test_two_imports_at_once_do_not_mix(tmp_path, monkeypatch):
-    "The other one ends while this one is about to move its files"
+@pytest.mark.parametrize('locks', [True, False])
+def test_two_imports_at_once_do_not_mix(locks, tmp_path, monkeypatch):
+    "The other one comes while this one is about to move its files, and is refused; where nothing can be locked it ends first, and this one is refused"
     write_rows(tmp_path/'faq.jsonl', pairs())
     write_rows(tmp_path/'test.jsonl', pairs()[:7])
     was, other = importing.move_all, []
+    if not locks: monkeypatch.setattr(files, '_hold', lambda fd: None)
     def late(made, to):
         if not other:
             other.append(1)
-            import_data([tmp_path/'test.jsonl'], to)
-            other.append(hashes(to))
+            res = ran('import', tmp_path/'test.jsonl', '--to', to)
+            other.append((res, hashes(to)))
         return was(made, to)
     monkeypatch.setattr(importing, 'move_all', late)
-    with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
-    assert other[1] == hashes(tmp_path/'data') and [*hashes(tmp_path/'data')] == ['corpus.jsonl', 'gold.jsonl']
+    if locks: import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    else:
+        with pytest.raises(LabError, match='already exists, and an import adds to nothing'): import_data([tmp_path/'faq.jsonl'], tmp_path/'data')
+    res, there = other[1]
+    assert (res.exit_code, there) == (2, {}) and 'another process is writing data there' in res.stderr if locks else there == hashes(tmp_path/'data')
+    assert [*hashes(tmp_path/'data')] == (['corpus.jsonl', 'dev.jsonl', 'gold.jsonl', 'train.jsonl'] if locks else ['corpus.jsonl', 'gold.jsonl'])
+
+@pytest.mark.parametrize('args', [('import', 'faq.jsonl', '--to', 'data'), ('split', 'faq.jsonl', '--into', 'data'), ('corpus', 'data')])
+def test_who_writes_a_folder_waits_for_nobody_and_disturbs_nobody(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows(tmp_path/'faq.jsonl', pairs())
+    (tmp_path/'data').mkdir()
+    if args[0] == 'corpus': write_rows(tmp_path/'data'/'gold.jsonl', pairs())
+    was = hashes(tmp_path/'data')
+    with files.only_writer(tmp_path/'data'):
+        res = ran(*args)
+        assert res.exit_code == 2 and res.stderr.endswith('data: another process is writing data there; wait for it, then try again\n') and hashes(tmp_path/'data') == was
+    assert ran(*args).exit_code == 0
 
 def test_files_that_say_their_split_are_not_mixed_with_others(tmp_path):
     for o in ('train', 'more'): write_rows(tmp_path/f'{o}.jsonl', pairs())
@@ -495,6 +571,79 @@ def test_what_import_says_and_where_it_writes(tmp_path, monkeypatch, wanted):
     res = CliRunner().invoke(app, ['import', 'faq.csv'])
     assert res.exit_code == 0 and '60 rows read: 60 taken, 0 merged with an equal row, 0 left out' in res.stdout and 'Next: emb check data' in res.stdout
     assert hashes(tmp_path/'data') == wanted
+
+@pytest.mark.parametrize('args', [('import', 'faq.jsonl', '--to', 'there'), ('import', 'faq.jsonl', '--to', 'there/data'), ('split', 'faq.jsonl', '--into', 'there'), ('import', ''), ('import', 'gone.csv'), ('import', 'links')])
+def test_what_stands_where_something_else_should_is_said_in_one_line(args, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_rows('faq.jsonl', pairs())
+    Path('there').write_text('mine')
+    Path('links').mkdir()
+    Path('links/train.csv').write_bytes(table(pairs()))
+    for o in ('gone.csv', 'links/test.csv'): os.symlink('nowhere', o)
+    was = sorted(tmp_path.rglob('*'))
+    res, says = ran(*args), dict(there='a file is in the way; name another folder', links='test.csv is a link to nothing', gone='gone.csv is a link to nothing').get(args[-1].split('/')[0].split('.')[0], 'no source: no such file or folder')
+    assert res.exit_code == 2 and says in res.stderr and res.stderr.count('\n') == 1 and sorted(tmp_path.rglob('*')) == was and Path('there').read_text() == 'mine'
+
+# what the files do not divide
+
+def faq(n=120, answers=6): return [dict(query=f'ask{i} about{i} this{i}', passage=f'say{i % answers} that{i % answers}') for i in range(n)]
+
+def ran(*args): return CliRunner().invoke(app, [*map(str, args)])
+
+def test_answers_that_many_questions_share_come_in_where_the_corpus_is_said_to_be_fixed(tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table(faq()))
+    for args in (('import', tmp_path/'faq.csv', '--to', tmp_path/'data'), ('init', tmp_path/'lab', '--data', tmp_path/'faq.csv')):
+        res = ran(*args)
+        assert res.exit_code == 2 and '120 of 120 rows are tied together' in res.stderr and 'add `--corpus fixed`, or in a lab write' in res.stderr
+        res = ran(*args, '--corpus', 'fixed')
+        assert res.exit_code == 0, res.stderr
+    assert hashes(tmp_path/'lab'/'data') == hashes(tmp_path/'data') and 'corpus = fixed' in (tmp_path/'lab'/'settings.ini').read_text()
+    assert ran('check', tmp_path/'lab').exit_code == 0
+    write_rows(tmp_path/'all.jsonl', [o | dict(label=1) for o in faq()])
+    assert ran('split', tmp_path/'all.jsonl', '--into', tmp_path/'split').exit_code == 2
+    assert ran('split', tmp_path/'all.jsonl', '--into', tmp_path/'split', '--corpus', 'fixed').exit_code == 0
+
+def test_a_labs_settings_are_not_contradicted(tmp_path, made_lab):
+    for args in (('import', made_lab/'data'/'gold.jsonl', '--to', made_lab/'more'), ('init', made_lab), ('split', made_lab/'data'/'train.jsonl')):
+        res = ran(*args, '--corpus', 'fixed')
+        assert res.exit_code == 2 and 'says `corpus = open`, and runs go by that' in res.stderr
+    assert 'say `open` or `fixed`' in ran('init', tmp_path/'lab', '--corpus', 'closed').stderr and not (tmp_path/'lab').exists()
+
+@pytest.fixture
+def made_lab(tmp_path, wanted):
+    write_rows(tmp_path/'rows.jsonl', pairs())
+    assert ran('init', tmp_path/'made', '--data', tmp_path/'rows.jsonl', '--recipe', 'in-batch').exit_code == 0
+    return tmp_path/'made'
+
+@pytest.mark.parametrize('first, n', [(0, 12), (0, 25), (0, 40), (40, 12), (40, 20), (60, 20)])
+def test_a_few_rows_are_enough_to_begin_with(first, n, tmp_path):
+    "From row 0 on a tenth of them leaves gold empty, from row 40 on with one query, and from row 60 on dev with one"
+    (tmp_path/'faq.csv').write_bytes(table(without(pairs(first + n)[first:], 'label')))
+    import_data([tmp_path/'faq.csv'], tmp_path/'data')
+    assert check_data(tmp_path/'data') == [] and sum(len(read_rows(tmp_path/'data'/f'{k}.jsonl')) for k in split_names) == n
+
+def test_a_few_rows_get_the_share_that_was_asked_for_or_none(tmp_path):
+    (tmp_path/'faq.csv').write_bytes(table(without(pairs(12), 'label')))
+    with pytest.raises(LabError, match=r'too few for 1.0%.*`--dev`, `--gold`'): import_data([tmp_path/'faq.csv'], tmp_path/'data', dev=.01, gold=.01)
+    import_data([tmp_path/'faq.csv'], tmp_path/'data', dev=.3, gold=.3)
+    res = ran('init', tmp_path/'lab', '--data', tmp_path/'data'/'train.jsonl')
+    assert res.exit_code == 0 or 'these are options of `emb import`' in res.stderr
+
+def test_texts_that_are_nearly_the_same_are_divided_where_a_higher_threshold_says_so(tmp_path):
+    rows = [dict(query=f'what is the price of item {i}', passage=f'the price of the item which you ask for here is exactly {i} euros and no cents') for i in range(100)]
+    (tmp_path/'faq.csv').write_bytes(table(rows))
+    res = ran('import', tmp_path/'faq.csv', '--to', tmp_path/'data')
+    assert res.exit_code == 2 and 'raise the threshold (`--threshold`)' in res.stderr
+    assert ran('import', tmp_path/'faq.csv', '--to', tmp_path/'data', '--threshold', 1).exit_code == 0
+    res = ran('init', tmp_path/'lab', '--data', tmp_path/'faq.csv')
+    assert res.exit_code == 2 and 'these are options of `emb import`, and `emb init --data` takes the folder that it makes' in res.stderr
+
+@pytest.mark.parametrize('asked', [.1, .3])
+def test_dev_is_cut_by_the_share_that_was_asked_for(asked, tmp_path):
+    (tmp_path/'in').mkdir()
+    for k,rows in dict(train=pairs(400), test=[dict(query=f'x{i} y{i}', passage=f'z{i} w{i}') for i in range(20)]).items(): (tmp_path/'in'/f'{k}.csv').write_bytes(table(without(rows, 'label')))
+    import_data([tmp_path/'in'], tmp_path/'data', dev=asked)
+    assert abs(len(read_rows(tmp_path/'data'/'dev.jsonl'))/400 - asked) < .06
 
 # real data
 

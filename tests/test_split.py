@@ -183,7 +183,7 @@ def test_refusals(tmp_path):
     write_rows(tmp_path/'query.jsonl', [o | dict(query='why') for o in quiet(60)])
     with pytest.raises(LabError, match='1 query in 60 rows'): split_rows(tmp_path/'query.jsonl')
     write_rows(tmp_path/'wrong.jsonl', [o | dict(label=0) for o in quiet(60)])
-    with pytest.raises(LabError, match='would hold nothing relevant.*add rows with label 1'): split_rows(tmp_path/'wrong.jsonl')
+    with pytest.raises(LabError, match='no row is relevant .60 rows with label 0.; add rows with label 1'): split_rows(tmp_path/'wrong.jsonl')
     (tmp_path/'empty.jsonl').write_text('')
     with pytest.raises(LabError, match='empty'): split_rows(tmp_path/'empty.jsonl')
     (tmp_path/'bad.jsonl').write_text((tmp_path/'all.jsonl').read_text() + '{"query": "q"}\n')

@@ -29,6 +29,11 @@ from .terminal import PairsCommand, ParameterOptions, parameter_values
 from .terminal import print_json, print_table, progress_bar, say
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #d7e20392
+_Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates from this Jaccard similarity of '
+    'their word sets on.')]
+_Corpus = Annotated[Optional[str], typer.Option(metavar='open|fixed', help="Whether tomorrow's passages are new (open) "
+    "or the same as today's, as with a FAQ (fixed). A lab's settings.ini says it for its own data.")]
+
 def _tell(made):
     "Name what was written and what was left alone"
     for word,files in (('created', made.created), ('kept', made.kept), ('extended', made.changed)):
@@ -47,11 +52,12 @@ def init(
         help='A recipe to begin with; can be repeated. Without it, the lab begins with two that suit the data.',
         autocompletion=recipe_names)] = None,
     data:Annotated[Optional[Path], typer.Option(
-        help='Your own data: whatever `emb import` takes, such as a CSV file or a folder. Without it, the lab gets a sample.')] = None):
+        help='Your own data: whatever `emb import` takes, such as a CSV file or a folder. Without it, the lab gets a sample.')] = None,
+    corpus:_Corpus = None):
     "Make a lab. Files that already exist are kept."
     from embed_lab.labs.choose import first_recipes
     from embed_lab.labs.scaffold import init_lab
-    made = init_lab(path, recipe, data, first_recipes)
+    made = init_lab(path, recipe, data, first_recipes, corpus)
     _tell(made)
     for o in made.said: say(one_line(o))
     _tell_left_out()
@@ -116,8 +122,11 @@ def import_sources(
         help='Documents: characters that a passage repeats of the one before it, at most; none if left out.')] = None,
     drop:Annotated[bool, typer.Option('--drop-duplicates',
         help='Documents: leave out passages that repeat an earlier one, word for word or nearly.')] = False,
-    gold:Annotated[bool, typer.Option('--gold',
-        help='With a log of clicks: cut gold from it too. Clicks are no judgements, so this is not done unless asked for.')] = False):
+    dev:Annotated[Optional[float], typer.Option(
+        help='Share of the rows that goes to dev where the files do not say it. A tenth, or more of a few, if left out.')] = None,
+    gold:Annotated[Optional[float], typer.Option(
+        help='The same for gold. Clicks are no judgements, so of a log of clicks gold is cut only where this is given.')] = None,
+    corpus:_Corpus = None, threshold:_Threshold = .8):
     "Import anyone's data as train, dev and gold, or documents as a corpus of passages, and say what was left out and why."
     from embed_lab.data.clicks import are_clicks, import_clicks
     from embed_lab.data.importing import import_data
@@ -126,19 +135,15 @@ def import_sources(
     to = to or (Path(relpath(read_lab(root).data)) if root else Path('data'))
     cutting = {k: v for k,v in dict(size=size, overlap=overlap, drop=drop or None).items() if v is not None}
     clicks = are_clicks(sources, mapping or ())
-    if gold and not clicks: raise LabError('--gold is for logs of clicks; what else is imported says by its names what is gold')
     if cutting and clicks: raise LabError('--size, --overlap and --drop-duplicates are for documents, and this is a log of clicks')
+    more = {} if clicks else dict(cutting=cutting)
     with progress_bar('import', False) as show:
-        if clicks: res = import_clicks(sources, to, mapping or (), gold, show)
-        else: res = import_data(sources, to, mapping or (), tick=show, cutting=cutting)
+        res = (import_clicks if clicks else import_data)(sources, to, mapping or (), corpus, show, dev, gold, threshold, **more)
     for o in res.lines(): say(one_line(o) if o.strip() else '')
     for o in res.files: say(f'created  {one_line(short_path(o))}')
     say('\nNext: emb generate' if res.unasked else f'\nNext: emb check {one_line(quote(str(to)))}')
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #a74293f2
-_Threshold = Annotated[float, typer.Option(help='Two texts are near duplicates from this Jaccard similarity of '
-    'their word sets on.')]
-
 @app.command(epilog='Example: emb check data --html report.html')
 def check(
     path:Annotated[Path, typer.Argument(
@@ -148,9 +153,7 @@ def check(
         help='Also write the report to this file, as a page with charts.')] = None,
     model:Annotated[Optional[str], typer.Option(
         help='Count tokens as this base model does: a folder or a hub id.')] = None,
-    corpus:Annotated[Optional[str], typer.Option(metavar='open|fixed',
-        help="For data outside a lab: whether tomorrow's passages are new (open) or the same as today's (fixed).")] = None,
-    threshold:_Threshold = .8):
+    corpus:_Corpus = None, threshold:_Threshold = .8):
     "Find leaks, duplicates, contradictions and malformed rows. Exit code 0: all is well, 1: something fails, 2: could not check."
     from embed_lab.data import page, report
     from embed_lab.data.check import check_folder as look
@@ -192,13 +195,15 @@ def split(
         help='Besides `group`, a key that keeps rows together: those with the same value stay in one split.')] = None,
     into:Annotated[Optional[Path], typer.Option(
         help="Folder for train.jsonl, dev.jsonl, gold.jsonl and corpus.jsonl; the folder of the file if left out.")] = None,
-    threshold:_Threshold = .8):
+    corpus:_Corpus = None, threshold:_Threshold = .8):
     "Split rows so that no split gives another away, and write all passages as the corpus. Existing files are never overwritten."
     from embed_lab.lab import find_lab, read_lab
+    from embed_lab.data.check import asked_corpus
     from embed_lab.data.split import split_rows, write_split
     from embed_lab.data.task import present_files
-    root = find_lab(file.absolute().parent) or find_lab()
-    corpus = read_lab(root).corpus if root else 'open'
+    own = find_lab(file.absolute().parent)
+    root = own or find_lab()
+    corpus = asked_corpus(own, read_lab(root).corpus if root else 'open', corpus)
     with progress_bar('split', False) as show: res = split_rows(file, dev, gold, by, corpus, threshold, show)
     into = into or file.parent
     kept = present_files(into).get('corpus.jsonl')

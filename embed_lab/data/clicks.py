@@ -23,12 +23,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from shutil import copyfile
 import msgspec, numpy as np
+from .check import asked_corpus
 from .collections import Tally
-from .files import WorkFolder, move_all, write_rows
+from .files import WorkFolder, make_folder, move_all, only_writer, write_rows
 from .folder import read_docs
 from .formats import detect_format, read_records
 from .importing import Imported
-from .split import cut_missing
+from .split import Division, cut_missing
 from .task import present_files
 from .texts import normalised
 from ..lab import LabError, count, find_lab, one_line, read_lab, short_path
@@ -373,9 +374,9 @@ def _said(log:ClickLog, worth:PlaceWorth, tally:Tally, rows:list)->list: # Lines
     return [*res, repr(worth), tally.line(), f"{by[2]:,} much more clicked than is usual there (score 2), {by[1]:,} more (score 1), "
         f"{by[0]:,} passed over (label 0); `origin` says clicks"]
 
-def _cut_parts(made:Path, gold:bool, corpus:str, tick:Callable)->list: # Lines
-    missing = ['dev', 'gold'] if gold else ['dev']
-    try: return cut_missing(made/'train.jsonl', missing, corpus, tick)
+def _cut_parts(made:Path, division:Division, tick:Callable)->list: # Lines
+    gold = division.gold is not None
+    try: return cut_missing(made/'train.jsonl', ['dev', 'gold'] if gold else ['dev'], division, tick)
     except LabError as e:
         if gold: raise
         return [f"no dev: {str(e).partition(': ')[2] or e}"]
@@ -384,12 +385,15 @@ def import_clicks(
     sources:Iterable,     # Files of a log, or folders with them; perhaps their corpus.jsonl
     to:str|Path='data',   # A data folder without train and dev; made where it does not exist
     mapping:Iterable=(),  # Such as 'position=place', where names do not say it
-    gold:bool=False,      # Whether gold is cut from them too, which clicks are no judgements for
-    tick:Callable=lambda stage, done, total: None # Told how far it is
+    corpus:str|None=None, # 'open' or 'fixed', for what is cut; as the lab around `to` says, or open, when None
+    tick:Callable=lambda stage, done, total: None, # Told how far it is
+    dev:float|None=None,  # Share that is cut as dev; a tenth, and more where rows are few, when None
+    gold:float|None=None, # Share that is cut as gold too; none when None, since clicks are no judgements
+    threshold:float=.8    # Jaccard similarity of word sets from which two texts are near, and stay together
 )->Imported:              # Raises `LabError`, and then leaves nothing behind
     "Make train and dev of what people clicked"
     to, sources = Path(to), list(map(str, sources))
-    _refuse_present(to, ['train.jsonl', 'dev.jsonl', *(['gold.jsonl', 'gold.seal'] if gold else [])])
+    _refuse_present(to, ['train.jsonl', 'dev.jsonl', *(['gold.jsonl', 'gold.seal'] if gold is not None else [])])
     log, files = _read_log(sources, _read_mapping(mapping), tick)
     documents = _corpus_of(files, to)
     if not documents and not log.texts: raise LabError(f"{short_path(files[0])}: documents by id, and no corpus.jsonl that says what they are; "
@@ -399,13 +403,14 @@ def import_clicks(
     rows, tally = _click_rows(log, graded, docs)
     if not any(o['label'] for o in rows): raise LabError(f"{short_path(files[0])}: nothing can be concluded from it; {tally.line()}")
     fresh, root = not to.exists(), find_lab(to)
-    to.mkdir(parents=True, exist_ok=True)
+    division = Division(asked_corpus(root, read_lab(root).corpus if root else 'open', corpus), dev, gold, threshold)
+    make_folder(to)
     try:
-        with WorkFolder('.import', to) as work:
+        with only_writer(to), WorkFolder('.import', to) as work:
             made = Path(work)
             write_rows(made/'train.jsonl', rows)
             write_rows(made/'clicks.jsonl', graded)
-            cut = _cut_parts(made, gold, read_lab(root).corpus if root else 'open', tick)
+            cut = _cut_parts(made, division, tick)
             if documents and 'corpus.jsonl' not in present_files(to): copyfile(documents, made/('corpus.jsonl' + '.gz'*(documents.suffix == '.gz')))
             return Imported(move_all(made, to), [*_said(log, worth, tally, rows), *cut])
     finally:

@@ -22,10 +22,10 @@ from dataclasses import dataclass, field, replace
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 import msgspec, numpy as np
-from .files import WorkFolder, find_data_file, move_all, open_data
+from .files import WorkFolder, find_data_file, make_folder, move_all, only_writer, open_data
 from .reading import file_blocks, longest_line
 from .rows import clip_value
-from .split import cut_missing
+from .split import Division, cut_missing
 from .task import document_text, judged_row, present_files
 from ..lab import LabError, count, find_lab, one_line, read_lab, short_path
 
@@ -461,7 +461,7 @@ def find_collection(
     sources:list         # Files and folders
 )->Collection|None:      # None where they are not in such a layout; raises `LabError` where they are, but damaged
     "The collection that some files make up"
-    if not all(Path(o).exists() for o in sources): return None
+    if not all(str(o) and Path(o).exists() for o in sources): return None
     kinds, files = {}, _files_of(sources)
     for path,_ in files: kinds.setdefault(_kind_of(path), []).append(path)
     layout = next((o for o in _layouts if o[0] in kinds), _layouts[-1])
@@ -616,13 +616,13 @@ def _nothing_relevant(found:Collection, split:str, tally:Tally)->LabError:
 def _cut(
     found:Collection, # With judgements for train, or undivided
     folder:Path,      # Holds train.jsonl
-    corpus:str,       # 'open' or 'fixed'
+    division:Division,# How
     tick:Callable     # Told how far it is
 )->list:              # Notes
     "Cut dev and gold from train where they are missing"
     missing, path = [k for k in ('dev', 'gold') if k not in found.qrels], folder/'train.jsonl'
     if not missing or not path.exists(): return []
-    try: return cut_missing(path, missing, corpus, tick)
+    try: return cut_missing(path, missing, division, tick)
     except LabError as e: raise LabError(f'{found.layout}: {e}') from None
 
 # %% ../../nbs/data/20_collections.ipynb #a2277b53
@@ -668,7 +668,7 @@ def _write_judgements(found:Collection, folder:Path): # gold's, as qrels.tsv
 def _make_files(
     found:Collection, # What to write
     folder:Path,      # Empty
-    corpus:str,       # 'open' or 'fixed'
+    division:Division,# How what is missing is cut
     tick:Callable     # Told how far it is
 )->CollectionCounts:
     "All files of a data folder"
@@ -678,7 +678,7 @@ def _make_files(
             "if they are the test set, put `test` into the file's name")
     places = _copy_documents(found, folder/'corpus.jsonl', tallies['documents'], tick)
     used = _write_rows_of(found, folder, places, tallies)
-    notes = found.notes + _cut(found, folder, corpus, tick)
+    notes = found.notes + _cut(found, folder, division, tick)
     if not (folder/'train.jsonl').exists(): notes.append('no judgements for train: this data can evaluate models, not train them')
     _write_judgements(found, folder)
     rows = {k: sum(1 for _ in p.open('rb')) for k in ('train', 'dev', 'gold') if (p := folder/f'{k}.jsonl').exists()}
@@ -688,7 +688,7 @@ def _make_files(
 def write_collection(
     found:Collection,      # As `find_collection` gives it
     to:str|Path,           # A data folder without data; made where it does not exist
-    corpus:str|None=None,  # 'open' or 'fixed', for what is cut; as the lab around `to` says, or open, when None
+    division:Division|None=None, # How missing splits are cut; with the corpus of the lab around `to` when None
     tick:Callable=lambda stage, done, total: None # Told how far it is
 )->CollectionCounts:       # Raises `LabError` where `to` has data, or nothing can be made of the collection
     "Write a collection as train, dev and gold, corpus and judgements, all files or none"
@@ -697,13 +697,13 @@ def write_collection(
         raise LabError(f"{short_path(there[0])} exists, and an import overwrites nothing; "
             "name another folder, or move it away")
     root, fresh = find_lab(to), not to.exists()
-    corpus = corpus or (read_lab(root).corpus if root else 'open')
-    to.mkdir(parents=True, exist_ok=True)
+    division = division or Division(read_lab(root).corpus if root else 'open')
+    make_folder(to)
     try:
-        with WorkFolder('.import', to) as made:
-            counts = _make_files(found, Path(made), corpus, tick)
+        with only_writer(to), WorkFolder('.import', to) as made:
+            counts = _make_files(found, Path(made), division, tick)
             move_all(Path(made), to)
     except BaseException:
-        if fresh: to.rmdir()
+        if fresh and not any(to.iterdir()): to.rmdir()
         raise
     return counts

@@ -140,11 +140,12 @@ def _own_first(found:dict, given:dict)->dict:
 
 # %% ../../nbs/data/03_columns.ipynb #13e2d07d
 def _text_columns(sample:list)->list: # The shortest first
-    "Columns of a sample that hold text, by its length"
+    "Columns of a sample that hold text or lists of texts, by its length"
     sizes = {}
     for o in sample:
         for k,v in o.items():
-            if isinstance(v, str) and v.strip(): sizes.setdefault(k, []).append(len(v))
+            texts = [t for t in (v if isinstance(v, list) else [v]) if isinstance(t, str) and t.strip()]
+            if texts and k.strip(): sizes.setdefault(k, []).append(max(map(len, texts)))
     return sorted(sizes, key=lambda k: (sum(sizes[k])/len(sizes[k]), k))
 
 def import_command(
@@ -165,11 +166,22 @@ def _hint(
 )->str:           # A command
     "A mapping to type, with a guess where two are possible"
     known = {role: found[role][0] for role in ('query', 'passage') if found.get(role)}
-    used = {*known.values(), *(c for v in given.values() for c in v)}
+    used = {c for roles in (found, given) for v in roles.values() for c in v} # a column of labels is no guess
     free = [o for o in _text_columns(sample) if o not in used] or ['COLUMN']
     pair = dict(query=free[0], passage=free[-1]) | known
     fixed = [(k, o) for k,v in given.items() if k not in pair for o in v]
     return import_command(source, [*pair.items(), *fixed])
+
+# %% ../../nbs/data/03_columns.ipynb #e8063dad
+def _refuse_sideways(
+    sample:list, # Records
+    place:str    # The file, for the message
+):               # Raises `LabError` where the file is a single object whose keys are columns
+    "Refuse what pandas writes unless it is asked for rows"
+    if len(sample) != 1 or len(values := [*sample[0].values()]) < 2: return
+    if not (all(isinstance(o, list) for o in values) or all(isinstance(o, dict) for o in values)): return
+    raise LabError(f"{place}: one object with whole columns in it ({_listed(sample[0])}), and rows are wanted; "
+        "with pandas, `df.to_json(path, orient='records', lines=True)` writes them")
 
 # %% ../../nbs/data/03_columns.ipynb #58a567d2
 def _refuse_pair(
@@ -186,9 +198,10 @@ def _refuse_pair(
         several = ' and '.join(f'`{one_line(o)}`' for o in found.get(role, [])[:6])
         if len(found.get(role, [])) > 1: raise LabError(f"{place}: {several} could each be the {role}; {type_this}")
     missing = [o for o in ('query', 'passage') if not found.get(o)]
+    _refuse_sideways(sample, place)
     if missing and len(_text_columns(sample)) < 2:
         raise LabError(f"{place}: a row needs a query and a passage, and fewer than two columns hold text "
-            f"(there are {_listed(names)})")
+            f"(there are {_listed(names)}); write each question and its passage into columns of their own")
     if missing:
         which = ' or the '.join(missing)
         raise LabError(f"{place}: no column is known as the {which} (there are {_listed(names)}); {type_this}")
@@ -215,12 +228,26 @@ def refuse_missing_header(
     "Refuse a table whose first line does not name the columns"
     names = [o for o in dict.fromkeys(k for o in sample for k in o) if o.strip()]
     if given or any(_role(o) or _plain(o) in _weak_role_of for o in names): return
+    _refuse_late_header(sample, place)
     others = [o for o in sample if any(k != v for k,v in o.items())]
     like = [o for o in names if _like_a_value(o, [r[o] for r in others if isinstance(r.get(o), str)])]
     if not like or any(o not in like and not re.search(r'\s', o) for o in names): return
     example = f"query{'<tab>' if delimiter == chr(9) else delimiter}passage"
     raise LabError(f"{place}: the first line must name the columns, and `{one_line(like[0])[:40]}` looks like a value; "
         f"put a line of names above it, such as {example}")
+
+# %% ../../nbs/data/03_columns.ipynb #dbe086f6
+def _refuse_late_header(
+    sample:list, # The first records of a table without a known name
+    place:str    # The file, for the message
+):               # Raises `LabError` where one of them looks like the names
+    "Refuse a table with a title above its names, as spreadsheets often have"
+    enough = 1 if any(not k.strip() for k in sample[0]) else 2
+    for o in sample[:10]:
+        known = [v for v in o.values() if isinstance(v, str) and _role(v)]
+        if len(known) < enough: continue
+        raise LabError(f"{place}: the first line must name the columns, and `{one_line(known[0])}` looks like a name "
+            "in a later line; remove the lines above that one")
 
 # %% ../../nbs/data/03_columns.ipynb #b9924697
 def _threshold(

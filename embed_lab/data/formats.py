@@ -340,7 +340,7 @@ def _header(
     row:list     # The first row of a table
 )->list:         # Names; raises `LabError` where one is there twice
     "The columns of a table"
-    names = [o.strip() for o in row]
+    names = [' '.join(o.split()) for o in row] # as messages show them, and as --map can be typed
     twice = [k for k,n in Counter(names).items() if k and n > 1]
     if not twice: return names
     is_name = not re.search(r'^[\d.]+$|\s', twice[0])
@@ -415,6 +415,20 @@ def _bad_line(path:Path, form:Format, e:UnicodeDecodeError)->LabError:
             except UnicodeDecodeError as e: return _not_utf8(path, i, line[e.start])
     return LabError(f"{_place(path)}: {one_line(e)}; save the file as UTF-8")
 
+# %% ../../nbs/data/02_formats.ipynb #1bc33fe4
+def _as_text(kind): # The same type, with text for bytes
+    from pyarrow import large_string, list_, types
+    if types.is_binary(kind) or types.is_large_binary(kind): return large_string()
+    return list_(_as_text(kind.value_type)) if types.is_list(kind) or types.is_large_list(kind) else kind
+
+def _values(
+    column # An array of Arrow's
+)->list:   # Bytes that are not text stay bytes
+    "A column's values; text that was stored as bytes, as Spark and Hive do, is text"
+    import pyarrow
+    try: return (column if (kind := _as_text(column.type)) == column.type else column.cast(kind)).to_pylist()
+    except pyarrow.ArrowInvalid: return column.to_pylist()
+
 # %% ../../nbs/data/02_formats.ipynb #15f751dd
 _batch = 4096 # Rows at a time
 
@@ -440,7 +454,7 @@ def _arrow_blocks(path:Path, form:Format)->Iterator:
             _header(path, batch.schema.names)
             for start in range(0, batch.num_rows, _batch):
                 some = batch.slice(start, _batch)
-                columns = dict(zip(some.schema.names, (o.to_pylist() for o in some.columns)))
+                columns = dict(zip(some.schema.names, map(_values, some.columns)))
                 yield RecordBlock(range(at, at + some.num_rows), columns)
                 at += some.num_rows
     except (pyarrow.ArrowException, OSError) as e:

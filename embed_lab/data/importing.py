@@ -29,17 +29,18 @@ from shutil import copyfile
 import msgspec
 from ..lab import LabError, count, find_lab, one_line, read_lab, require_package, short_path
 from ..notebooks import did_you_mean
+from .check import asked_corpus
 from .collections import find_collection, write_collection
 from .columns import (Columns, find_columns, import_command, label_source, quick_rows, read_mapping,
     refuse_fraction, refuse_missing_header, row_maker, unmatched_scores)
 from .documents import document_kind
-from .files import WorkFolder, move_all
+from .files import WorkFolder, make_folder, move_all, only_writer, refuse_no_file
 from .formats import RecordBlock, detect_format, read_blocks
 from .folder import passages_file
 from .passages import passages_lines, read_passages, this_cutting, write_passages
 from .reading import longest_line
 from .rows import Row, line_flaws, row_rules, scores_match
-from .split import cut_missing, split_names, split_rows, write_corpus, write_split
+from .split import Division, cut_missing, divide_rows, split_names, write_corpus, write_split
 from .task import data_files, present_files
 
 # %% ../../nbs/data/22_importing.ipynb #7b2a20c0
@@ -108,26 +109,35 @@ _beside = [passages_file, *(o for o in data_files if o.removesuffix('.jsonl') no
 
 def _suffix(path:Path)->str: return Path(path.name.removesuffix('.gz')).suffix.lower()
 
-def _visible(folder:Path)->list: # Files, without hidden ones and those in hidden folders
+def _unread_text(files:list)->str: # Of at least one
+    "Which files were not read"
+    names = ', '.join(one_line(o.name) for o in files[:5])
+    return f'not read: {names}' + (f' and {len(files) - 5:,} more' if len(files) > 5 else '')
+
+def _visible(folder:Path)->list: # Files and links to nothing, without hidden ones and those in hidden folders
     def hidden(o): return any(p.startswith('.') for p in o.relative_to(folder).parts)
-    return sorted(o for o in folder.rglob('*') if o.is_file() and not hidden(o))
+    return sorted(o for o in folder.rglob('*') if (o.is_file() or o.is_symlink() and not o.exists()) and not hidden(o))
 
 # %% ../../nbs/data/22_importing.ipynb #f134440b
 def _folder_parts(
     folder:Path,  # Any folder
     source:str    # As it was named
-)->tuple:         # (parts, files to copy as they are); raises `LabError` where there is nothing to import
+)->tuple:         # (parts, files to copy as they are, files left unread); raises `LabError` where there are no parts
     "What a folder holds"
     if (folder/'settings.ini').is_file(): folder = read_lab(folder).data
-    if saved := _saved_parts(folder, source): return saved, []
+    if saved := _saved_parts(folder, source): return saved, [], []
     files = _visible(folder)
     copied = [o for o in files if o.parent == folder and o.name.removesuffix('.gz') in _beside]
     rows = [o for o in files if _suffix(o) in _row_suffixes and o.name not in _about and o not in copied]
-    if not rows: raise LabError(f"{short_path(folder)}: no file with rows; CSV, TSV, JSON, JSONL, Parquet and Arrow are read")
+    for o in rows: refuse_no_file(o) # a link to nothing may have been a third of the rows
+    unread = [o for o in files if o not in {*rows, *copied} and o.name not in _about]
+    if not rows:
+        there = f' ({_unread_text(unread)})' if unread else ''
+        raise LabError(f"{short_path(folder)}: no file with rows{there}; CSV, TSV, JSON, JSONL, Parquet and Arrow are read")
     def split(path):
         inside = [path.name, *reversed(path.relative_to(folder).parts[:-1])]
         return next(filter(None, map(_declared_split, inside)), None)
-    return [_file_part(o, split(o), source) for o in rows], copied
+    return [_file_part(o, split(o), source) for o in rows], copied, unread
 
 # %% ../../nbs/data/22_importing.ipynb #56b7608b
 def _is_document(path:Path)->bool: # Going by its name, and for `.txt` by its content
@@ -202,20 +212,24 @@ def _hub_blocks(rows)->Iterator: # `RecordBlock`s of a `Dataset`
 # %% ../../nbs/data/22_importing.ipynb #f111e735
 def _parts_of(
     sources:Iterable # Files, folders and names of data sets
-)->tuple:            # (`_Part`s, files to copy as they are); raises `LabError` where there is nothing to import
+)->tuple:            # (`_Part`s, files to copy as they are, others); raises `LabError` where there is nothing to import
     "All there is to read"
-    parts, copied = [], []
+    parts, copied, unread = [], [], []
     for source in map(str, sources):
         path = Path(source)
-        if path.is_dir():
-            some, more = _folder_parts(path, source)
+        if source and path.is_dir():
+            some, more, others = _folder_parts(path, source)
             copied += more
+            unread += others
         elif path.is_file():
             some = [_file_part(path, _declared_split(path.name), source)]
         elif re.fullmatch(r'\w[\w.-]*/[\w.-]+(:[\w.-]+)?', source) and not path.parent.exists(): some = _hub_parts(source)
-        else: raise LabError(f"{one_line(source)}: no such file or folder; name one, or a data set of the hub as org/name")
+        else:
+            if source: refuse_no_file(path)
+            raise LabError(f"{one_line(source) or 'no source'}: no such file or folder; "
+                "name one, or a data set of the hub as org/name")
         parts += some
-    return parts, copied
+    return parts, copied, unread
 
 # %% ../../nbs/data/22_importing.ipynb #4f143a9f
 def _refuse_mixture(
@@ -292,10 +306,15 @@ class _Ledger:
 # %% ../../nbs/data/22_importing.ipynb #605c51a4
 _encode, _decode_row = msgspec.json.Encoder().encode, msgspec.json.Decoder(Row).decode
 
+def _bytes_in(row:dict)->str|None: # The first key of bytes where text belongs, which JSON would write as base64
+    def holds(v): return isinstance(v, bytes) or isinstance(v, list) and any(isinstance(o, bytes) for o in v)
+    return next((k for k in ('query', 'passage', 'negatives') if holds(row.get(k))), None)
+
 def _row_line(
     row:dict  # As `row_maker` makes it
 )->tuple:     # (line without its end, None), or (None, flaw)
     "A row as the lab will read it"
+    if k := _bytes_in(row): return None, ('type', k, f'`{k}` is bytes that are not UTF-8, and not text')
     try: line = _encode(row)
     except (TypeError, ValueError, OverflowError, RecursionError) as e:
         return None, ('value', '', f'a value cannot be written as JSON ({one_line(e)})')
@@ -398,28 +417,28 @@ def _take_all(parts:list, columns:list, folder:Path, ledger:_Ledger, tick:Callab
             os.fsync(f.fileno())
     for split,n in ledger.taken.items():
         which, why = '' if split == 'all' else f' of {split}', '; '.join(ledger.lines()[1:3])
-        if not n: raise LabError(f"{parts[0].source}: no row{which} can be taken; {why}")
+        if not n: raise LabError(f"{parts[0].source}: no row{which} can be taken; {why}; name columns of text with --map")
 
 # %% ../../nbs/data/22_importing.ipynb #2a96d3c5
 def _labelled(path:Path)->int:
     "Rows with label 1"
     with path.open('rb') as f: return sum(o.label for o in map(_decode_row, f))
 
-def _cut(train:Path, missing:list, corpus:str, tick:Callable)->list: # What was done, one text a line
-    try: return cut_missing(train, missing, corpus, tick)
+def _cut(train:Path, missing:list, division:Division, tick:Callable)->list: # What was done, one text a line
+    try: return cut_missing(train, missing, division, tick)
     except LabError as e: raise LabError(f'{short_path(train)}: {e}') from None
 
 def _make_splits(
     folder:Path,    # With one file a split, or all.jsonl
     splits:set,     # Those there are
-    corpus:str,     # 'open' or 'fixed'
+    division:Division, # Of those that are missing
     by_label:bool,  # Whether `score` is no grade
     tick:Callable   # Told how far it is
 )->list:            # What was done, one text a line
     "Train, dev and gold, as far as they can be had, and all their passages to search"
     if splits <= {'all', 'train'}:
         whole = (folder/f'{next(iter(splits))}.jsonl').rename(folder/'rows')
-        res = split_rows(whole, corpus=corpus, tick=tick)
+        res = divide_rows(whole, division, tick)
         write_split(res, folder)
         whole.unlink()
         if by_label: res = replace(res, relevant={k: _labelled(folder/f'{k}.jsonl') for k in split_names})
@@ -427,7 +446,7 @@ def _make_splits(
     said = ['no rows for train: this data can evaluate models, not train them']
     if 'train' in splits:
         missing = [k for k in split_names if k not in splits]
-        said = _cut(folder/'train.jsonl', missing, corpus, tick) if missing else []
+        said = _cut(folder/'train.jsonl', missing, division, tick) if missing else []
     if not any(o.name.startswith('corpus.jsonl') for o in folder.iterdir()): write_corpus(folder)
     return said
 
@@ -528,26 +547,26 @@ def _import_rows(
     sources:list,   # Files, folders, and names of data sets on the hub
     made:Path,      # An empty folder
     mapping:Iterable, # Such as 'query=question'
-    corpus:str,     # 'open' or 'fixed'
+    division:Division, # Of what the files do not divide
     tick:Callable   # Told how far it is
 )->list:            # What was done, one text a line
     "Make a lab's files of rows"
     given, ledger = read_mapping(mapping), _Ledger()
-    parts, copied = _parts_of(sources)
+    parts, copied, unread = _parts_of(sources)
     _refuse_mixture(parts, copied)
     columns = _columns_of(parts, given)
     for o in copied: copyfile(o, made/o.name)
     _take_all(parts, columns, made, ledger, tick)
     counted = ledger.lines()
     by_label = bool(ledger.fractions) or any(o.score_is_label for o in columns)
-    said = _make_splits(made, {*ledger.taken}, corpus, by_label, tick)
+    said = _make_splits(made, {*ledger.taken}, division, by_label, tick)
     scores = _settle_scores(made, columns, ledger, sources[0])
-    return [*_descriptions(parts, columns), *counted, *scores, *said]
+    return [*_descriptions(parts, columns), *([_unread_text(unread)] if unread else []), *counted, *scores, *said]
 
-def _import_collection(found, made:Path, mapping:Iterable, corpus:str, tick:Callable)->list:
+def _import_collection(found, made:Path, mapping:Iterable, division:Division, tick:Callable)->list:
     "The same, for documents, queries and judgements"
     if [*mapping]: raise LabError(f"{found.layout}: its files are known by their layout; leave --map out")
-    return [f'{found.layout}:', *write_collection(found, made, corpus, tick).lines()]
+    return [f'{found.layout}:', *write_collection(found, made, division, tick).lines()]
 
 # %% ../../nbs/data/22_importing.ipynb #295b8760
 def _import_documents(sources:list, made:Path, mapping:Iterable, cutting:dict, tick:Callable)->list:
@@ -572,8 +591,11 @@ def import_data(
     to:str|Path='data',   # A data folder without data; made where it does not exist
     mapping:Iterable=(),  # Such as 'query=question', where names do not say it
     corpus:str|None=None, # 'open' or 'fixed', for what is divided; as the lab around `to` says, or open, when None
-    cutting:dict|None=None, # For documents: `size`, `overlap` and `drop`, those that are not as usual
-    tick:Callable=lambda stage, done, total: None # Told how far it is
+    tick:Callable=lambda stage, done, total: None, # Told how far it is
+    dev:float|None=None,  # Share of what is divided; a tenth, and more where rows are few, when None
+    gold:float|None=None, # Likewise
+    threshold:float=.8,   # Jaccard similarity of word sets from which two texts are near, and stay together
+    cutting:dict|None=None # For documents: `size`, `overlap` and `drop`, those that are not as usual
 )->Imported:              # Raises `LabError`, and then leaves nothing behind
     "Import anyone's rows as a lab's train, dev and gold, or documents as its corpus: all files or none"
     to, sources = Path(to), list(map(str, sources))
@@ -581,13 +603,14 @@ def import_data(
     found, root, fresh = find_collection(sources), find_lab(to), not to.exists()
     documents = not found and are_documents(sources)
     if cutting and not documents: raise LabError(f"{one_line(sources[0])}: no documents to cut; leave --{'drop-duplicates' if 'drop' in cutting else [*cutting][0]} out")
-    corpus = corpus or (read_lab(root).corpus if root else 'open')
-    to.mkdir(parents=True, exist_ok=True)
+    corpus = asked_corpus(root, read_lab(root).corpus if root else 'open', corpus)
+    division = Division(corpus, dev, gold, threshold)
+    make_folder(to)
     try:
-        with WorkFolder('.import', to) as made:
+        with only_writer(to), WorkFolder('.import', to) as made:
             if documents: said = _import_documents(sources, Path(made), mapping, cutting or {}, tick)
-            elif found: said = _import_collection(found, Path(made), mapping, corpus, tick)
-            else: said = _import_rows(sources, Path(made), mapping, corpus, tick)
+            elif found: said = _import_collection(found, Path(made), mapping, division, tick)
+            else: said = _import_rows(sources, Path(made), mapping, division, tick)
             return Imported(_moved(Path(made), to, sources), said)
     except LabError as e: raise LabError(_told_of(to, sources[0], str(e))) from None
     finally:

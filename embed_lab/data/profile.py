@@ -8,16 +8,18 @@ these numbers once: they explain most surprises later."""
 
 # %% auto #0
 __all__ = ['weak_from', 'broken_from', 'multilingual_models', 'same_within', 'same_between', 'chart_numbers', 'token_lengths',
-           'unknown_tokens', 'has_vocabulary', 'unknown_in_folder', 'unknown_text']
+           'unknown_tokens', 'has_vocabulary', 'unknown_in_folder', 'markup_text', 'unknown_text']
 
 # %% ../../nbs/data/11_profile.ipynb #46d4b795
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+import re
 import numpy as np
 from .files import read_json
 from ..lab import LabError, need, one_line, short_path
 from .leaks import Nearness, Part, pair_columns, have_near, near_pairs
+from .rows import clip_value
 from .texts import sorted_unique, normalised, word_set
 
 # %% ../../nbs/data/11_profile.ipynb #a634494a
@@ -168,6 +170,23 @@ def unknown_in_folder(
     file = next((o for o in (folder/'tokenizer.json', *sorted(folder.glob('*/tokenizer.json'))) if o.is_file()), None)
     if file is None or find_spec('tokenizers') is None: return {}
     return unknown_tokens(_tokenizer(file), texts)
+
+# %% ../../nbs/data/11_profile.ipynb #3b0447ce
+_markup = re.compile(r"""&(?:amp|lt|gt|quot|apos|nbsp|\#\d{1,6}|\#x[0-9a-f]{1,5});
+    |</?(?:p|br|div|span|a|b|i|em|strong|ul|ol|li|table|tr|td|h[1-6])(?:\s[^<>]{0,300})?/?>""", re.I | re.X)
+_markup_from = .05 # Of a split's texts
+
+def markup_text(
+    texts:dict # Split → texts
+)->tuple:      # (how many texts hold some, what it means); (0, '') where no split has much
+    "Whether texts still hold the HTML of the page that they come from"
+    found = {k: [m[0] for t in v if ('<' in t or '&' in t) and (m := _markup.search(t))] for k,v in texts.items()}
+    shares = {k: len(v)/len(texts[k]) for k,v in found.items() if v}
+    if max(shares.values(), default=0) < _markup_from: return 0, ''
+    worst = max(shares, key=shares.get)
+    says = f"{100*shares[worst]:.0f} % of the texts of {worst} hold HTML such as `{clip_value(found[worst][0], 40)[1:-1]}`"
+    return sum(map(len, found.values())), (f"{says}, which a model reads as words, and which makes texts look alike; "
+        "take it out before you import, unless HTML is what you search")
 
 # %% ../../nbs/data/11_profile.ipynb #ce0cc4e0
 def unknown_text(

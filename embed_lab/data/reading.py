@@ -99,17 +99,16 @@ def _quotes(
         wanted = dict.fromkeys(needed, n) | {k: n - v.count(msgspec.UNSET) for k,v in columns.items()}
         return all(block.count(f'"{k}"'.encode()) == m for k,m in wanted.items())
     found = np.count_nonzero(np.frombuffer(block, np.uint8) == ord('"')) - escaped.count(b'"')
-    return found == sum(2*n if k == 'label' else 4*n for k in needed) + sum(map(_quotes_of, columns.values()))
+    own = sum(2*n if k == 'label' else 4*n for k in needed)
+    return found == own + sum(_quotes_of(v, k == 'teacher_scores') for k,v in columns.items())
 
 def _raw(values:tuple)->bytes: # JSON
     "The values of an unknown key, one after the other"
     return b' '.join([o for o in values if o is not msgspec.UNSET] if msgspec.UNSET in values else values)
 
-def _texts_in(value:object)->int: # 0 for what is not a list, and for a list of numbers
-    return len(value) if type(value) is list and value and type(value[0]) is str else 0
-
 def _quotes_of(
-    values:tuple # Of one key, a row each, or UNSET
+    values:tuple, # Of one key, a row each, or UNSET
+    numbers:bool  # Whether lists among them are of numbers; otherwise they are of texts
 )->int:
     "Quotes that stand around a key, and around and inside its values"
     n = len(values) - values.count(msgspec.UNSET)
@@ -119,7 +118,8 @@ def _quotes_of(
         raw = _raw(values)
         return 2*n + (raw.count(b'"') - raw.count(b'\\"') if b'"' in raw else 0)
     texts = sum(type(o) is str for o in values) if str in types else 0
-    return 2*(n + texts + sum(map(_texts_in, values)) if list in types else n + texts)
+    lists = [o for o in values if type(o) is list] if list in types and not numbers else ()
+    return 2*(n + texts + sum(map(len, lists)))
 
 # %% ../../nbs/data/04_reading.ipynb #c625ff2b
 def _sound_rows(

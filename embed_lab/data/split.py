@@ -11,13 +11,14 @@ tomorrow's rows do not move today's. A gold set that changes with every delivery
 
 # %% auto #0
 __all__ = ['split_names', 'connected_components', 'largest_judged_component', 'Split', 'split_rows', 'split_documents',
-           'write_corpus', 'narrow_search', 'write_split', 'cut_missing']
+           'write_corpus', 'narrow_search', 'write_split', 'Division', 'divide_rows', 'cut_missing']
 
 # %% ../../nbs/data/14_split.ipynb #fc787ab6
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import blake2b
+from itertools import islice
 from pathlib import Path
 from typing import Any
 import msgspec, numpy as np, os
@@ -29,7 +30,7 @@ from ..lab import LabError, count, short_path
 from .leaks import Nearness, Part, Table, contradicting_rows
 from .reading import Scan, file_blocks, repaired_block, scan_blocks
 from .rows import clip_value
-from .files import move_all, open_data, WorkFolder
+from .files import make_folder, move_all, only_writer, open_data, WorkFolder
 from .task import grade_of, present_files, text_hash
 from .texts import Near, Vocabulary, sorted_unique, mix64, normalised
 
@@ -233,8 +234,9 @@ def _blame(ties:_Ties, rows:int)->str: # A kind of edge
 _tie_texts = dict(query=('query', 'queries'), passage=('passage', 'passages'), group=('group', 'groups'),
     by=('value of the key', 'values of the key'), near=('nearly equal text', 'nearly equal texts'))
 _tie_remedies = dict(query='add rows that ask something else', group='declare finer groups', by='name a key with more values',
-    passage="if tomorrow's questions are answered from these same passages, write `corpus = fixed` in settings.ini",
-    near='raise the threshold if texts with nearly the same words mean different things')
+    passage="if tomorrow's questions are answered from these same passages, as with a FAQ, add `--corpus fixed`, "
+        "or in a lab write `corpus = fixed` in settings.ini",
+    near='raise the threshold (`--threshold`) if texts with nearly the same words mean different things')
 
 def _example(
     read:_ReadFile, # A file
@@ -359,10 +361,13 @@ def _refuse_options(
         raise LabError(f"{short_path(read.path)}: {k} would get {got:.1%} of the rows instead of {split.asked[k]:.1%}, "
             f"because {sizes[large].sum():,} of {n:,} rows are tied together "
             f"in {count(len(large), 'component')} of more than {limit:,}: {_tangle(read, ties, root, large, by)}{instead}")
-    if k := next((k for k in split_names[1:] if not split.relevant[k]), ''):
+    if k := next((k for k in ('dev', 'gold', 'train') if not split.relevant[k]), ''):
+        if not sum(split.relevant.values()):
+            raise LabError(f"{short_path(read.path)}: no row is relevant ({count(n, 'row')} with label 0); "
+                "add rows with label 1")
         few = f"{count(n, 'row')} in {count(split.components, 'component')} {'is' if n == 1 else 'are'}"
         raise LabError(f"{short_path(read.path)}: {k} would hold nothing relevant, because {few} too few for {split.asked[k]:.1%}; "
-            f"add rows with label 1, or ask for a larger share{instead}")
+            f"add rows with label 1, or ask for a larger share (`--dev`, `--gold`){instead}")
 
 # %% ../../nbs/data/14_split.ipynb #9e41ad35
 def _remarks(
@@ -510,7 +515,7 @@ def write_corpus(
         raise LabError(f"{short_path(old)} already exists and is kept; to make it again from the splits, move it away first")
     if 'gold.jsonl' not in there: raise LabError(f"{short_path(data)}: no gold.jsonl, so nothing is searched; `emb split` makes one")
     path = Path(data)/'corpus.jsonl'
-    with WorkFolder('.corpus', data) as made:
+    with only_writer(data), WorkFolder('.corpus', data) as made:
         n = _write_documents(_splits_in(there), Path(made)/path.name)
         os.replace(Path(made)/path.name, path)
     return path, n
@@ -539,14 +544,60 @@ def write_split(
     if there: raise taken(there[0])
     if not split.path.is_file() or _stamp(split.path) != split.stamp:
         raise LabError(f"{short_path(split.path)} has changed since it was read; split it again")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     new = paths if 'corpus.jsonl' in present_files(folder) else [*paths, folder/'corpus.jsonl']
-    with WorkFolder('.split', folder) as made:
+    with only_writer(folder), WorkFolder('.split', folder) as made:
         _copy_lines(split, Path(made))
         if new != paths: _write_documents([split.path], Path(made)/'corpus.jsonl')
         try: move_all(Path(made), folder)
         except FileExistsError as e: raise taken(e.filename) from None
     return paths
+
+# %% ../../nbs/data/14_split.ipynb #a3c320d5
+@dataclass(frozen=True)
+class Division:
+    "How rows are divided whose files do not say what is dev and gold"
+    corpus:str='open'     # As for `split_rows`
+    dev:float|None=None   # Share of the rows; a tenth, and more where they are few, when None
+    gold:float|None=None  # Likewise
+    threshold:float=.8    # As for `split_rows`
+
+    def shares(self,
+        path:Path,         # The rows
+        part:str|None=None # 'dev' or 'gold' where that alone is cut, in two halves
+    )->list:               # (dev, gold), to be tried in turn
+        "The shares that were asked for, or else what leaves neither empty"
+        dev, gold = (self.dev, self.gold) if part is None else [o and o/2 for o in [getattr(self, part)]*2]
+        if dev is not None or gold is not None: return [tuple(.1 if o is None else o for o in (dev, gold))]
+        with open_data(path) as f: few = len([*islice(f, _few + 1)]) <= _few
+        return [(o, o) for o in (*((.05,) if part else ()), .1, *((.2, .3) if few else ()))]
+
+_few = 300 # Rows up to which a tenth of them may well be none: where a row goes is left to its hash
+
+# %% ../../nbs/data/14_split.ipynb #47f91644
+def _first_split(path:Path, ways:list, threshold:float, tick:Callable)->tuple:
+    "(`Split`, its corpus) of the first (shares, corpus) that works; raises the first `LabError` where none does"
+    found, why = None, None
+    for shares,corpus in ways:
+        try: res = split_rows(path, *shares, corpus=corpus, threshold=threshold, tick=tick)
+        except LabError as e: why = why or e
+        else:
+            found = found or (res, corpus)
+            if min(res.relevant['dev'], res.relevant['gold']) > 1: return res, corpus # one alone measures nothing
+    if found: return found
+    raise why
+
+def divide_rows(
+    path:Path,         # JSONL
+    division:Division, # How
+    tick:Callable=lambda *_: None # Told how far it is
+)->Split:              # Raises `LabError` where that cannot be had without leaks
+    "Rows as train, dev and gold, with the shares that leave neither of these empty"
+    shares = division.shares(path)
+    res, _ = _first_split(path, [(o, division.corpus) for o in shares], division.threshold, tick)
+    if res.asked['dev'] == shares[0][0]: return res
+    larger = f"so dev and gold were each given {res.asked['dev']:.0%}"
+    return replace(res, notes=[f'a tenth of so few rows leaves too little to measure on, {larger}', *res.notes])
 
 # %% ../../nbs/data/14_split.ipynb #21c4e3bf
 def _answers(path:Path)->set: # Hashes of texts
@@ -557,30 +608,30 @@ _shared_passages = ("gold's passages answer train's questions too, so the cut al
     "are answered from these same passages, write `corpus = fixed` in settings.ini")
 
 def _three_parts(
-    train:Path,    # train.jsonl
-    shares:tuple,  # Of rows, for each of two parts; the first that leaves neither empty counts
-    corpus:str,    # 'open' or 'fixed'
-    tick:Callable  # Told how far it is
-)->tuple:          # (`Split`, notes); raises `LabError` where it cannot be cut
+    train:Path,        # train.jsonl
+    division:Division, # How it is cut
+    part:str|None,     # As for `Division.shares`
+    tick:Callable      # Told how far it is
+)->tuple:              # (`Split`, notes); raises `LabError` where it cannot be cut
     "Train in three parts"
-    why, ways, gold = '', [(o, corpus) for o in shares], train.with_name('gold.jsonl')
+    shares, gold, corpus = division.shares(train, part), train.with_name('gold.jsonl'), division.corpus
+    ways = [(o, corpus) for o in shares]
     if corpus == 'open' and gold.exists() and _answers(train) & _answers(gold): ways += [(o, 'fixed') for o in shares]
-    for share,way in ways:
-        try: res = split_rows(train, share, share, corpus=way, tick=tick)
-        except LabError as e: why = why or str(e).removeprefix(f'{short_path(train)}: ')
-        else: return res, [] if way == corpus else [_shared_passages]
-    raise LabError(why)
+    res, way = _first_split(train, ways, division.threshold, tick)
+    return res, [] if way == corpus else [_shared_passages]
 
 # %% ../../nbs/data/14_split.ipynb #c3fa8738
 def cut_missing(
     train:Path,    # train.jsonl, which loses the rows; gold.jsonl or dev.jsonl may be beside it
     missing:list,  # Of 'dev' and 'gold'
-    corpus:str,    # 'open' or 'fixed'
+    division:Division=Division(), # How
     tick:Callable=lambda *_: None # Told how far it is
 )->list:           # What was done, one text a line; raises `LabError` where it cannot be cut
     "Cut dev or gold, or both, from train"
-    try: res, notes = _three_parts(train, (.1,) if len(missing) == 2 else (.05, .1), corpus, tick)
-    except LabError as e: raise LabError(f"{' and '.join(missing)} cannot be cut from train: {e}; or bring your own") from None
+    try: res, notes = _three_parts(train, division, missing[0] if len(missing) == 1 else None, tick)
+    except LabError as e:
+        why = str(e).removeprefix(f'{short_path(train)}: ')
+        raise LabError(f"{' and '.join(missing)} cannot be cut from train: {why}; or bring your own") from None
     to = dict(train=train.with_name('.train'), dev=train.with_name(f'{missing[0]}.jsonl'), gold=train.with_name(f'{missing[-1]}.jsonl'))
     target, counts = {line: k for k,v in res.rows.items() for line in v.tolist()}, dict.fromkeys(missing, 0)
     for k in ('dev', 'gold'): counts[to[k].stem] += len(res.rows[k])

@@ -21,6 +21,7 @@ from ..code import export_inventory, module_of
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe, recipes
 from ..runs.results import reserved_names
 from ..notebooks import about, continues, read_notebook, read_parameters, trains
+from ..data.check import asked_corpus
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data, passages_file
 from ..data.importing import import_data
@@ -28,7 +29,7 @@ from ..data.split import split_documents, split_names
 from ..data.task import present_files
 
 # %% ../../nbs/labs/01_scaffold.ipynb #77cf4a1a
-def _settings_text()->str: # With a comment for each answer
+def _settings_text(corpus:str='open')->str: # With a comment for each answer
     "A new lab's `settings.ini`"
     s = default_settings
     return f"""# The map of this lab and the few answers that only its owner has.
@@ -44,7 +45,7 @@ seed = {s['seed']}
 model = {s['model']}
 # are tomorrow's passages new? open: yes, so a gold passage must not answer a training question.
 # fixed: no, tomorrow's questions are answered from these same passages, as with a FAQ; then scores hold for known passages alone.
-corpus = {s['corpus']}
+corpus = {corpus}
 """
 
 # %% ../../nbs/labs/01_scaffold.ipynb #fc388f4f
@@ -121,13 +122,19 @@ def _sample_files()->dict: # File name → content
     from embed_lab.data.sample import mine_sample
     return {f'{k}.jsonl': jsonl_bytes(rows) for k,rows in mine_sample().items()}
 
+def _by_import(why:str)->str: # Empty where its options are not what helps
+    "How to use the options of an import that `emb init` does not have"
+    if not re.search('`--(dev|gold|threshold)', why): return ''
+    return '; these are options of `emb import`, and `emb init --data` takes the folder that it makes'
+
 def _imported_files(
     source:str|Path, # Whatever `emb import` takes
     corpus:str       # 'open' or 'fixed', for what is divided
 )->tuple:            # (file name → content, what was made of it, a text a line); raises `LabError` where nothing can be made of it
     "Anyone's data, as the files of a lab"
     with TemporaryDirectory() as made:
-        res = import_data([source], made, corpus=corpus)
+        try: res = import_data([source], made, corpus=corpus)
+        except LabError as e: raise LabError(f'{e}{_by_import(str(e))}') from None
         return {o.name: o.read_bytes() for o in res.files}, res.lines()
 
 # %% ../../nbs/labs/01_scaffold.ipynb #e271f853
@@ -405,11 +412,13 @@ def init_lab(
     path:str|Path,             # The lab's folder; made when missing
     names:list|None=None,      # Recipes; `_first_recipes`, or what `choose` says of the data, when None
     data:str|Path|None=None,   # A team's own data; the sample when None
-    choose:Callable|None=None  # Content of own data, by file name → `Fit`s, the best first, as `first_recipes` gives them
+    choose:Callable|None=None, # Content of own data, by file name → `Fit`s, the best first, as `first_recipes` gives them
+    corpus:str|None=None       # 'open' or 'fixed'; open, or what the settings already say, when None
 )->InitResult:                 # Raises `LabError` before anything is written
     "Make a lab, or complete one"
     path = Path(os.path.realpath(path))
     fresh, lab = not (path/'settings.ini').is_file(), _planned_lab(path)
+    lab = replace(lab, corpus=asked_corpus(None if fresh else path, lab.corpus, corpus))
     chosen = list(map(find_recipe, dict.fromkeys(names or _first_recipes)))
     content, said = _data_content(lab, data)
     fits = []
@@ -417,7 +426,7 @@ def init_lab(
     elif choose and data and not names: fits = choose(content)
     if fits: chosen = [o.recipe for o in reversed(fits)] # a lab's README begins with the last
     toml, old, project = _project(lab, chosen, fresh)
-    files = _lab_files(lab, chosen, content) | {path/'settings.ini': _settings_text().encode()}
+    files = _lab_files(lab, chosen, content) | {path/'settings.ini': _settings_text(lab.corpus).encode()}
     new = _write_new(lab, files)
     if project: write_atomic(toml, project.encode())
     created = [*new, *_export_stale(read_lab(path)), *([toml] if old is None else [])]
