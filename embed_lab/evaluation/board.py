@@ -101,6 +101,7 @@ class BoardRun:
     facts:dict   # As `run_facts` gives them
     changed:str='' # What is no longer as it was when it completed, in words
     why:str=''   # Why its scores cannot be read
+    page:Path|None=None # That shows its notebook, once one is drawn
 
     @property
     def name(self)->str: return self.path.name
