@@ -21,6 +21,7 @@ from fastcore.basics import patch
 from ..lab import Lab, LabError, count, one_line
 from ..data.files import read_whole, write_atomic
 from ..data.metrics import Interval, bootstrap
+from ..runs.keeping import named_path
 from ..runs.listing import run_facts
 from ..runs.looks import count_looks, gold_hash, known_contents, recipe_hash
 from ..runs.results import RunFiles, list_others, other_places, reserved_names, run_name
@@ -247,12 +248,11 @@ class Origin:
 def _model_runs(lab, run):
     "Names of the runs whose models a run was made from, with the parameter that names them"
     for k,o in run['inputs']['parameters'].items():
-        if not isinstance(o, str) or '/' not in o or '\0' in o: continue
-        path = Path(os.path.normpath(lab.path/os.path.expanduser(o)))
-        if not path.is_relative_to(lab.results): continue
+        path = named_path(lab, o)
+        if path is None or not path.is_relative_to(lab.results): continue
         parts = path.relative_to(lab.results).parts
         name = '/'.join(parts[:2]) if parts and parts[0] in reserved_names else parts[0] if parts else ''
-        if name: yield name, 'tuned from its model' if k == 'model' else f'its model is the `{one_line(k)}`'
+        if name: yield name, 'tuned from its model' if k == 'model' else f'its model is `{one_line(k)}` there'
 
 def _origins(lab, runs, repeated):
     "(name, name it came from or None, how), of experiments, and of runs that came from runs"
