@@ -15,7 +15,7 @@ __all__ = ['Found', 'read_queries', 'Searcher', 'open_searcher', 'search_box']
 # %% ../../nbs/evaluation/14_ask.ipynb #7a8ccc51
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
