@@ -52,7 +52,7 @@ Modules:
 - `embed_lab.evaluation.figures`: Training curves overlaid, queries that moved, and a browser of them, all of which work without a network
 - `embed_lab.evaluation.judging`: A person grades what the pool holds, one key at a time, and nothing is lost
 - `embed_lab.evaluation.learning`: How the score grows with the rows of train, and whether more of them would help
-- `embed_lab.evaluation.page`: A notebook that comes with the package, run on a lab's results and made into one page
+- `embed_lab.evaluation.page`: Notebooks as pages: the comparison, run on a lab's results, and what a run has executed
 - `embed_lab.evaluation.pool`: What systems found and nobody has judged, ordered by how much it could move a verdict
 - `embed_lab.evaluation.reproduce`: Repeat a run from its manifest, and say whether the result is the same and, if not, why
 - `embed_lab.evaluation.scores`: A tuned encoder's scores on gold beside those of other systems, as a table and in one sentence

@@ -10,7 +10,8 @@ does not fit is refused before a kernel starts."""
 
 # %% auto #0
 __all__ = ['parameter_limits', 'override_parameters', 'read_notebook', 'require_python', 'code_hash', 'Parameter', 'limits_text',
-           'read_parameters', 'convert', 'read_overrides', 'About', 'about', 'trains', 'continues', 'shipped_notebooks']
+           'read_parameters', 'convert', 'read_overrides', 'About', 'about', 'trains', 'reads_dev', 'continues',
+           'shipped_notebooks']
 
 # %% ../nbs/01_notebooks.ipynb #6f7d6c32
 import ast, hashlib, io, json, math, operator, tokenize
@@ -301,6 +302,12 @@ def trains(
     raise LabError(f"{short_path(path)}: `trains` under `embed_lab` in its metadata is {said!r}; write true or false")
 
 # %% ../nbs/01_notebooks.ipynb #c7b27229
+def reads_dev(
+    path:str|Path  # An experiment notebook
+)->bool:           # True where its metadata has `"embed_lab": {"reads_dev": true}`
+    "Does an experiment that trains nothing read dev all the same, and so become another one with it?"
+    return read_notebook(path)['metadata'].get('embed_lab', {}).get('reads_dev') is True
+
 def continues(
     path:str|Path  # An experiment notebook
 )->list:           # What its metadata has as `"embed_lab": {"continues": ["tuned"]}`

@@ -121,14 +121,14 @@ def html_page(
     title:str,       # In the browser's tab; names the lab, and the run where there is one
     *body:Markup,    # What it shows
     style:str='',    # CSS, besides what every page has
-    script:str='',   # JavaScript, the only one that runs
-    sources:str=''   # Of scripts, as a policy names them, instead of that one alone
+    script:str='',   # JavaScript; what else stands in the page does not run
+    sources:str=''   # Of other scripts that may run, as a policy names them
 )->str:              # HTML
     "A page of one file, light and dark"
     from base64 import b64encode
     from hashlib import sha256
     own = f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"
-    allowed = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {sources or own}"
+    allowed = f"default-src 'none'; style-src 'unsafe-inline'; img-src data: blob:; script-src {own} {sources}"
     policy = f'<meta http-equiv="Content-Security-Policy" content="{allowed}">'
     viewport = '<meta name="viewport" content="width=device-width, initial-scale=1">'
     head = ['<meta charset="utf-8">', policy, viewport, tag('title', title), f'<style>{_page_style}{style}</style>']
@@ -188,4 +188,4 @@ def chart_page(
     missing = tag('p', f'This chart is drawn by {script}, which lies in the results folder of its lab; '
         'put a copy of that file beside this page.', id='missing', hidden='')
     chart, script = tag('div', id='chart', style=height), _draw % tuple(safe)
-    return html_page(title, *words, chart, missing, script=script, sources="'unsafe-inline' 'self' file:")
+    return html_page(title, *words, chart, missing, script=script, sources="'self' file:")

@@ -66,6 +66,17 @@ def test_models_in_folders_and_behind_a_url_stand_in_one_table(home, base, monke
     scores = json.loads((run/'eval'/'gold_metrics.json').read_text())['systems']
     assert {'base', 'bert', served, 'bm25', 'fused_base', 'oracle'} == {*scores} and scores['bert']['ndcg@10']['mean'] == rows['bert']['gold']['mean']
 
+def test_another_dev_makes_another_bake_off(home, tmp_path):
+    lab = shutil.copytree(home, tmp_path/'lab', ignore=shutil.ignore_patterns('results'))
+    emb('run', exp, '-p', 'models', '["models/bert"]', cwd=lab)
+    assert 'is up to date' in emb('run', exp, '-p', 'models', '["models/bert"]', cwd=lab).stdout
+    with open(lab/'data'/'dev.jsonl', 'a') as f: f.write(json.dumps(dict(query='one more', passage='of dev', label=1)) + '\n')
+    with open(lab/'data'/'train.jsonl', 'a') as f: f.write(json.dumps(dict(query='one more', passage='of train', label=1)) + '\n')
+    res = emb('run', exp, '-p', 'models', '["models/bert"]', cwd=lab)
+    assert 'because data/dev.jsonl has changed' in res.stderr and 'train.jsonl' not in res.stderr
+    emb('new', 'exp_12', '--from', exp, cwd=lab)
+    assert json.loads((lab/'experiments'/'exp_12.ipynb').read_text())['metadata']['embed_lab']['reads_dev'] is True
+
 def test_gold_alone_is_enough_and_then_gold_decides(home, tmp_path):
     lab = shutil.copytree(home, tmp_path/'lab', ignore=shutil.ignore_patterns('results'))
     for o in ('train', 'dev'): (lab/'data'/f'{o}.jsonl').unlink()

@@ -1,5 +1,6 @@
 "The board: every run of a lab on one page, whatever lies in the lab"
-import json, re, shutil
+import json, os, re, shutil
+from functools import partial
 from html import escape
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -9,9 +10,11 @@ from embed_lab.cli.commands import app
 from embed_lab.data.files import write_json
 from embed_lab.evaluation import board as b
 from embed_lab.evaluation.board import board, origin_tree
-from embed_lab.evaluation.board_page import board_page, chart_image, failure_table, origin_list, recipe_table
+from embed_lab.evaluation import board_page as board_page_
+from embed_lab.evaluation.board_page import board_page, chart_image, failure_table, origin_list, recipe_table, write_board
 from embed_lab.evaluation.comparable import mock_run
 from embed_lab.evaluation.compare import compare
+from embed_lab.evaluation.page import notebook_pages
 from embed_lab.evaluation.verdict import _holm
 from embed_lab.lab import read_lab
 from embed_lab.runs.manifest import mock_manifest
@@ -258,3 +261,63 @@ def test_the_page_sorts_filters_and_picks(lab, tmp_path):
             page.set_viewport_size(dict(width=n, height=800))
             assert page.eval_on_selector_all('.gain .chip, .worse .chip', 'os => os.every(o => o.offsetWidth <= o.parentElement.clientWidth)'), n
         browser.close()
+
+# pages of notebooks
+
+def executed(path, *outputs, prose='# In-batch'):
+    "Leave an executed notebook in a run"
+    cells = [dict(cell_type='markdown', metadata={}, source=prose), dict(cell_type='code', metadata={}, execution_count=1, source='score # <b>', outputs=[*outputs])]
+    nb = path/f"{json.loads((path/'run.json').read_text())['experiment']}.ipynb"
+    nb.write_text(json.dumps(dict(nbformat=4, nbformat_minor=5, metadata={}, cells=cells)))
+    return nb
+
+def shown(**data): return dict(output_type='display_data', metadata={}, data=data)
+
+def linked_page(lab):
+    "The page that the board's link to a notebook leads to"
+    page = write_board(lab)
+    link, = re.findall('<a href="([^"]*)">notebook</a>', page.read_text())
+    return (page.parent/unquote(link)).resolve()
+
+def test_a_notebook_on_the_board_is_a_page_of_its_own_outside_of_the_run(lab):
+    path = lab.results/'exp_03'
+    nb, before = executed(path), {o: o.read_bytes() for o in path.rglob('*') if o.is_file()}
+    page = linked_page(lab)
+    assert page.is_relative_to(lab.results/'cache') and '<h1>In-batch</h1>' in page.read_text() and '&lt;b&gt;' in page.read_text()
+    assert {o: o.read_bytes() for o in path.rglob('*') if o.is_file()} == before
+    page.write_text('kept')
+    os.utime(page, ns=(nb.stat().st_mtime_ns,)*2)
+    assert linked_page(lab).read_text() == 'kept' # it is not drawn each time
+    executed(path, prose='# Another')
+    os.utime(nb, ns=(1, 1))
+    assert '<h1>Another</h1>' in linked_page(lab).read_text()
+    shutil.move(path, lab.results/'exp_05')
+    now = linked_page(lab)
+    assert now != page and now.is_file() and not page.exists()
+
+def test_without_time_the_board_links_to_the_file(lab, monkeypatch):
+    nb = executed(lab.results/'exp_03')
+    monkeypatch.setattr(board_page_, 'notebook_pages', partial(notebook_pages, seconds=-1))
+    assert re.findall('<a href="([^"]*)">notebook file</a>', write_board(lab).read_text()) == [f'exp_03/{nb.name}']
+
+@pytest.mark.parametrize('output', [shown(**{'text/html': evil + script}), shown(**{'text/html': ['<p>', '<a href="java\nscript:alert(1)">x</a>']}), shown(**{'text/markdown': evil + '[x](javascript:alert(1))'}),
+    shown(**{'image/png': '"><script>alert(1)</script>'}), shown(**{'image/svg+xml': script}), shown(**{'text/plain': script}), dict(output_type='stream', name='stderr', text=script),
+    dict(output_type='error', ename='E', evalue=script, traceback=[script]), shown(**{'application/vnd.plotly.v1+json': dict(data=[dict(name=script)], layout=dict(title=dict(text=evil), height=evil))}),
+    shown(**{'text/html': '<table><tr><td></div></main><svg><style><img src=x onerror=alert(1)>'}), shown(**{'text/html': None}), shown(**{'application/vnd.plotly.v1+json': dict(layout=[])}), dict(output_type='execute_result', data=7), None])
+def test_outputs_do_nothing_on_the_page(lab, output):
+    executed(lab.results/'exp_03', output, prose=evil + script + '\n\n<form action=x>')
+    text = linked_page(lab).read_text()
+    class Tags(HTMLParser):
+        def __init__(self): super().__init__(); self.found, self.depth = [], 0
+        def handle_starttag(self, name, attrs): self.found.append((name, dict(attrs)))
+    tags = Tags()
+    tags.feed(text)
+    assert not [o for o in tags.found if any(k.startswith('on') for k in o[1]) or 'script:' in str(o[1].get('href'))]
+    assert [o[0] for o in tags.found if o[0] in ('svg', 'form', 'iframe', 'style')] == ['style']
+    assert [o[1] for o in tags.found if o[0] == 'script' and o[1].get('type') != 'application/json'] == [{}] and text.count('</main>') == 1
+    assert all(o[1]['src'].startswith('data:image/') for o in tags.found if o[0] == 'img' and 'src' in o[1])
+    assert "'unsafe-inline'" not in re.search('script-src[^"]*', text)[0]
+
+def test_what_cannot_be_read_as_a_notebook_is_linked_as_a_file(lab):
+    executed(lab.results/'exp_03').write_text('{"cells": 7')
+    assert 'notebook file' in write_board(lab).read_text()

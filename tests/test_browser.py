@@ -55,6 +55,13 @@ def test_the_baseline_runs_in_jupyterlab_and_its_charts_are_drawn(lab, jupyter, 
     wrong = page.locator('[data-mime-type="application/vnd.jupyter.error"], [data-mime-type="application/vnd.jupyter.stderr"]').filter(has_not_text=too_fast)
     assert wrong.all_text_contents() == []
     assert page.get_by_text('results/scratch/exp_01_baseline').count() >= 1
+    ask = page.locator('.jp-OutputArea input[type=text]')
+    ask.fill('read a file line by line')
+    ask.press('Enter')
+    page.locator('.jp-OutputArea b', has_text='read a file line by line').wait_for(timeout=120_000)
+    page.screenshot(path=tmp_path/'asked.png')
+    answer = page.locator('.jp-OutputArea').last.inner_text()
+    assert 'BM25' in answer and 'base' in answer, answer
     assert (lab/'results'/'scratch'/'exp_01_baseline'/'run.json').exists() and not (lab/'results'/'exp_01_baseline'/'run.json').exists()
 
 def test_a_suspect_is_decided_with_a_click(lab, jupyter, page, tmp_path):

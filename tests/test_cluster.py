@@ -55,7 +55,7 @@ def test_a_sweep_survives_the_loss_of_a_node_and_comes_to_what_it_would_have_her
     cluster.remove_node(cluster.second, allow_graceful=False)
     out, err = p.communicate(timeout=400)
     assert p.returncode == 0, err
-    assert [o['status'] for o in json.loads(out)] == ['completed']*2 and 'room for 2' in err
+    assert [o['status'] for o in json.loads(out)['points']] == ['completed']*2 and 'room for 2' in err
     emb('sweep', *points, cwd=local)
     here, away = outcomes(local), outcomes(home)
     assert here.keys() == away.keys() and len(here) == 2
@@ -90,7 +90,7 @@ def test_ctrl_c_stops_the_runs_there_and_the_same_command_goes_on_here(home, clu
 def test_a_run_that_fails_by_itself_is_not_tried_again(home, cluster, tmp_path):
     lab = shutil.copytree(home, tmp_path/'lab', ignore=shutil.ignore_patterns('results'))
     res = emb('sweep', exp, '-g', 'lr=1e300', '--ray', cluster.address, '--json', cwd=lab, ok=1)
-    said, = json.loads(res.stdout)
+    said, = json.loads(res.stdout)['points']
     assert said['status'] == 'failed' and 'learning' in said['error'] + res.stderr and not outcomes(lab)[said['run']].get('attempts')
 
 @pytest.mark.parametrize('args, said', [(['--ray', '127.0.0.1:9'], 'no Ray cluster answers at 127.0.0.1:9'), (['--ray', 'nowhere'], 'is not an address of a cluster'), (['--ray', 'ray://127.0.0.1:10001'], 'on a machine of the cluster'),

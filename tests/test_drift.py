@@ -80,3 +80,13 @@ def test_what_cannot_be_compared_is_said_in_a_line(served, monkeypatch, args, sa
     (served/'few.txt').write_text('a\nb\n')
     code, said = command('drift', *args)
     assert code == 2 and says in said and said.count('\n') <= 1
+
+def test_what_was_not_read_is_said(served, tmp_path, monkeypatch):
+    monkeypatch.chdir(served)
+    monkeypatch.setattr('embed_lab.delivery.drift._read', 30)
+    queries = list(dict.fromkeys(o['query'] for o in read_rows('data/dev.jsonl')))
+    (tmp_path/'q.txt').write_text('\n'.join(queries))
+    known = len({o['query'] for o in read_rows('data/train.jsonl')})
+    said = command('drift', 'exp_01', tmp_path/'q.txt')[1]
+    assert f'the 30 most frequent questions were read; {len(queries) - 30} rarer ones were not' in said and f'{known - 30} others were not looked at' in said
+    assert json.loads(command('drift', 'exp_01', tmp_path/'q.txt', '--json')[1])['unread'] == dict(today=len(queries) - 30, train=known - 30)

@@ -95,7 +95,7 @@ def edited(lab, cell):
 def test_a_sweep_refuses_the_points_after_a_change(lab):
     edited(lab, "if run.seed == 1:\n    with open(run.lab.data/'dev.jsonl', 'a') as f: f.write('{\"query\": \"a\", \"passage\": \"b\", \"label\": 1}\\n')")
     res = emb('sweep', exp, '-g', 'seed=1,2', '--json', cwd=lab, ok=None)
-    said = {o['run']: o for o in json.loads(res.stdout)}
+    said = {o['run']: o for o in json.loads(res.stdout)['points']}
     assert res.returncode == 1 and said[f'{exp},seed=1']['status'] == 'completed'
     assert said[f'{exp},seed=2']['status'] == 'failed' and said[f'{exp},seed=2']['error'].startswith('data/dev.jsonl has changed (120 rows, now 121) since this was planned')
     assert not (lab/'results'/f'{exp},seed=2').exists()

@@ -27,7 +27,8 @@ def test_a_sweep_over_rows_ends_with_a_curve(swept):
     assert len(curve.points) == 3 and [len(o.dev) for o in curve.points] == [2, 2, 2] and 0 < curve.base < 1
     assert {o['status'] for o in json.loads(emb('ls', '--json', cwd=lab).stdout).values()} == {'completed'} # the page is no run
     again = emb('sweep', exp, '-g', 'rows=.1,.3,500', '--seeds', 2, '-p', 'epochs', 3, '-p', 'lr', .05, '--json', cwd=lab)
-    assert [o['status'] for o in json.loads(again.stdout)] == ['up to date']*6 and 'learning_curve' in again.stderr
+    assert [o['status'] for o in json.loads(again.stdout)['points']] == ['up to date']*6 and 'learning_curve' in again.stderr
+    assert json.loads(again.stdout)['curves'] == [json.loads(json.dumps(curve_to_dict(curve)))]
 
 def test_a_run_learns_from_the_part_that_its_seed_draws(swept):
     lab, _ = swept

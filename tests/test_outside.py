@@ -128,3 +128,11 @@ def test_a_system_outside_leaves_guard_to_the_recipes(lab, run):
         (path/'eval'/'per_query.jsonl').write_text(''.join(json.dumps(o | dict(query_id=q)) + '\n' for q,o in zip(lines, rows)))
     res = compare(own, ['exp_30', 'exp_31', written(lab, found_by(run, 'base'))])
     assert [(o.name, o.guard is not None) for o in res.pairs] == [('a v b', True), ('a v c', False), ('b v c', False)]
+
+def test_reading_a_long_file_shows_how_far_it_is(tmp_path):
+    from embed_lab.data.rankings import read_trec_run
+    file, shown = tmp_path/'long.run', []
+    file.write_text(''.join(f'q{i//100} Q0 d{i%100} {i%100 + 1} {100 - i%100} ours\n' for i in range(100_000)))
+    read_trec_run(file, lambda *o: shown.append(o))
+    size = file.stat().st_size
+    assert [(s, n) for s,_,n in shown] == [('reading long.run', size)]*3 and 0 < shown[0][1] < shown[1][1] < shown[2][1] < size

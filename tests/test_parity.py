@@ -99,6 +99,21 @@ def test_half_precision_is_the_same(made):
         code, said = emb('parity', made/'tuned', url)
     assert code == 0, said
 
+def test_a_model_that_bf16_moves_far_is_the_same_at_bf16(made, tmp_path):
+    "What is far is measured by the model itself; a fault that moves vectors farther is still named"
+    folder = shutil.copytree(made/'tuned', tmp_path/'tuned')
+    file = folder/'canary.json'
+    file.write_text(json.dumps(json.loads(file.read_text()) | dict(tolerance=.9999999)))
+    model = load_model(made/'tuned').bfloat16()
+    def answers(texts): return model.encode(texts, prompt='', convert_to_tensor=True).float()
+    def served_at(change): return serving(lambda path, body, head: (200, dict(data=[dict(index=i, embedding=o.tolist()) for i,o in enumerate(answers(change(body['input'])))])))
+    with served_at(list) as url:
+        code, said = emb('parity', folder, url)
+        found = json.loads(emb('parity', folder, url, '--json')[1])
+    assert code == 0 and said.startswith('SAME at bf16') and found['at'] == 'bf16' and min(found['cosine'].values()) < .9999999
+    with served_at(lambda texts: [without(o) for o in texts]) as url: assert emb('parity', folder, url)[0] == 1
+    with serving(served(load_model(made/'tuned'))) as url: assert json.loads(emb('parity', folder, url, '--json')[1])['at'] == ''
+
 def test_a_server_that_puts_the_prompts_itself_is_asked_without(made):
     def both(texts): return ['query: ' + o for o in texts] # it cannot know passages
     with serving(served(load_model(made/'tuned'), change=both)) as url:

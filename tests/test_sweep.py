@@ -1,7 +1,7 @@
 "Sweeps: every point a run, the rest of them when one fails, and the same command again after a stop"
-import json, os, signal, subprocess, time
+import json, os, shutil, signal, subprocess, time
 import pytest
-from support import begin, bin, emb, made_lab, manifest, wait_for, write_manifest
+from support import begin, bin, change_cell, emb, made_lab, manifest, wait_for, write_manifest
 
 exp = 'exp_02_in_batch'
 
@@ -27,7 +27,8 @@ def test_every_point_is_a_run_and_one_that_fails_stops_no_other(shared):
     assert 'dev nDCG@10' in lines[0] and 'lr=1e+300' not in res.stdout and 'By dev' in lines[-1]
 
     again = emb('sweep', exp, '-g', 'lr=.1,.01', '-p', 'epochs', 2, '--seeds', 2, '--json', cwd=shared)
-    said = json.loads(again.stdout)
+    said, curves = json.loads(again.stdout).values()
+    assert curves == []
     assert [o['status'] for o in said] == ['up to date']*4 and all(0 < o['dev'] <= 1 for o in said)
     assert {k: o['end'] for k,o in json.loads(emb('ls', '--json', cwd=shared).stdout).items() if o['status'] == 'completed'} == {k: o['end'] for k,o in runs.items() if o['status'] == 'completed'}
     one = emb('run', exp, '-p', 'lr', '.1', '-p', 'epochs', 2, '-p', 'seed', 1, cwd=shared)
@@ -62,7 +63,7 @@ def test_the_rest_of_a_sweep_is_computed_as_its_beginning(shared):
 
 def test_points_come_from_a_file_too(shared):
     (shared/'points.jsonl').write_text('{"lr": 0.1, "epochs": 2}\n\n{"lr": 0.05, "batch_size": 16}\n')
-    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--jobs', 2, '--json', cwd=shared).stdout)
+    said = json.loads(emb('sweep', exp, '--points', 'points.jsonl', '-g', 'seed=1', '--jobs', 2, '--json', cwd=shared).stdout)['points']
     assert [o['parameters'] for o in said] == [dict(lr=.1, epochs=2, seed=1), dict(lr=.05, batch_size=16, seed=1)] and [o['status'] for o in said] == ['up to date', 'completed']
     (shared/'points.jsonl').write_text('{"lr": 0.1}\n[1]\n')
     assert 'points.jsonl:2: not an object' in emb('sweep', exp, '--points', 'points.jsonl', cwd=shared, ok=2).stderr
@@ -78,7 +79,7 @@ def test_ctrl_c_stops_all_points_and_the_same_command_goes_on(lab):
     assert p.returncode == 130 and 'emb: stopped' in err and 'Traceback' not in err and 'Exception ignored' not in err, err
     assert '0 of 3 points done; the same command runs the rest' in err and err.count(': the same command resumes it from step ') + err.count('it has no checkpoint yet') == 2, err
     assert sorted(o['status'] for o in json.loads(emb('ls', '--json', cwd=lab).stdout).values()) == ['interrupted']*2
-    said = json.loads(emb('sweep', *args, '--json', cwd=lab).stdout)
+    said = json.loads(emb('sweep', *args, '--json', cwd=lab).stdout)['points']
     assert [o['status'] for o in said] == ['completed']*3
 
 def test_a_point_that_has_ended_keeps_no_file_open(monkeypatch):
@@ -103,10 +104,10 @@ def test_no_point_outlives_a_killed_sweep(lab):
 
 def test_a_study_searches_goes_on_and_is_a_sweep_like_any_other(shared):
     args = exp, '-g', 'lr=1e-4..1e-1', '-g', 'batch_size=8,16', '-p', 'epochs', 2, '--json'
-    said = json.loads(emb('sweep', *args, '--trials', 3, '--jobs', 2, cwd=shared, OMP_NUM_THREADS='3').stdout)
+    said = json.loads(emb('sweep', *args, '--trials', 3, '--jobs', 2, cwd=shared, OMP_NUM_THREADS='3').stdout)['points']
     assert len({manifest(shared/'results'/o['run'])['hardware']['threads'] for o in said}) == 1 # though the last batch is a single point
     assert [o['status'] for o in said] == ['completed']*3 and all(1e-4 <= o['parameters']['lr'] <= .1 and 0 < o['dev'] <= 1 for o in said)
-    again = json.loads(emb('sweep', *args, '--trials', 4, '--jobs', 2, cwd=shared).stdout)
+    again = json.loads(emb('sweep', *args, '--trials', 4, '--jobs', 2, cwd=shared).stdout)['points']
     assert [o['run'] for o in again[:3]] == [o['run'] for o in said] and [o['status'] for o in again] == ['up to date']*3 + ['completed']
 
 @pytest.mark.parametrize('args, said', [(['-g', 'lr=1e-4..1e-2'], 'with --trials'), (['--trials', '2'], 'something to vary'), (['--trials', '2', '-g', 'lr=2..1'], 'smaller end first'),
@@ -116,8 +117,16 @@ def test_a_study_that_will_not_do_is_refused(shared, args, said):
     res = emb('sweep', exp, *args, cwd=shared, ok=2)
     assert said in res.stderr and len(res.stderr.strip().splitlines()) == 1 and before == sorted((shared/'results').iterdir())
 
+def test_a_study_names_a_run_that_it_moves_aside(shared, tmp_path):
+    lab = shutil.copytree(shared, tmp_path/'lab', ignore=shutil.ignore_patterns('results'))
+    args = 'sweep', exp, '-g', 'lr=.1,.1', '-p', 'epochs', 1, '--trials', 1, '--json'
+    emb(*args, cwd=lab)
+    change_cell(lab)
+    res = emb(*args, cwd=lab, ok=None)
+    assert f'{exp},epochs=1,lr=0.1: what is there goes to results/aside, because the notebook has changed' in res.stderr
+
 def test_a_study_leaves_out_what_failed_and_names_its_extra(shared, monkeypatch):
-    said = json.loads(emb('sweep', exp, '-g', 'lr=1e300,.1', '-p', 'epochs', 2, '--trials', 4, '--json', cwd=shared, ok=1).stdout)
+    said = json.loads(emb('sweep', exp, '-g', 'lr=1e300,.1', '-p', 'epochs', 2, '--trials', 4, '--json', cwd=shared, ok=1).stdout)['points']
     found = {o['parameters']['lr']: o['status'] for o in said}
     assert found.keys() == {1e300, .1} and found[1e300] == 'failed' and found[.1] in ('completed', 'up to date')
     from embed_lab.runs import study

@@ -1,15 +1,18 @@
 "A score below which nothing is found: chosen on dev, measured on gold, and used where hits are shown"
-import json
+import json, shutil
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 from embed_lab.cli.commands import app
-from embed_lab.data.files import write_rows
+from embed_lab.data.files import write_json, write_rows
 from embed_lab.data.reading import read_rows
 from embed_lab.data.task import retrieval_task
-from embed_lab.delivery.threshold import FirstHits, first_hits, lowest_score, measured
+from embed_lab.delivery.threshold import FirstHits, first_hits, lowest_score, measured, seek_threshold
 from embed_lab.evaluation.ask import Found
 from embed_lab.evaluation.scores import score_rankings
+from embed_lab.lab import read_lab
+from embed_lab.models.base import weights_hash
+from embed_lab.runs.manifest import mock_manifest
 from support import emb, exp
 
 def command(*args):
@@ -71,6 +74,23 @@ def test_a_threshold_is_chosen_measured_recorded_and_used(lab, monkeypatch):
     file.write_text('{"score": ')
     code, said = command('search', run, 'read a file')
     assert code == 0 and 'threshold.json is not JSON' in said
+
+def test_answers_of_dev_that_the_corpus_lacks_are_searched_with_it(tmp_path, base, data):
+    "As in the lab of the sample, whose corpus is that of gold"
+    for k in ('dev', 'gold'): write_rows(tmp_path/'data'/f'{k}.jsonl', [easy(o) for o in read_rows(data/f'{k}.jsonl') if o['label']])
+    own = dict.fromkeys(o['passage'] for o in read_rows(tmp_path/'data'/'gold.jsonl'))
+    write_rows(tmp_path/'data'/'corpus.jsonl', [dict(_id=f'd{i}', text=o) for i,o in enumerate(own)])
+    (tmp_path/'settings.ini').write_text('[DEFAULT]\n')
+    shutil.copytree(base, tmp_path/'results'/'exp_01'/'final')
+    run = mock_manifest(experiment='exp_01', status='completed')
+    run['inputs'] |= dict(parameters=dict(model=str(base), seed=42), base_model=weights_hash(base))
+    write_json(tmp_path/'results'/'exp_01'/'run.json', run)
+    res = seek_threshold(read_lab(tmp_path), 'exp_01', .5)
+    dev = read_rows(tmp_path/'data'/'dev.jsonl')
+    missing = {o['passage'] for o in dev} - own.keys()
+    assert res.beside == len(missing) > 50 and res.documents == len(own)
+    assert res.splits['dev'].coverage.n == len({o['query'] for o in dev}) and res.splits['dev'].precision.mean >= .5
+    assert any('searched beside the corpus' in o for o in res.notes()) and res.to_dict()['beside'] == len(missing)
 
 def test_what_cannot_be_said_is_said(lab, monkeypatch):
     monkeypatch.chdir(lab)

@@ -231,6 +231,25 @@ def test_a_trial_that_runs_and_one_that_a_run_was_made_from_stay(tmp_path):
     tidy(survey_disk(lab), ['scratch'])
     assert {o.name for o in scratch.iterdir()} - {'.locks'} == {'busy', 'source'}
 
+def test_the_rows_add_up_to_the_total(tmp_path, monkeypatch):
+    "Checkpoints of a run beside the record are checkpoints, and are not counted again with that run"
+    lab = bare_lab(tmp_path)
+    for place in ('', 'aside', 'scratch'):
+        run = completed(lab, f'exp_0{len(place)}')
+        (run/'checkpoints'/'checkpoint-1').mkdir(parents=True)
+        (run/'checkpoints'/'checkpoint-1'/'model.safetensors').write_bytes(bytes(3 << 20))
+        if place: (lab.results/place).mkdir() or run.rename(lab.results/place/run.name)
+    (lab.results/'board.html').write_bytes(bytes(1 << 20))
+    use = survey_disk(lab)
+    said = use.to_dict()
+    files = [o for o in lab.results.rglob('*') if o.is_file() and '.locks' not in o.parts]
+    assert said['bytes'] == sum(o.stat().st_size for o in files) == sum(o['bytes'] for o in said.values() if isinstance(o, dict)) + said['rest']
+    assert said['checkpoints']['bytes'] >> 20 == 9 and said['aside']['bytes'] < 1 << 20 <= said['rest']
+    free = sum(said[k]['can_go'] for k in ('checkpoints', 'scratch'))
+    assert tidy(use, ['checkpoints', 'scratch'])[0] == free
+    monkeypatch.chdir(tmp_path)
+    assert 'other files' in CliRunner().invoke(app, ['tidy']).output
+
 def test_a_damaged_run_can_be_removed_and_asks_first(tmp_path, monkeypatch):
     lab = bare_lab(tmp_path)
     run = completed(lab, 'exp_01')

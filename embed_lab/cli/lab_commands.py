@@ -695,8 +695,10 @@ def sweep_command(
     cpus:Annotated[Optional[int], typer.Option(min=1, help='With --ray: cores of each run.')] = None,
     gpus:Annotated[Optional[int], typer.Option(min=0, help='With --ray: GPUs of each run.')] = None,
     top:Annotated[int, typer.Option(min=1, help='How many of the best to list, by dev and never by gold.')] = 5,
-    json:Annotated[bool, typer.Option('--json', help='Print the points as JSON.')] = False):
+    json:Annotated[bool, typer.Option('--json', help='Print the points and the learning curves as JSON.')] = False):
     "Run an experiment with many settings. Finished runs are kept, so the same command resumes a sweep that was stopped."
+    from embed_lab.data.task import gold_is_sealed
+    from embed_lab.evaluation.learning import curve_words
     from embed_lab.lab import LabError, lab_around
     if (cpus is not None or gpus is not None) and not ray:
         raise LabError('--cpus and --gpus say what each run gets of a cluster; '
@@ -706,8 +708,10 @@ def sweep_command(
     with ExitStack() as stack:
         some = _swept(stack, lab, experiment, grid or [], given, trials, file, seeds, jobs, (ray, cpus, gpus))
     _tell_points_elsewhere([o for o in some if o.status == 'up to date'])
-    _tell_sweep(some, top, json)
-    _tell_curve(lab, experiment, some, json)
+    curves = _curves_of_sweep(lab, experiment, some, json)
+    _tell_sweep(some, top, json, curves)
+    for o in curves if not json else []: say(f'\n{one_line(o.name)}: {curve_words(o)}')
+    if curves and not json: say('By dev, as gold is sealed.' if gold_is_sealed(lab.data) else 'By gold, whose looks are counted.')
     if not all(o.good for o in some): raise typer.Exit(1)
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #440db5e6
@@ -723,10 +727,13 @@ def _swept(stack, lab, experiment, grid, given, trials, file, seeds, jobs, clust
         some = s.plan_points(lab, experiment, points, 0 if ray else jobs)
     look = _followed(stack.enter_context(live_table()), (trials or 0) * each, ray)
     run = _runner(stack, lab, jobs, look, elsewhere)
+    def told(points, earlier):
+        for o in points: _tell_doubt(o.plan)
+        return run(points, earlier)
     if trials:
         from embed_lab.runs.study import study
         _refuse_unfed(lab, experiment, [given | dict(loss=o) for o in axes['loss']] if 'loss' in axes else [given])
-        return study(lab, experiment, axes, given, trials, run, seeds, max(1, jobs // each))
+        return study(lab, experiment, axes, given, trials, told, seeds, max(1, jobs // each))
     for o in some: _tell_doubt(o.plan)
     try: run(some)
     except KeyboardInterrupt:
@@ -741,32 +748,28 @@ def _tell_rest(some):
     say(f"{sum(o.good for o in some):,} of {count(len(some), 'point')} done; the same command runs the rest", err=True)
     for o in begun: say(f'{one_line(o.name)}: the same command {_way_back(o.plan.path)}', err=True)
 
-def _tell_sweep(some, top, json):
+def _tell_sweep(some, top, json, curves):
     "Print the points of a sweep, or the best of them"
+    from embed_lab.evaluation.learning import curve_to_dict
     from embed_lab.runs.sweep import dev_score
     def known(o):
         return dict(run=o.name, parameters=o.plan.given, status=o.status, error=o.error, dev=dev_score(o.plan.path))
-    if json: return print_json([known(o) for o in some])
+    if json: return print_json(dict(points=[known(o) for o in some], curves=[curve_to_dict(o) for o in curves]))
     best = _best_rows(some, top)
     if not best: return
     print_table(best)
     for line in _computed_apart(some): say(f'\n{line}')
     say("\nBy dev, mean over seeds. For their scores on gold: emb compare, or emb ls")
 
-def _tell_curve(lab, experiment, some, quiet):
-    "Say whether more data would help, where points learnt from different numbers of rows, and draw it"
-    from embed_lab.data.task import gold_is_sealed
-    from embed_lab.evaluation.learning import curve_words, learning_curves, write_curves
+def _curves_of_sweep(lab, experiment, some, quiet):
+    "Learning curves, drawn, where points learnt from different numbers of rows"
+    from embed_lab.evaluation.learning import learning_curves, write_curves
     from embed_lab.lab import short_path
     good = [o for o in some if o.good]
-    if len({o.plan.given.get('rows') for o in good}) < 2: return
+    if len({o.plan.given.get('rows') for o in good}) < 2: return []
     curves = learning_curves(lab, [o.plan.path for o in good])
-    if not curves: return
-    page = short_path(write_curves(lab, experiment, curves))
-    if not quiet:
-        for o in curves: say(f'\n{one_line(o.name)}: {curve_words(o)}')
-        say('By dev, as gold is sealed.' if gold_is_sealed(lab.data) else 'By gold, whose looks are counted.')
-    say(f'wrote {one_line(page)}', err=quiet)
+    if curves: say(f'wrote {one_line(short_path(write_curves(lab, experiment, curves)))}', err=quiet)
+    return curves
 
 def _computed_apart(some):
     "A line where the points of a sweep were not all computed alike; differences between them may come from that"
@@ -1021,7 +1024,8 @@ def _disk_rows(use): # A `DiskUse`
         row = dict(what=k, number=f"{o['count']:,}", size=size_text(o['bytes']))
         goes, by = (size_text(o['can_go']), f'emb tidy --{k}') if o['can_go'] else ('', '')
         rows.append(row | {'can go': goes, 'which costs': cost(k, o), 'by': by})
-    return rows
+    rest = dict(what='other files', number='', size=size_text(said['rest']))
+    return rows + [rest | {'can go': '', 'which costs': '', 'by': ''}]
 
 def _tell_staying(pieces, most=5):
     "Say of the first of some pieces why they stay"
@@ -1078,7 +1082,7 @@ def compare_command(
     from embed_lab.lab import LabError, lab_around
     if json + markdown + latex > 1: raise LabError('--json, --markdown and --latex exclude one another; give only one')
     lab = lab_around()
-    res = c.compare(lab, runs, measure, lend)
+    with progress_bar('compare', False) as show: res = c.compare(lab, runs, measure, lend, show)
     if report:
         from embed_lab.evaluation import page as reports
         with progress_bar('compare', False) as show:

@@ -202,6 +202,7 @@ def _tell_drift(found, top, to):
     "Print what has drifted"
     say(repr(found))
     print_table(found.rows())
+    for o in found.notes(): say(o)
     if found.far and top:
         def cut(text): return text if len(text := one_line(text)) <= 60 else f'{text[:58]} …'
         rows = [{'far from train': cut(o['query']), 'asked': str(o['count']), 'nearest': f"{o['similarity']:.3f} {cut(o['nearest'])}",
@@ -223,7 +224,9 @@ def _push(
         help='Push a run whose scores are too high, because leaks were allowed.')] = False,
     dry_run:Annotated[bool, typer.Option('--dry-run', help='Say what would be sent, and send nothing.')] = False,
     json:Annotated[bool, typer.Option('--json', help='Print JSON.')] = False):
-    "Send a run's model, its card and its canary to a model hub: no data, no scores of single queries, no notebook."
+    """Send a run's model, its card and its canary to a model hub: no data, no scores of single queries, no notebook.
+
+    A hub of your own that has no Xet storage needs HF_HUB_DISABLE_XET=1."""
     from embed_lab.delivery.push import pack_shipment, push_shipment, refuse_leaky
     from embed_lab.lab import find_lab, read_lab
     root = find_lab()

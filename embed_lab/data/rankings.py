@@ -12,6 +12,7 @@ __all__ = ['is_trec_run', 'Rankings', 'read_trec_run']
 
 # %% ../../nbs/data/17_rankings.ipynb #cd48aece
 import gzip, math, zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from ..lab import LabError, count, one_line, short_path
@@ -75,11 +76,14 @@ def _lines(path):
             if i == 1: line = line.removeprefix(b'\xef\xbb\xbf')
             if line.strip(): yield i, line
 
-def _read(path, at):
+_stride = 1 << 15 # Lines after which it is said how far it is
+
+def _read(path, at, show):
     "(query id → document id → (score, rank, line), tags); `at` receives the number of each line"
-    found, tags = {}, {}
+    found, tags, read, size = {}, {}, 0, max(1, path.stat().st_size)
     for i,line in _lines(path):
-        at[0] = i
+        at[0], read = i, read + len(line)
+        if show and i % _stride == 0: show(f'reading {path.name}', min(read, size), size)
         q, d, rank, score, tag = _ranked(line)
         tags[tag] = None
         if old := found.setdefault(q, {}).get(d):
@@ -119,11 +123,12 @@ def _refuse_distances(path, odd):
 
 # %% ../../nbs/data/17_rankings.ipynb #f6731237
 def read_trec_run(
-    path:str|Path # A TREC run file, perhaps gzipped
+    path:str|Path, # A TREC run file, perhaps gzipped
+    show:Callable|None=None # Called with (stage, bytes read, bytes in all) as it advances
 )->Rankings:      # Raises `LabError` with file and line for what is not one
     "The rankings in a file"
     path, at = Path(path), [1]
-    try: found, tags = _read(path, at)
+    try: found, tags = _read(path, at, show)
     except (OSError, EOFError, zlib.error) as e:
         raise LabError(f"{short_path(path)}: cannot be read ({one_line(e)}); copy it again") from None
     except ValueError as e: raise LabError(f"{short_path(path)}:{at[0]}: not a line of a TREC run: {e}") from None

@@ -138,7 +138,7 @@ def worth_judging(
 class Drift:
     "Today's questions beside those of dev"
     run:str           # Its name
-    asked:int         # Distinct questions that were read
+    asked:int         # Distinct questions that were read, the most frequent ones
     tested:tuple      # How many of today's and of dev's were compared
     distance:Distance # Between their vectors
     traits:list       # Dicts: what, `dev`, `today`
@@ -146,6 +146,7 @@ class Drift:
     worth:list        # The same with hits, for those worth judging, best first
     limit:float       # Similarity below which a question is far
     reference:str='dev' # What today's were compared with
+    unread:tuple=(0, 0) # How many of today's were not read, and of train's, because there are so many
 
     @property
     def drifted(self)->bool: return self.distance.p < .05
@@ -211,6 +212,7 @@ def find_drift(
     if len(counts) < 10: raise LabError(f"{short_path(file)} has {count(len(counts), 'distinct question')}, "
         "and 10 at least are needed to compare them")
     known, others, which = _known(lab)
+    unread = max(0, len(counts) - _read), max(0, len(known) - _read)
     searcher = open_searcher(lab, name, show)
     today = [q for q,_ in counts.most_common(_read)]
     known, others = _some(known, _read), _some(others, _most)
@@ -230,7 +232,7 @@ def find_drift(
     if to: write_rows(to, [r for o in worth for r in _label_rows(searcher.task, o, hits[place[o['query']]])])
     traits = _traits(searcher, today, others, [near, usual], [[s for s,_ in o] for o in (scores, before)])
     traits.append(dict(what='far from train', before=float((usual < limit).mean()), today=float((near < limit).mean())))
-    return Drift(searcher.path.name, len(today), (len(some), len(others)), distance, traits, far, worth, limit, which)
+    return Drift(searcher.path.name, len(today), (len(some), len(others)), distance, traits, far, worth, limit, which, unread)
 
 # %% ../../nbs/delivery/21_drift.ipynb #83f9782f
 def _traits(searcher, today, others, near, scores):
@@ -264,8 +266,16 @@ def rows(self:Drift)->list: # Dicts
     return [row(o['what'], o['before'], o['today']) for o in self.traits]
 
 @patch
+def notes(self:Drift)->list: # Sentences
+    "What limits what is said"
+    today, train = self.unread
+    if today: yield f'the {self.asked:,} most frequent questions were read; {today:,} rarer ones were not'
+    if train: yield (f'nearness is to {_read:,} questions of train, drawn at random; {train:,} others were not looked at, '
+        'so some questions look farther than they are')
+
+@patch
 def to_dict(self:Drift)->dict:
     "For JSON"
-    facts = dict(run=self.run, drifted=self.drifted, questions=self.asked, tested=dict(zip(('today', self.reference), self.tested)))
+    facts = dict(run=self.run, drifted=self.drifted, questions=self.asked, unread=dict(zip(('today', 'train'), self.unread)), tested=dict(zip(('today', self.reference), self.tested)))
     traits = {o['what']: {self.reference: o['before'], 'today': o['today']} for o in self.traits}
     return facts | dict(**vars(self.distance), far_below=self.limit, traits=traits, far=self.far, worth_judging=self.worth)

@@ -179,13 +179,28 @@ def _narrower(canary, side, served):
     own, n = canary.vectors(side), served.shape[1]
     return own[:,:n], ([Fault('dimensions', f'vectors are cut to {n:,} of {own.shape[1]:,} dimensions')] if n < own.shape[1] else [])
 
+# %% ../../nbs/delivery/00_parity.ipynb #79c16a5a
+_coarser = 3 # Times as far as the model's own vectors move in bf16: kernels round in other places
+
+def _as_in_bf16(canary, model, side, served):
+    "Whether vectors are as near as those that the model itself makes in bf16"
+    from copy import deepcopy
+    own = canary.vectors(side)
+    made = plain_vectors(deepcopy(model).bfloat16(), canary.texts, side)
+    usual = 1 - paired_cosines(own, made).min()
+    return 1 - paired_cosines(own, served).min() <= _coarser * usual
+
+# %% ../../nbs/delivery/00_parity.ipynb #b05448aa
 def _side_faults(canary, load, side, served, bare):
     "What is wrong with one side; `load` gives the model when it is needed"
     own, cut = _narrower(canary, side, served)
     ok = np.isfinite(served).all(1)
     if own.shape == served.shape and (not cut or _matches(canary, own[ok], served[ok])):
         if _matches(canary, own[ok], served[ok]): return cut + ([] if cut else _lengths_differ(canary, side, served))
-        if way := _way(canary, model := load(), side, served, bare):
+        model = load()
+        if ok.all() and not cut and _as_in_bf16(canary, model, side, served):
+            return [Fault('bf16', 'computed in bf16'), *_lengths_differ(canary, side, served)]
+        if way := _way(canary, model, side, served, bare):
             return [*way[2], *_cut(canary, model, side, served, way[:2]), *_lengths_differ(canary, side, served)]
         worst = paired_cosines(own[ok], served[ok]).min()
         says = f'cosines go down to {worst:.4f}, as of quantised weights; score gold there with --gold'
@@ -204,6 +219,7 @@ class Parity:
     faults:list      # `Fault`s, none where it is the same
     remarks:list = field(default_factory=list) # What some readers cannot do with the model
     gold:dict|None=None # Scores there and here
+    at:str=''        # 'bf16' where it is the same but for that precision
 
     @property
     def same(self)->bool: return not self.faults
@@ -213,7 +229,8 @@ class Parity:
 
     def __repr__(self)->str:
         worst = ', '.join(f'{k} {v:.5f}' for k,v in self.cosine.items() if v is not None)
-        head = f"{self.verdict}: {self.model} (stamp {self.stamp}) at {self.served}" + f', smallest cosine: {worst}'*bool(worst)
+        verdict = f'{self.verdict} at {self.at}' if self.at else self.verdict
+        head = f"{verdict}: {self.model} (stamp {self.stamp}) at {self.served}" + f', smallest cosine: {worst}'*bool(worst)
         lines = [*(f'  {o.kind}: {o.text}' for o in self.faults), *(f'  note: the model {o}' for o in self.remarks)]
         return '\n'.join([head, *lines, *([self.gold_line()] if self.gold else [])])
 
@@ -240,9 +257,12 @@ def compare_answers(
         faults = [Fault('base', 'these are the vectors of the untuned base model')]
     else: faults = [o for side in sides for o in _side_faults(canary, load, side, answers.vectors[side], bare)]
     if answers.refused: faults.append(Fault('truncation', f'long texts are refused: {answers.refused}'))
+    coarse = any(o.kind == 'bf16' for o in faults)
+    faults = [o for o in faults if o.kind != 'bf16']
     once = {(o.kind, o.kind == 'prompt' and o.text): o for o in faults} # most are of both sides
     cosine = {o: _worst(canary, o, answers.vectors[o]) for o in sides}
-    return Parity(*names, canary.stamp, cosine, [*once.values()], canary.remarks)
+    at = 'bf16' if coarse and not faults else ''
+    return Parity(*names, canary.stamp, cosine, [*once.values()], canary.remarks, at=at)
 
 # %% ../../nbs/delivery/00_parity.ipynb #7a91bfbd
 def score_served(

@@ -20,7 +20,7 @@ from ..data.folder import read_docs
 from ..data.metrics import Interval
 from ..data.reading import read_rows
 from ..data.task import Docs, Task, grade_of, refuse_sealed, retrieval_task, row_document
-from ..evaluation.ask import open_searcher
+from ..evaluation.ask import Searcher, open_searcher
 from ..lab import Lab, LabError, count, short_path
 from ..runs.card import write_card
 from ..runs.looks import log_look
@@ -130,7 +130,7 @@ class Threshold:
     weights:str        # Of the model
     documents:int      # That were searched
     splits:dict        # 'dev' and 'gold' → `Measured`; empty without a score
-    left_out:int=0     # Questions of dev whose answers the corpus lacks
+    beside:int=0       # Passages of dev that were searched with them for dev, because the corpus lacks them
 
     @property
     def holds(self)->bool: # False also where there is no score
@@ -140,26 +140,27 @@ class Threshold:
 
 # %% ../../nbs/delivery/20_threshold.ipynb #f3028ecb
 def _dev_task(rows, docs, corpus):
-    "What dev asks of the corpus that gold is searched in, and how many of its questions that does not answer"
-    there = [o for o in rows if row_document(o['passage'], o.get('passage_id'), docs)[0] is not None]
-    ids = [row_document(o['passage'], o.get('passage_id'), docs)[0] for o in there]
-    task = retrieval_task([o | dict(passage_id=d) for o,d in zip(there, ids)], corpus)
-    lost = {o['query'] for o in rows} - _no_answer(rows) - {task.queries[q] for q,ds in task.relevant.items() if ds}
-    return task, len(lost)
+    "What dev asks of the corpus that gold is searched in, and its passages that are not among those documents"
+    beside, ids = {}, []
+    for o in rows:
+        asked = [row_document(o['passage'], d, docs)[0] for d in (o.get('passage_id'), None)]
+        known = next((d for d in asked if d is not None), None)
+        ids.append(known or beside.setdefault(o['passage'], f'dev.jsonl:{len(beside) + 1}'))
+    beside = {d: text for text,d in beside.items()}
+    return retrieval_task([o | dict(passage_id=d) for o,d in zip(rows, ids)], corpus | beside), beside
 
 def _dev(searcher):
-    "The task of dev, questions without an answer, and how many are left out"
+    "The task of dev, questions without an answer, and passages that the corpus lacks"
     data, corpus = searcher.lab.data, searcher.task.corpus
     file = find_data_file(data/'dev.jsonl')
     if not file.is_file(): raise LabError(f"{short_path(data)} has no dev.jsonl, by which a threshold is chosen; "
         "cut one from train with `emb split`, or move some judged questions there")
     own = find_data_file(data/'corpus.jsonl')
     docs, rows = read_docs(own)[0] if own.is_file() else Docs(corpus, {}), read_rows(file)
-    task, lost = _dev_task(rows, docs, corpus)
+    task, beside = _dev_task(rows, docs, corpus)
     n = sum(map(bool, task.relevant.values()))
-    if n >= 2*_fewest: return task, _no_answer(rows), lost
-    also = f"; {lost:,} more have their answers outside of the corpus, which `emb corpus` makes whole" if lost else ''
-    raise LabError(f"{short_path(file)} has {count(n, 'question')} with an answer in the corpus, and a threshold needs {2*_fewest}{also}")
+    if n >= 2*_fewest: return task, _no_answer(rows), beside
+    raise LabError(f"{short_path(file)} has {count(n, 'question')} with an answer, and a threshold needs {2*_fewest}")
 
 # %% ../../nbs/delivery/20_threshold.ipynb #a8587dad
 def _first_of(searcher, task, no_answer):
@@ -179,17 +180,18 @@ def seek_threshold(
     "Choose a threshold on dev and measure it on gold"
     refuse_sealed(lab.data, 'a threshold is measured on gold')
     searcher = open_searcher(lab, name, show)
-    task, no_answer, lost = _dev(searcher)
-    dev, run = _first_of(searcher, task, no_answer), searcher.run
+    task, no_answer, beside = _dev(searcher)
+    run = searcher.run
+    dev = _first_of(Searcher(lab, searcher.path, run, show, beside) if beside else searcher, task, no_answer)
     score, highest = lowest_score(dev, precision), float(_reached(dev)[1].max())
     weights = (run.get('outcome') or {}).get('weights') or run['inputs']['base_model']
-    about = precision, highest, weights, len(task.corpus)
-    if score is None: return Threshold(searcher.path.name, None, *about, {}, lost)
+    about = precision, highest, weights, len(searcher.task.corpus)
+    if score is None: return Threshold(searcher.path.name, None, *about, {}, len(beside))
     _log(searcher, score)
     rows = read_rows(find_data_file(lab.data/'gold.jsonl'))
     gold = _first_of(searcher, searcher.task, _no_answer(rows))
     splits = dict(dev=measured(dev, score), gold=measured(gold, score))
-    found = Threshold(searcher.path.name, score, *about, splits, lost)
+    found = Threshold(searcher.path.name, score, *about, splits, len(beside))
     write_json(searcher.path/RunFiles.threshold, found.to_dict())
     write_card(searcher.path, run)
     return found
@@ -203,7 +205,7 @@ def to_dict(self:Threshold)->dict:
     "For JSON, and for `eval/threshold.json`"
     splits = {k: {name: _plain(v) for name,v in vars(o).items()} for k,o in self.splits.items()}
     facts = dict(run=self.run, score=self.score, target=self.target, highest=self.highest, holds=self.holds)
-    return facts | dict(weights=self.weights, documents=self.documents, left_out=self.left_out) | splits
+    return facts | dict(weights=self.weights, documents=self.documents, beside=self.beside) | splits
 
 # %% ../../nbs/delivery/20_threshold.ipynb #67bd97bd
 _titles = dict(precision='first hit relevant, of those answered', recall='answered rightly, of those with an answer',
@@ -228,8 +230,8 @@ def notes(self:Threshold)->list: # Sentences
     unjudged = self.splits['gold'].unjudged if self.splits else 0
     if unjudged: yield (f"{count(unjudged, 'first hit')} of gold that would be shown {'was' if unjudged == 1 else 'were'} never judged and "
         f"{'counts' if unjudged == 1 else 'count'} as wrong, so the precision is a lower bound")
-    if self.left_out: yield (f"{count(self.left_out, 'question')} of dev left out, because the corpus lacks their answers; "
-        '`emb corpus` makes it whole')
+    if self.beside: yield (f"{count(self.beside, 'passage')} of dev {'was' if self.beside == 1 else 'were'} searched beside the corpus, "
+        "which lacks them, so dev had more to choose from than gold; `emb corpus` puts both on one footing")
 
 @patch
 def __repr__(self:Threshold)->str:

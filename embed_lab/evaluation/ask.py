@@ -15,7 +15,7 @@ __all__ = ['Found', 'read_queries', 'Searcher', 'open_searcher', 'search_box']
 # %% ../../nbs/evaluation/14_ask.ipynb #7a8ccc51
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
@@ -300,12 +300,14 @@ class Searcher:
         lab:Lab,                # Whose data is searched
         path:Path,              # The run's folder
         run:dict,               # Its manifest
-        show:Callable|None=None # Called with (stage, done, in all)
+        show:Callable|None=None, # Called with (stage, done, in all)
+        beside:dict={}          # Id → text of documents that are searched with the corpus
     ):
         found = read_folder(lab.data, False)
         self.lab, self.path, self.run, self.show, self.said = lab, path, run, show or (lambda *_: None), []
         if gold_is_sealed(lab.data): self.said.append('gold is sealed, so what is known of documents comes from dev')
         self.task = retrieval_task(found['gold'], found.get('corpus'), found.get('qrels'))
+        if beside: self.task = replace(self.task, corpus=self.task.corpus | beside)
         self.kind, self._open, self._loaded = _run_kind(path), {}, {}
         self.texts, self.order = list(self.task.corpus.values()), tie_order(self.task.corpus)
         self.by_text = {t: q for q,t in self.task.queries.items()}

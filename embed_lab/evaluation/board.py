@@ -21,6 +21,7 @@ from fastcore.basics import patch
 from ..lab import Lab, LabError, count, one_line
 from ..data.files import read_whole, write_atomic
 from ..data.metrics import Interval, bootstrap
+from ..runs.keeping import named_path
 from ..runs.listing import run_facts
 from ..runs.looks import known_contents, looks_at, recipe_hash
 from ..runs.results import RunFiles, list_others, other_places, reserved_names, run_name
@@ -101,6 +102,7 @@ class BoardRun:
     facts:dict   # As `run_facts` gives them
     changed:str='' # What is no longer as it was when it completed, in words
     why:str=''   # Why its scores cannot be read
+    page:Path|None=None # That shows its notebook, once one is drawn
 
     @property
     def name(self)->str: return self.path.name
@@ -248,12 +250,11 @@ class Origin:
 def _model_runs(lab, run):
     "Names of the runs whose models a run was made from, with the parameter that names them"
     for k,o in run['inputs']['parameters'].items():
-        if not isinstance(o, str) or '/' not in o or '\0' in o: continue
-        path = Path(os.path.normpath(lab.path/os.path.expanduser(o)))
-        if not path.is_relative_to(lab.results): continue
+        path = named_path(lab, o)
+        if path is None or not path.is_relative_to(lab.results): continue
         parts = path.relative_to(lab.results).parts
         name = '/'.join(parts[:2]) if parts and parts[0] in reserved_names else parts[0] if parts else ''
-        if name: yield name, 'tuned from its model' if k == 'model' else f'its model is the `{one_line(k)}`'
+        if name: yield name, 'tuned from its model' if k == 'model' else f'its model is `{one_line(k)}` there'
 
 def _origins(lab, runs, repeated):
     "(name, name it came from or None, how), of experiments, and of runs that came from runs"

@@ -25,7 +25,7 @@ from ..style import Markup, font, html_page, html_table, palette, tag
 from ..runs.results import RunFiles
 from ..training.estimate import duration_text, size_text
 from .board import Board, BoardGold, board
-from .page import run_report
+from .page import notebook_pages, run_report
 
 # %% ../../nbs/evaluation/13_board_page.ipynb #c054c5e1
 def _day(time): # Of a manifest, to the minute, in UTC
@@ -54,9 +54,11 @@ def _address(file, home): # Of a file, as seen from the folder of the page
 
 def _link(text, file, home): return tag('a', text, href=_address(file, home))
 
+def _notebook(o): return o.path/f"{o.run['experiment']}.ipynb" # That a run executed
+
 def _places(o, home):
     "Links to what a run left"
-    found = [('notebook', o.path/f"{o.run['experiment']}.ipynb"), ('model card', o.path/RunFiles.card)]
+    found = [('notebook' if o.page else 'notebook file', o.page or _notebook(o)), ('model card', o.path/RunFiles.card)]
     with_charts = o.path/RunFiles.plots
     names = sorted(k for k in os.listdir(with_charts) if k.endswith('.html')) if with_charts.is_dir() else []
     found += [(one_line(k.removesuffix('.html').replace('_', ' ')), with_charts/k) for k in names]
@@ -488,6 +490,14 @@ def _repr_html_(self:Board)->str:
     return tag('p', _said(tag('b', f'{self.lab.path.name}:'), n)) + ''.join(said)
 
 # %% ../../nbs/evaluation/13_board_page.ipynb #9a20d362
+def _with_pages(found, show):
+    "A board whose runs have pages of their notebooks, the newest runs first"
+    runs = sorted(found.runs, key=lambda o: o.facts['started'], reverse=True)
+    runs += [o for k in found.others.values() for o in k]
+    pages = notebook_pages(found.lab, [_notebook(o) for o in runs], show=show)
+    for o in runs: o.page = pages.get(_notebook(o))
+    return found
+
 def write_board(
     lab:Lab,                 # Whose runs
     to:Path|None=None,       # An .html or an .ipynb; `results/board.html` when None
@@ -498,5 +508,5 @@ def write_board(
     if to.suffix not in ('.html', '.ipynb'):
         raise LabError(f"{one_line(to)}: neither a page nor a notebook; choose a name that ends in .html or .ipynb")
     if to.suffix == '.ipynb': run_report(lab, 'board', to, {})
-    else: write_atomic(to, board_page(board(lab, show), to).encode(errors='replace'))
+    else: write_atomic(to, board_page(_with_pages(board(lab, show), show), to).encode(errors='replace'))
     return to

@@ -15,6 +15,7 @@ from functools import cached_property
 from html import escape
 from itertools import combinations
 import numpy as np
+from collections.abc import Callable
 from .comparable import all_scores, completed_runs, list_some, group_by_recipe, refuse_other_gold
 from .comparable import outside_systems, rankings_among
 from ..lab import Lab, LabError, count, one_line, short_path
@@ -223,10 +224,11 @@ def compare(
     lab:Lab,               # Whose results
     runs:list,             # Names, folders and patterns, and TREC run files of other systems
     measure:str='ndcg@10', # That verdicts are about
-    lend:bool=True         # Whether seeds of the recipes outside a pair count towards its seed noise
+    lend:bool=True,        # Whether seeds of the recipes outside a pair count towards its seed noise
+    show:Callable|None=None # Called with (stage, done, total) while files of rankings are read
 )->Comparison:             # Raises `LabError` for what cannot be compared
     "Compare recipes by their runs"
-    words, rankings = _words_and_rankings(lab, runs)
+    words, rankings = _words_and_rankings(lab, runs, show)
     found, skipped = completed_runs(lab, words)
     refuse_other_gold(found)
     guard, notes = _guard(found)
@@ -242,12 +244,12 @@ def compare(
         for o in rankings: log_rankings(lab, o.file.name, o.sha256, gold_hash(judges))
     return Comparison(measure, recipes, pairs, looks_at(lab, judges), notes)
 
-def _words_and_rankings(lab, runs):
+def _words_and_rankings(lab, runs, show):
     "What means runs, and the rankings of other systems; raises `LabError` where there is nothing to compare them with"
     words, files = rankings_among(lab, runs)
     if not words: raise LabError(f"{short_path(files[0])}: rankings of another system are compared with runs of this lab; "
         f"name some, such as `emb compare 'exp*' {short_path(files[0])}`")
-    return words, [read_trec_run(o) for o in files]
+    return words, [read_trec_run(o, show) for o in files]
 
 def _refuse_unscored(recipes, measure):
     for o in recipes:

@@ -20,7 +20,7 @@ from ..lab import refuse_foreign_toolkit, short_path, toolkit_requirement
 from ..code import export_inventory, module_of
 from .recipes import Recipe, core_notebooks, inventory_module, as_lab_notebook, find_recipe, recipes
 from ..runs.results import reserved_names
-from ..notebooks import about, continues, read_notebook, read_parameters, trains
+from ..notebooks import about, continues, read_notebook, read_parameters, reads_dev, trains
 from ..data.check import asked_corpus
 from ..data.files import jsonl_bytes, write_atomic
 from ..data.folder import check_data, passages_file
@@ -452,6 +452,7 @@ def _derived(
     head = [f'# {name}', '', f'From `{source.stem}`.'] + [o for o in lines[1:] if not o.startswith('From `')]
     nb['cells'][0]['source'] = '\n'.join(head).splitlines(keepends=True)
     kept = dict(trains=False) if not trains(source) else {}
+    if reads_dev(source): kept['reads_dev'] = True
     if follows := continues(source): kept['continues'] = follows
     nb['metadata']['embed_lab'] = {'from': source.stem} | kept
     return msgspec.json.format(msgspec.json.encode(nb), indent=1) + b'\n'

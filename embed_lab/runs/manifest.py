@@ -22,7 +22,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from ..code import inventory_code
 from ..lab import count, Lab, LabError, one_line, short_path
-from ..notebooks import code_hash, trains
+from ..notebooks import code_hash, reads_dev, trains
 from ..secrets import hide_secrets, change_texts
 from ..data.files import file_hash, read_whole
 
@@ -72,6 +72,14 @@ def without_seed(
     return inputs | dict(parameters=params) | (dict(models=models) if 'models' in inputs else {})
 
 # %% ../../nbs/runs/00_manifest.ipynb #5601b238
+def _dev_facts(data): # As `data_facts` gives them of dev; raises `LabError` for a row that cannot be read
+    from embed_lab.data.files import find_data_file
+    from embed_lab.data.reading import read_rows
+    file = find_data_file(data/'dev.jsonl')
+    if not file.is_file(): return {}
+    known = file_hash(file)
+    return {file.name: dict(sha256=known, lines=len(read_rows(file)), content=known)}
+
 def run_inputs(
     lab:Lab,             # Where it runs
     notebook:Path,       # The experiment
@@ -83,6 +91,7 @@ def run_inputs(
     from embed_lab.models.base import weights_hash
     models = {k: weights_hash(o) for k,o in _models(lab, params).items()}
     data = data_facts(lab.data, trains(notebook)) if data is None else data
+    if reads_dev(notebook): data = data | _dev_facts(lab.data)
     facts = dict(notebook=code_hash(notebook), parameters=params, inventory=inventory_code(lab),
         data=data, corpus=lab.corpus, base_model=base and weights_hash(base))
     return facts | (dict(models=models) if models else {})

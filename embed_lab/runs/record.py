@@ -26,7 +26,7 @@ from .manifest import mock_manifest, plain_names, under_seal
 from .manifest import refuse_changed, run_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from ..notebooks import convert, override_parameters, read_notebook, read_overrides, require_python
-from ..notebooks import read_parameters, trains
+from ..notebooks import read_parameters, reads_dev, trains
 from ..secrets import refuse_secret_parameters
 from .results import RunFiles, drop_checkpoints, lock_run, process_facts, read_run, reserved_names
 from .results import result_facts, run_command, set_aside, synthetic_gold, timestamp, with_origins
@@ -572,10 +572,11 @@ def _outside_commits(facts):
 def _planned_data(): # What the data were when the run was planned
     return msgspec.json.decode(told)['data'] if (told := variables().frozen) else None
 
-def _freeze(run, train):
+def _freeze(run, train, dev):
     "Have everything read from now on be what was recorded, until the run ends"
     data = run.manifest['inputs']['data']
-    names = [o for o in (*data_files, seal_file) if train or o not in training_files or o in plain_names(data)]
+    names = [o for o in (*data_files, seal_file)
+        if train or o not in training_files or o in plain_names(data) or dev and o == 'dev.jsonl']
     frozen_files.freeze(run.lab.data, {k: v['sha256'] for k,v in data.items()}, names)
     run.held.callback(frozen_files.thaw)
     run.held.callback(train_part.ask, None)
@@ -595,7 +596,8 @@ def _claimed(lab, path, notebook, facts, scratch):
     facts['attempts'] = [] if ours else _attempts(lab, path, facts)
     if facts['attempts']: facts['looks'] = read_run(path, held=True).get('looks', [])
     if scratch: shutil.rmtree(path, ignore_errors=True)
-    elif ours: set_aside(lab, path, keep=(notebook.name,))
+    elif ours and (at := set_aside(lab, path, keep=(notebook.name,))):
+        warnings.warn(f'an earlier run was in {short_path(path)}; it is in {short_path(at)} now', stacklevel=3)
     return held
 
 # %% ../../nbs/runs/04_record.ipynb #2f63b20d
@@ -645,7 +647,7 @@ def start(
     run = Run(lab, path, facts, base)
     run.base_files = base_files
     run.held = _claimed(lab, path, nb, facts, scratch=given is None)
-    _freeze(run, trains(nb))
+    _freeze(run, trains(nb), reads_dev(nb))
     run.record()
     if diff: write_atomic(path/RunFiles.patch, gzip.compress(diff, mtime=0))
     _watch(run)

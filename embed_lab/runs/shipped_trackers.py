@@ -14,6 +14,7 @@ __all__ = ['mlflow_tracker', 'trackio_tracker', 'wandb_tracker', 'tensorboard_tr
 import os, re, warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from functools import partial
 from ..lab import need, variables
 from ..secrets import hide_secrets
 from .mirrors import Mirrored, told_parameters
@@ -39,6 +40,13 @@ def _begin(name, run):
     called = tracker_name(run.path, name)
     keep_tracked(run.path, name, name=called, status='running')
     return had, called
+
+def _begun(name, run, start, callback): # `start`: takes the lab, what the tracker had, a name and parameters
+    "A tracker's run, begun or resumed, and a callback that takes it for its own"
+    own = start(run.lab, *_begin(name, run), told_parameters(run.manifest))
+    keep_tracked(run.path, name, id=own.id)
+    callback._initialized = True
+    return own, callback
 
 def _has_parent(): return bool(variables().run) # which closes the run in the tracker; otherwise the kernel does
 
@@ -135,11 +143,7 @@ class _Trackio:
     def __call__(self, run:Run)->_Live:
         trackio = need('trackio', 'trackio')
         from transformers.integrations import TrackioCallback
-        had, called = _begin('trackio', run)
-        with _strictly(trackio): own = _trackio_run(trackio, run.lab, had, called, told_parameters(run.manifest))
-        keep_tracked(run.path, 'trackio', id=own.id)
-        callback = TrackioCallback()
-        callback._initialized = True
+        with _strictly(trackio): _, callback = _begun('trackio', run, partial(_trackio_run, trackio), TrackioCallback())
         return _Live(callback, trackio.finish)
 
     def mirror(self, m:Mirrored):
@@ -179,11 +183,7 @@ class _WandB:
     def __call__(self, run:Run)->_Live:
         wandb = need('wandb', 'wandb')
         from transformers.integrations import WandbCallback
-        had, called = _begin('wandb', run)
-        own = _wandb_run(wandb, run.lab, had, called, told_parameters(run.manifest))
-        keep_tracked(run.path, 'wandb', id=own.id)
-        callback = WandbCallback()
-        callback._initialized = True
+        own, callback = _begun('wandb', run, partial(_wandb_run, wandb), WandbCallback())
         return _Live(callback, own.finish)
 
     def mirror(self, m:Mirrored):

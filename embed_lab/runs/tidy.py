@@ -126,9 +126,11 @@ class DiskUse:
 
     @property
     def bytes(self)->int: # Of everything
-        inside = sum(o.bytes for o in self.pieces['checkpoints'] if o.path.parent == self.lab.results) # of recorded runs
-        others = sum(o.bytes for k in kinds if k != 'checkpoints' for o in self.pieces[k])
-        return sum(o.bytes for o in self.runs) + inside + others + self.rest
+        return sum(o.bytes for o in self.runs) + sum(self.size(k, self.pieces[k]) for k in kinds) + self.rest
+
+    def size(self, kind:str, pieces:list)->int: # Of some pieces of a kind, without checkpoints that are counted as such
+        inside = {o.path: o.bytes for o in self.pieces['checkpoints'] if o.path.parent != self.lab.results}
+        return sum(o.bytes - (0 if kind == 'checkpoints' else inside.get(o.path, 0)) for o in pieces)
 
     def free(self, kind:str)->list: # Pieces of a kind that can go
         return [o for o in self.pieces[kind] if not o.stays]
@@ -138,7 +140,7 @@ class DiskUse:
             own, free = self.pieces[kind], self.free(kind)
             totals = {k: sum(getattr(o, k) for o in free) for k in ('seconds', 'texts')}
             stays = {short_path(o.path): o.stays for o in own if o.stays}
-            return dict(count=len(own), bytes=sum(o.bytes for o in own), can_go=sum(o.bytes for o in free)) | totals | dict(stays=stays)
+            return dict(count=len(own), bytes=self.size(kind, own), can_go=self.size(kind, free)) | totals | dict(stays=stays)
         runs = dict(count=len(self.runs), bytes=sum(o.bytes for o in self.runs))
         return dict(bytes=self.bytes, runs=runs) | {k: one(k) for k in kinds} | dict(rest=self.rest)
 
