@@ -25,6 +25,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from ..lab import LabError, count, need, one_line, short_path
@@ -85,6 +86,7 @@ def _sections(
     return res
 
 # %% ../../nbs/data/19_passages.ipynb #23a9a8c5
+@cache
 def _splitter(kind:str, size:int, overlap:int=0):
     "What cuts a kind of document"
     made = need('semantic_text_splitter', 'documents')
