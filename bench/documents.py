@@ -13,10 +13,10 @@ ways = {
     'emb import, Markdown': ('md', 'from embed_lab.data.importing import import_data\nimport_data([folder/"md"], folder/str(time.time()))'),
     'emb import, HTML': ('html', 'from embed_lab.data.importing import import_data\nimport_data([folder/"html"], folder/str(time.time()))'),
     'ours without repeats and writing': ('md', '''
-from embed_lab.data.documents import LeftOut, find_documents, read_documents
+from embed_lab.data.documents import Omitted, find_documents, read_documents
 from embed_lab.data.passages import cut_document, this_cutting
 cutting = this_cutting()
-for doc,_ in read_documents(find_documents([folder/'md'], LeftOut()), LeftOut()): cut_document(doc, cutting)'''),
+for doc,_ in read_documents(find_documents([folder/'md'], Omitted()), Omitted()): cut_document(doc, cutting)'''),
     'the bare splitter': ('md', '''
 from semantic_text_splitter import MarkdownSplitter
 cut = MarkdownSplitter(1000).chunk_indices
