@@ -5,7 +5,7 @@ import pytest
 from typer.testing import CliRunner
 from embed_lab.cli.commands import app
 from embed_lab.data.check import check_folder
-from embed_lab.data.documents import Document, LeftOut, find_documents, headings_of, read_documents
+from embed_lab.data.documents import Document, Omitted, find_documents, headings_of, read_documents
 from embed_lab.data.files import write_rows
 from embed_lab.data.importing import import_data
 from embed_lab.data.passages import cut_document, find_repeats, read_passages, this_cutting
@@ -15,7 +15,7 @@ for o in ('semantic_text_splitter', 'selectolax', 'pypdf', 'mammoth'): pytest.im
 
 def read(folder):
     "Documents by name, and what was left out"
-    left = LeftOut()
+    left = Omitted()
     return {o.name: o for o,_ in read_documents(find_documents([folder], left), left)}, left.counts()
 
 def lines_of(path): return list(map(json.loads, path.read_text().splitlines()))
@@ -60,8 +60,8 @@ def test_names_that_no_file_of_judgements_could_hold(tmp_path):
     (Path(os.fsdecode(os.fsencode(tmp_path) + b'/a\tb\xff.md'))).write_text('Hold the button.')
     assert [*read(tmp_path)[0]] == ['a b\ufffd.md']
     for o in ('x', 'y'): (tmp_path/o).mkdir(), (tmp_path/o/'a.md').write_text(o)
-    assert [*find_documents([tmp_path/'x', tmp_path/'y'], LeftOut())] == ['x/a.md', 'y/a.md']
-    with pytest.raises(LabError, match='would both be called a.md'): find_documents([tmp_path/'x/a.md', tmp_path/'y/a.md'], LeftOut())
+    assert [*find_documents([tmp_path/'x', tmp_path/'y'], Omitted())] == ['x/a.md', 'y/a.md']
+    with pytest.raises(LabError, match='would both be called a.md'): find_documents([tmp_path/'x/a.md', tmp_path/'y/a.md'], Omitted())
 
 def test_a_page_is_what_a_reader_sees(tmp_path):
     page = '''<!doctype html><meta charset="iso-8859-1"><title> A
@@ -104,7 +104,7 @@ def random_document(seed):
 @pytest.mark.parametrize('seed', range(12))
 def test_passages_are_stretches_of_their_document_and_nothing_is_lost(seed, tmp_path):
     (tmp_path/'a.md').write_text(random_document(seed))
-    doc, size, left = read(tmp_path)[0]['a.md'], 50 + 37*seed, LeftOut()
+    doc, size, left = read(tmp_path)[0]['a.md'], 50 + 37*seed, Omitted()
     found = cut_document(doc, this_cutting(size), left)
     places = [(o['place']['start'], o['place']['end']) for o in found]
     assert [doc.text[a:b] for a,b in places] == [o['text'] for o in found] and all(b - a <= size for a,b in places)

@@ -25,10 +25,11 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from ..lab import LabError, count, need, one_line, short_path
-from .documents import Document, Heading, LeftOut, find_documents, headings_of, read_documents
+from .documents import Document, Heading, Omitted, find_documents, headings_of, read_documents
 from .files import jsonl_bytes, write_atomic, write_json
 from .folder import Cut, Cutting, find_cut, passages_file
 from .texts import Texts, near_duplicates, normalised, search_words
@@ -85,6 +86,7 @@ def _sections(
     return res
 
 # %% ../../nbs/data/19_passages.ipynb #23a9a8c5
+@cache
 def _splitter(kind:str, size:int, overlap:int=0):
     "What cuts a kind of document"
     made = need('semantic_text_splitter', 'documents')
@@ -115,10 +117,10 @@ def _cut_section(doc:Document, o:_Section, cutting:Cutting)->list: # (start, end
 def cut_document(
     doc:Document,     # To be cut
     cutting:Cutting,  # How
-    left:LeftOut=None # Counts what is no passage
+    left:Omitted=None # Counts what is no passage
 )->list:              # Dicts with `_id`, `title`, `text`, `group` and `place`
     "The passages of a document"
-    left, res = LeftOut() if left is None else left, []
+    left, res = Omitted() if left is None else left, []
     for o in _sections(doc, cutting.size):
         for start,end in _cut_section(doc, o, cutting):
             text, name = doc.text[start:end], f'{doc.name}#{len(res) + 1}'
@@ -182,8 +184,8 @@ class Passages:
     documents:int=0       # Files that are documents by their names
     taken:int=0           # Documents with a passage
     cut:int=0             # Passages before any was left out
-    files:LeftOut=field(default_factory=LeftOut)  # Files that could not be read or are no documents
-    others:LeftOut=field(default_factory=LeftOut) # Stretches of text that are no passages, and repeats that were dropped
+    files:Omitted=field(default_factory=Omitted)  # Files that could not be read or are no documents
+    others:Omitted=field(default_factory=Omitted) # Stretches of text that are no passages, and repeats that were dropped
     repeats:dict=field(default_factory=dict)      # As `find_repeats` gives them
     boilerplate:dict=field(default_factory=dict)  # As `find_boilerplate` gives them
     encodings:Counter=field(default_factory=Counter) # Of documents that are not Unicode
@@ -199,7 +201,7 @@ def read_passages(
     tick:Callable=lambda stage, done, total: None # Told how far it is
 )->Passages:              # Raises `LabError` where there is no passage
     "Documents as passages"
-    res, unread, digest = Passages(cutting), LeftOut(), sha256()
+    res, unread, digest = Passages(cutting), Omitted(), sha256()
     files = find_documents(sources, res.files)
     for doc,data in read_documents(files, unread, tick):
         digest.update(f'{doc.name}\0{sha256(data).hexdigest()}\n'.encode())
