@@ -411,8 +411,8 @@ def lines(self:Generated)->list: # One text a line
 @patch(as_prop=True)
 def weaker(self:Generated)->str: # A sentence
     "What to expect of questions that no model wrote"
-    return ('made from the documents alone, without a language model: weaker than real questions; '
-        f'set {chat_url_variable} to have a model write them')
+    return ('made from the documents alone, without a language model: weaker than real questions, and harmful for '
+        f'passages of bare code; set {chat_url_variable} to have a model write them')
 
 @patch
 def to_dict(self:Generated)->dict: # Of numbers and texts
