@@ -181,8 +181,8 @@ def measure_model(
 )->Agreement:        # Raises `LabError` where people have judged too little, or no answer comes
     "Have a model grade what people graded, and say how far it agrees with them"
     hand = dict([*_by_people(session).items()][:_most])
-    if len(hand) < _fewest: raise LabError(f"a model judges only beside people: they have graded {count(len(hand), 'pair')}, "
-        f"and {_fewest} are needed to measure it by; judge more with `emb judge`")
+    if len(hand) < _fewest: raise LabError("a model judges only beside people: "
+        f"they have graded {count(len(hand), 'pair')}, and {_fewest} are needed to measure it by; judge more with `emb judge`")
     known = _by_model(session, chat)
     _ask_model(session, chat, [o for o in hand if _hashes(session, o) not in known], show)
     known = _by_model(session, chat)
@@ -259,8 +259,8 @@ def _score_again(lab, path, run, task, version, facts):
     now = {k: o for k,o in facts.items() if k.removesuffix('.gz') in gold_files}
     log_look(lab, path.name, run['inputs'] | dict(data=own | now), path.name, 'rescored')
     write_rows(at/Path(RunFiles.per_query).name, map(line, next(iter(scores.values()))))
-    write_json(at/Path(RunFiles.gold_metrics).name, dict(gold=version, scored='from the first ten documents that the run kept',
-        when=timestamp(), systems=means, task=task_hashes(task), measures=metrics_version()))
+    write_json(at/Path(RunFiles.gold_metrics).name, dict(gold=version,
+        scored='from the first ten documents that the run kept', when=timestamp(), systems=means, task=task_hashes(task), measures=metrics_version()))
 
 # %% ../../nbs/evaluation/18_versions.ipynb #a1a3cc7a
 def _judged_share(qrels, hits): # Share of the first tens that has a judgement
@@ -399,6 +399,7 @@ def finish(
         _score_again(lab, p, run, task, res.gold, facts)
     at = _keep_earlier(lab, path, res, words)
     write_atomic(path, content)
-    res.notes.append(f"{count(len(found.runs), 'run')} scored again, in {RunFiles.rescored}/{_short(res.gold)} of each; "
+    runs = count(len(found.runs), 'run')
+    res.notes.append(f'{runs} scored again, in {RunFiles.rescored}/{_short(res.gold)} of each; '
         f'the earlier gold is in {short_path(at)}')
     return res
