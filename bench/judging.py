@@ -61,12 +61,12 @@ def at_random(pool, rng):
 def by_depth(pool, rng): return sorted(pool.ordered(), key=lambda o: (min(o.ranks.values()), o.query, o.document))
 
 def back_on_top(qrels, systems, draws): # How soon what was removed comes back
-    from embed_lab.evaluation.pool import Pool
+    from embed_lab.evaluation.pool import JudgingPool
     for name,ordered in dict(by_value=by_value, by_depth=by_depth, at_random=at_random).items():
         rows = []
         for seed in range(draws):
             rng = np.random.default_rng(seed)
-            pool = Pool(holed(qrels, systems, rng, False), systems)
+            pool = JudgingPool(holed(qrels, systems, rng, False), systems)
             hit = np.array([o.document in qrels[o.query] for o in ordered(pool, rng)])
             n = hit.sum()
             rows.append((hit[:100].mean(), hit[:n].sum()/n, np.median(np.flatnonzero(hit))/len(hit), hit.mean(), len(hit)))
@@ -75,14 +75,14 @@ def back_on_top(qrels, systems, draws): # How soon what was removed comes back
             f'as many as there are found {recall:.0%}; median place at {median:.1%} of the list')
 
 def ranking_back(qrels, systems, draws, judged=(0, 50, 100, 200, 400)): # What judgements do to the order of the four
-    from embed_lab.evaluation.pool import Pool
+    from embed_lab.evaluation.pool import JudgingPool
     truth, means = order(qrels, systems)
     print('true order:', ', '.join(f'{s} {means[s]:.4f}' for s in truth))
     for name,ordered in dict(by_value=None, by_depth=by_depth, at_random=at_random).items():
         right = {n: [] for n in judged}
         for seed in range(draws):
             rng = np.random.default_rng(seed)
-            pool, n = Pool(holed(qrels, systems, rng, True), systems), 0
+            pool, n = JudgingPool(holed(qrels, systems, rng, True), systems), 0
             fixed = iter(ordered(pool, rng)) if ordered else None
             for goal in judged:
                 while n < goal:

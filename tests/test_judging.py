@@ -7,7 +7,7 @@ from embed_lab.data.files import write_json, write_rows
 from embed_lab.data.metrics import per_query
 from embed_lab.evaluation.comparable import mock_run
 from embed_lab.evaluation.judging import Judgement, judgements_file, keep_judgement, open_session, read_judgements, standing
-from embed_lab.evaluation.pool import Pool, current_gold, found_systems, ndcg_moves
+from embed_lab.evaluation.pool import JudgingPool, current_gold, found_systems, ndcg_moves
 from embed_lab.evaluation.scores import query_lines, score_rankings
 from embed_lab.evaluation.versions import agreements, finish, resolved
 from embed_lab.lab import LabError, read_lab
@@ -36,7 +36,7 @@ def order(qrels, systems):
 def test_a_hundred_judgements_give_the_true_ranking_of_four_systems(seed):
     truth, seen, systems = made_set(seed)
     assert order(truth, systems) == [*skill] and order(seen, systems) != [*skill]
-    pool = Pool(seen, systems)
+    pool = JudgingPool(seen, systems)
     for _ in range(100):
         o = pool.ordered()[0]
         pool.judge(o.query, o.document, truth[o.query].get(o.document, 0))
@@ -46,7 +46,7 @@ def test_relevant_documents_that_were_removed_come_back_to_the_top():
     truth, _, systems = made_set(7)
     rng = np.random.default_rng(0)
     holed = {q: {d: 1 for d in ds if rng.random() > .3} or {[*ds][0]: 1} for q,ds in truth.items()}
-    left = Pool(holed, systems).ordered()
+    left = JudgingPool(holed, systems).ordered()
     relevant = np.array([o.document in truth[o.query] for o in left])
     n = relevant.sum()
     assert n > 50 and relevant[:n].mean() > 3*relevant.mean() and relevant[:50].mean() > .6

@@ -1183,9 +1183,9 @@ def judge_command(
         autocompletion=run_names)] = None,
     judge:Annotated[str, typer.Option(help='Who judges; the user of this machine if left out.')] = '',
     end:Annotated[bool, typer.Option('--finish',
-        help='Make a new version of gold of what has been judged, and score all runs again by it. The earlier version is kept.')] = False,
+        help='Make a new version of gold, and score all runs again by it. The earlier version is kept.')] = False,
     model:Annotated[Optional[int], typer.Option(metavar='N', min=1,
-        help='Ask nobody here; let the chat server of EMB_CHAT_URL grade N pairs, after its agreement with people has been measured.')] = None,
+        help='Ask nobody here; let a chat server grade N pairs, once its agreement with people has been measured.')] = None,
     models:Annotated[bool, typer.Option('--with-model',
         help='With --finish: count what a model graded, where no person did.')] = False,
     notebook:Annotated[Optional[Path], typer.Option(help='Write the notebook that asks with buttons, for JupyterLab.')] = None,
@@ -1209,13 +1209,13 @@ def judge_command(
 
 def _ask_model(session, n, json):
     "Measure a model by what people judged, say how far it agrees, and only then ask it for more"
-    from embed_lab.evaluation.versions import ask_model, measure_model
+    from embed_lab.evaluation.versions import grade_by_model, measure_model
     from embed_lab.models.chat import open_chat
     chat = open_chat(session.lab.results/'cache'/'chat', tell=lambda o: say(one_line(o), err=True))
     with progress_bar('judge', False) as show:
         agreement = measure_model(session, chat, show)
         say(str(agreement), err=json)
-        n = ask_model(session, chat, n, show)
+        n = grade_by_model(session, chat, n, show)
     if json: return print_json(dict(agreement=agreement.to_dict(), graded=n))
     say(f"{count(n, 'pair')} more graded by {one_line(chat.model)}; they count only in `emb judge --finish --with-model`")
 

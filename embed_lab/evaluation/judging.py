@@ -13,6 +13,7 @@ __all__ = ['grades', 'Judgement', 'judgements_file', 'keep_judgement', 'read_jud
 
 # %% ../../nbs/evaluation/17_judging.ipynb #3f9f655f
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Annotated, Literal
 import msgspec
 from ..data.files import read_whole, write_atomic
 from ..data.task import text_hash
-from .pool import Candidate, FoundSystems, Pool, found_systems
+from .pool import UnjudgedPair, FoundSystems, JudgingPool, found_systems
 from ..lab import Lab, LabError, count, one_line, short_path
 from ..notebooks import shipped_notebooks
 from ..runs.results import timestamp
@@ -91,7 +92,8 @@ def read_judgements(
         if not line.strip() or _is_torn(line): continue
         try: found.append(msgspec.json.decode(line, type=Judgement))
         except (msgspec.DecodeError, RecursionError) as e:
-            raise LabError(f"{short_path(path)}:{i}: not a judgement ({one_line(e)}); mend or remove the line") from None
+            why = f'not a judgement ({one_line(e)}); mend or remove the line'
+            raise LabError(f'{short_path(path)}:{i}: {why}') from None
     return found
 
 # %% ../../nbs/evaluation/17_judging.ipynb #4430838b
@@ -114,7 +116,7 @@ _shared_pairs = 50 # So many are judged again by a second judge, before new ones
 @dataclass(frozen=True)
 class Question:
     "What a judge is asked"
-    candidate:Candidate # Ids, and where systems ranked it
+    candidate:UnjudgedPair # Ids, and where systems ranked it
     query:str           # Its text
     document:str        # Likewise
 
@@ -124,19 +126,21 @@ class Session:
     lab:Lab
     found:FoundSystems # Gold, and what systems found
     judge:str          # Name
-    pool:Pool=field(init=False)
+    pool:JudgingPool=field(init=False)
     said:list=field(init=False)   # Judgements of this session, which `undo` takes back from the end
     saw_ranks:bool=False          # Whether ranks are shown; set by the face
 
     def __post_init__(self):
-        self.pool, self.said, self._hashes = Pool(self.found.task.qrels, self.found.systems), [], {}
+        self.pool, self.said, self._hashes = JudgingPool(self.found.task.qrels, self.found.systems), [], {}
         self.all = standing(read_judgements(self.lab))
         self._candidates = {self._pair(o): o for o in reversed(self.pool.ordered())}
         for k,o in self._candidates.items():
             if k in self.all: self._take(o, self.all[k].values())
 
     def _hash(self, text): return self._hashes.setdefault(text, text_hash(text))
-    def _pair(self, o): return tuple(self._hash(t) for t in (self.found.task.queries[o.query], self.found.task.corpus[o.document]))
+    def _pair(self, o):
+        task = self.found.task
+        return self._hash(task.queries[o.query]), self._hash(task.corpus[o.document])
 
     def _take(self, o, words): # What judges said, the lowest of it, into the pool's order
         known = [grades.index(w.grade) for w in words if w.grade in grades]
@@ -164,7 +168,7 @@ def next(self:Session)->Question|None: # None where nothing is left
     return o and Question(o, self.found.task.queries[o.query], self.found.task.corpus[o.document])
 
 @patch
-def say(self:Session, question:Question, grade:str): # Raises `OSError` where it cannot be written, and then it was not said
+def say(self:Session, question:Question, grade:str): # Raises `OSError` where it cannot be written
     "Keep what the judge says, before anything else is asked"
     o = question.candidate
     word = Judgement(o.query, o.document, *self._pair(o), grade, self.judge, timestamp(), self.saw_ranks)
@@ -202,16 +206,17 @@ def ranked_text(self:Session, question:Question)->str:
     "Where each system ranked a document"
     at = question.candidate.ranks
     missed = ', '.join(one_line(s) for s in self.pool.systems if s not in at)
-    return '; '.join([f'{one_line(s)} {r}' for s,r in at.items()] + ([f'not in the first ten of {missed}'] if missed else []))
+    rest = [f'not in the first ten of {missed}'] if missed else []
+    return '; '.join([f'{one_line(s)} {r}' for s,r in at.items()] + rest)
 
 @patch
 def to_dict(self:Session, most:int=10)->dict: # With so many of the pairs that come next
     "What is judged and what is left, for JSON"
     left = [o for o in self.pool.ordered() if not self._is_settled(o)]
     def one(o): return dict(query_id=o.query, document_id=o.document, value=o.value, chance=o.chance, ranks=o.ranks)
-    judges = {j: sum(o[j].grade in grades for o in self.all.values() if j in o) for j in sorted({j for o in self.all.values() for j in o})}
-    return dict(judge=self.judge, systems=[*self.pool.systems], left=len(left), judged=judges, next=[*map(one, left[:most])],
-        notes=self.found.notes)
+    judges = Counter(j for o in self.all.values() for j,w in o.items() if w.grade in grades)
+    return dict(judge=self.judge, systems=[*self.pool.systems], left=len(left), judged=dict(sorted(judges.items())),
+        next=[*map(one, left[:most])], notes=self.found.notes)
 
 def open_session(
     lab:Lab,      # Whose runs and data
@@ -232,8 +237,10 @@ def _question_html(session, question): # A page of a question, or that nothing i
     if question is None: return tag('p', f'nothing is left to judge for {session.judge}')
     where = tag('p', tag('small', session.ranked_text(question))) if session.saw_ranks else Markup()
     box = 'max-height:24em;overflow:auto;border:1px solid #8884;padding:.6em'
-    done = tag('small', f'{session.judge}: {count(len(session.said), "judgement")} in this session, {session.left:,} pairs left')
-    return Markup(done + tag('h4', text_html(question.query)) + tag('div', text_html(question.document), style=box) + where)
+    said = count(len(session.said), 'judgement')
+    done = tag('small', f'{session.judge}: {said} in this session, {session.left:,} pairs left')
+    texts = tag('h4', text_html(question.query)) + tag('div', text_html(question.document), style=box)
+    return Markup(done + texts + where)
 
 def judging_box(
     session:Session # What is asked, and who answers
