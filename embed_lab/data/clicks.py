@@ -82,8 +82,8 @@ def _read_mapping(words:Iterable)->dict: # Role → column; raises `LabError` fo
     for o in words:
         role, _, column = o.partition('=')
         if role not in _columns or not column:
-            raise LabError(f"--map {one_line(o)}: of a log of clicks, write one of {', '.join(_columns)} and a column, as in --map position=rank"
-                + (f"; {did_you_mean(role, [*_columns])}" if column else ''))
+            raise LabError(f"--map {one_line(o)}: of a log of clicks, write one of {', '.join(_columns)} and a column, "
+                "as in --map position=rank" + (f"; {did_you_mean(role, [*_columns])}" if column else ''))
         res[role] = column
     return res
 

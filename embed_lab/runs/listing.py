@@ -57,7 +57,8 @@ def run_facts(
     "All that a list of runs can show, sort by and be asked about"
     notes = read_notes(path)
     facts = dict(run=path.name, experiment=run['experiment'], status=run['status'], error=failure_text(run),
-        **_score_means(run), judged=judged_split(run['inputs']), documents=searched_documents(run), started=run['start'], minutes=run_seconds(run)/60,
+        **_score_means(run), judged=judged_split(run['inputs']),
+        documents=searched_documents(run), started=run['start'], minutes=run_seconds(run)/60,
         mib=sum(run_bytes(path).values())/2**20, note=one_line(notes.note), tags=' '.join(map(one_line, notes.tags)))
     return run['inputs']['parameters'] | facts
 

@@ -83,7 +83,8 @@ _names = 'qrels.tsv', 'gold.jsonl' # In the order in which they go
 
 def _gold_files(data:Path)->dict: # Name, perhaps with `.gz` → path
     there = present_files(data)
-    if 'gold.jsonl' not in there: raise LabError(f"{short_path(data)} has no gold.jsonl, so there is nothing to seal; `emb split` makes one")
+    if 'gold.jsonl' not in there:
+        raise LabError(f"{short_path(data)} has no gold.jsonl, so there is nothing to seal; `emb split` makes one")
     return {there[k].name: there[k] for k in _names if k in there}
 
 def _parted(lines:list, away:Callable)->tuple: # (what goes, what stays), each as bytes and the number of lines
@@ -197,7 +198,8 @@ def _put_away(lab:Lab, seal:GoldSeal, contents:dict, passphrase:str|None, to:Pat
     path = lab.data/vault_file
     old = _head(path.read_bytes()) if path.is_file() else None
     if path.exists() and not (old and old.files == seal.files):
-        raise LabError(f"{short_path(path)} is there, and holds another gold than data/ does; move it away, or open it by its own gold.seal")
+        raise LabError(f"{short_path(path)} is there, and holds another gold than data/ does; "
+            "move it away, or open it by its own gold.seal")
     vault = _locked(contents, msgspec.to_builtins(seal.files), passphrase or '')
     write_atomic(path, vault)
     if _opened(path.read_bytes(), passphrase, short_path(path)) != contents:
