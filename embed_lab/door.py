@@ -19,7 +19,7 @@ promised = {
     'data.metrics': ('Interval', 'bootstrap', 'difference', 'per_query'),
     'data.removals': ('conflicting_rows', 'leaking_rows', 'repeated_rows'),
     'data.files': ('write_atomic', 'write_json'),
-    'data.task': ('Task', 'gold_is_sealed', 'retrieval_task'),
+    'data.task': ('Task', 'retrieval_task'),
     'models.bm25': ('with_bm25',),
     'models.crossencoders': ('pair_scores', 'rerank'),
     'models.index': ('nearest_passages',),

@@ -113,7 +113,8 @@ def import_sources(
         help='Files or folders (CSV, TSV, JSON, JSONL, Parquet, Arrow, BEIR, MS MARCO, logs of clicks and more), documents (Markdown, '
             'text, HTML, PDF, Word), or a data set of the hub as org/name.')],
     mapping:Annotated[Optional[list[str]], typer.Option('--map', metavar='KEY=COLUMN',
-        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags; of clicks also document, position, clicked, shown, session. '
+        help='What a column is, where its name does not say it: query, passage, label, score, negatives, group, tags; '
+            'of clicks also document, position, clicked, shown, session. '
             "A label can be made of a score: 'label=score>=0.5'. Can be repeated.")] = None,
     to:Annotated[Optional[Path], typer.Option(
         help="Folder for the files; the lab's data folder, or `data`, if left out. Data that is there is never touched.")] = None,
@@ -330,7 +331,8 @@ def _passphrase(key, anew=False):
     import sys
     from embed_lab.data.files import read_whole
     from embed_lab.lab import LabError, short_path
-    if key is None and not sys.stdin.isatty(): raise LabError('there is no terminal to ask for the passphrase; name a file with it: --key FILE')
+    if key is None and not sys.stdin.isatty():
+        raise LabError('there is no terminal to ask for the passphrase; name a file with it: --key FILE')
     if key is None: return typer.prompt('Passphrase', hide_input=True, confirmation_prompt=anew, err=True)
     try: lines = read_whole(key).decode().splitlines()
     except FileNotFoundError: raise LabError(f'{short_path(key)}: no such file; --key names one with the passphrase') from None

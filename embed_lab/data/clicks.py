@@ -83,8 +83,8 @@ def _read_mapping(words:Iterable)->dict: # Role → column; raises `LabError` fo
     for o in words:
         role, _, column = o.partition('=')
         if role not in _columns or not column:
-            raise LabError(f"--map {one_line(o)}: of a log of clicks, write one of {', '.join(_columns)} and a column, as in --map position=rank"
-                + (f"; {did_you_mean(role, [*_columns])}" if column else ''))
+            raise LabError(f"--map {one_line(o)}: of a log of clicks, write one of {', '.join(_columns)} and a column, "
+                "as in --map position=rank" + (f"; {did_you_mean(role, [*_columns])}" if column else ''))
         res[role] = column
     return res
 
@@ -148,7 +148,8 @@ def _times(value:object)->int|None: # Such as 1 for 'yes'; None for what is no n
 def _impression(record:dict, roles:dict)->tuple|str: # (client, query, document, text, position, shown, clicked), or why there is none
     "A line of a table"
     get = lambda k: record.get(roles[k]) if k in roles else None
-    query, position, clicked, shown = str(get('query') or ''), _times(get('position')), _times(get('clicked')), _times(get('shown') if 'shown' in roles else 1)
+    query, position, clicked = str(get('query') or ''), _times(get('position')), _times(get('clicked'))
+    shown = _times(get('shown') if 'shown' in roles else 1)
     text = str(get('passage') or '')
     document = str(text if get('document') in (None, '') else get('document'))
     if not query.strip(): return 'without a question'
@@ -353,9 +354,12 @@ def _read_log(sources:list, mapping:dict, tick:Callable)->tuple: # (`ClickLog`, 
     if other := next((o for o,k in kinds.items() if not k), None):
         raise LabError(f"{short_path(other)}: neither a log of clicks nor its documents; import it by itself, into another folder")
     def of(kind): return [o for o,k in kinds.items() if k == kind]
-    if of('events') and not of('queries'): raise LabError(f"{short_path(of('events')[0])}: events without queries; name ubi_queries too, which says what was shown")
-    if of('queries') and not of('events'): raise LabError(f"{short_path(of('queries')[0])}: queries without events; name ubi_events too, which says what was clicked")
-    if of('queries'): _read_ubi(of('queries'), of('events'), log, tick)
+    queries, events = of('queries'), of('events')
+    if events and not queries:
+        raise LabError(f"{short_path(events[0])}: events without queries; name ubi_queries too, which says what was shown")
+    if queries and not events:
+        raise LabError(f"{short_path(queries[0])}: queries without events; name ubi_events too, which says what was clicked")
+    if queries: _read_ubi(queries, events, log, tick)
     for o in of('table'): _read_table(o, mapping, log, tick)
     if not log.shown: raise LabError(f"{short_path(files[0])}: no impression can be used; {log.impressions.line()}")
     log.drop_machines()
@@ -369,7 +373,8 @@ def _refuse_present(to:Path, names:list):
 
 def _said(log:ClickLog, worth:PlaceWorth, tally:Tally, rows:list)->list: # Lines
     res = [log.impressions.line(), *([log.clicks.line()] if log.clicks.read else [])]
-    if log.anonymous: res.append(f"{count(log.anonymous, 'impression')} without a client or a session: what one person repeats, and what is no person, cannot be seen there")
+    if log.anonymous: res.append(f"{count(log.anonymous, 'impression')} without a client or a session: "
+        "what one person repeats, and what is no person, cannot be seen there")
     by = Counter(o['score'] for o in rows)
     return [*res, repr(worth), tally.line(), f"{by[2]:,} much more clicked than is usual there (score 2), {by[1]:,} more (score 1), "
         f"{by[0]:,} passed over (label 0); `origin` says clicks"]
@@ -396,12 +401,14 @@ def import_clicks(
     _refuse_present(to, ['train.jsonl', 'dev.jsonl', *(['gold.jsonl', 'gold.seal'] if gold is not None else [])])
     log, files = _read_log(sources, _read_mapping(mapping), tick)
     documents = _corpus_of(files, to)
-    if not documents and not log.texts: raise LabError(f"{short_path(files[0])}: documents by id, and no corpus.jsonl that says what they are; "
+    if not documents and not log.texts: raise LabError(
+        f"{short_path(files[0])}: documents by id, and no corpus.jsonl that says what they are; "
         "name it beside the log, with `_id` and `text` a line")
     docs = read_docs(documents)[0].texts if documents else None
     graded, worth = graded_pairs(log)
     rows, tally = _click_rows(log, graded, docs)
-    if not any(o['label'] for o in rows): raise LabError(f"{short_path(files[0])}: nothing can be concluded from it; {tally.line()}")
+    if not any(o['label'] for o in rows):
+        raise LabError(f"{short_path(files[0])}: nothing can be concluded from it; {tally.line()}")
     fresh, root = not to.exists(), find_lab(to)
     division = Division(asked_corpus(root, read_lab(root).corpus if root else 'open', corpus), dev, gold, threshold)
     make_folder(to)
@@ -411,7 +418,8 @@ def import_clicks(
             write_rows(made/'train.jsonl', rows)
             write_rows(made/'clicks.jsonl', graded)
             cut = _cut_parts(made, division, tick)
-            if documents and 'corpus.jsonl' not in present_files(to): copyfile(documents, made/('corpus.jsonl' + '.gz'*(documents.suffix == '.gz')))
+            if documents and 'corpus.jsonl' not in present_files(to):
+                copyfile(documents, made/('corpus.jsonl' + '.gz'*(documents.suffix == '.gz')))
             return Imported(move_all(made, to), [*_said(log, worth, tally, rows), *cut])
     finally:
         if fresh and not any(to.iterdir()): to.rmdir()

@@ -20,7 +20,7 @@ from ..data.folder import read_folder
 from ..lab import LabError
 from ..runs.record import Run
 from ..style import html_table
-from ..data.task import Task, gold_is_sealed, retrieval_task
+from ..data.task import Task, retrieval_task
 from ..training.negatives import apply_decisions
 
 # %% ../../nbs/inventory/00_datasets.ipynb #bee6b4f6
@@ -67,11 +67,10 @@ def load_splits(
 )->Splits:            # Raises `LabError` with file and line for what is not a row
     "The lab's data, read strictly"
     found, notes = read_folder(data, train), ()
-    sealed = ('gold is sealed: dev stands in for it',) if gold_is_sealed(data) else ()
     if lines := found.get('decisions'): found['train'], found['decisions'], notes = apply_decisions(found['train'], lines)
     sets = {k: to_dataset(found[k]) for k in ('train', 'dev', 'gold', 'guard') if k in found}
     none = Dataset.from_dict(dict(query=[], passage=[], label=[]))
-    return Splits(**dict(train=none, dev=none) | found | sets, notes=sealed + tuple(notes))
+    return Splits(**dict(train=none, dev=none) | found | sets, notes=notes)
 
 # %% ../../nbs/inventory/00_datasets.ipynb #305a8337
 def map_texts(

@@ -20,7 +20,7 @@ from ..lab import count, Lab, LabError, made_with, open_lab, read_lab, short_pat
 from ..code import code_watch, export_inventory, note_imported, refuse_outdated, watch_code
 import msgspec
 from ..style import chart_page, html_table, keep_plotly
-from .looks import gold_files, log_look, refuse_odd_log
+from .looks import gold_files, log_look, refuse_odd_log, sealed_words
 from .manifest import environment_facts, files_beside_weights, git_facts, judged_split, machine_facts
 from .manifest import mock_manifest, plain_names, under_seal
 from .manifest import refuse_changed, run_inputs, scrub_secrets, training_differences
@@ -640,6 +640,7 @@ def start(
     base = find_model(params['model'], lab.path)
     base_files = _model_files(base)
     doubts += _other_kernel(nb)
+    if judged_split(dict(data=data)) == 'dev': doubts.append(sealed_words)
     if not trains(nb): doubts += _unread_tokens(lab.data/f"{judged_split(dict(data=data))}.jsonl", base)
     facts, diff = _facts(lab, nb, params, base, data, changed, exported)
     planned = variables().frozen

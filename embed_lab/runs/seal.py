@@ -50,7 +50,8 @@ def _locked(
     if len(passphrase) < _least: raise LabError(f"a passphrase of {count(len(passphrase), 'character')} is soon guessed; "
         f"take {_least} or more, such as four words")
     salt, nonce = os.urandom(16), os.urandom(12)
-    head = msgspec.json.encode(dict(schema=1, cipher='AES-256-GCM', key='scrypt 65536 8 1', salt=salt.hex(), nonce=nonce.hex(), files=facts))
+    how = dict(cipher='AES-256-GCM', key='scrypt 65536 8 1', salt=salt.hex(), nonce=nonce.hex())
+    head = msgspec.json.encode(dict(schema=1, **how, files=facts))
     packed = gzip.compress(msgspec.msgpack.encode(contents), mtime=0)
     return head + b'\n' + _cipher(passphrase, salt).encrypt(nonce, packed, head)
 
@@ -82,7 +83,8 @@ _names = 'qrels.tsv', 'gold.jsonl' # In the order in which they go
 
 def _gold_files(data:Path)->dict: # Name, perhaps with `.gz` → path
     there = present_files(data)
-    if 'gold.jsonl' not in there: raise LabError(f"{short_path(data)} has no gold.jsonl, so there is nothing to seal; `emb split` makes one")
+    if 'gold.jsonl' not in there:
+        raise LabError(f"{short_path(data)} has no gold.jsonl, so there is nothing to seal; `emb split` makes one")
     return {there[k].name: there[k] for k in _names if k in there}
 
 def _parted(lines:list, away:Callable)->tuple: # (what goes, what stays), each as bytes and the number of lines
@@ -116,7 +118,8 @@ def _divided(
     rows = [decode(o) for o in lines]
     away = _with_ties(rows, share, seed)
     stays = len({o['query'] for o in rows} - away)
-    if stays < 2: raise LabError(f"a share of {share:g} would leave {count(stays, 'query', 'queries')} of gold, which are tied to the others "
+    left = count(stays, 'query', 'queries')
+    if stays < 2: raise LabError(f"a share of {share:g} would leave {left} of gold, which are tied to the others "
         "by their groups or too few; ask for a smaller share, or seal all of it")
     (goes, n), (left, _) = _parted(lines, lambda o: decode(o)['query'] in away)
     res = {'gold.jsonl': (goes, n, left)}
@@ -168,7 +171,8 @@ def _new_seal(lab:Lab, divided:dict, contents:dict, share:float|None, seed:int)-
     decode = msgspec.json.Decoder().decode
     away = None if share is None else {decode(o)['query'] for o in divided['gold.jsonl'][0].splitlines()}
     splits, gold = _sealed_rows(lab.data, away)
-    files = {k: SealedFile(_sha256(contents[k]), _sha256(goes), _sha256(left) if left else '', n) for k,(goes,n,left) in divided.items()}
+    def file(k, goes, n, left): return SealedFile(_sha256(contents[k]), _sha256(goes), _sha256(left) if left else '', n)
+    files = {k: file(k, *o) for k,o in divided.items()}
     leaks = [o.split(': ')[0] for o in failing_leaks(splits | dict(gold=gold), lab.corpus) if ' gold row' in o]
     marks = leak_marks(gold, token_hex(16))
     return GoldSeal(1, timestamp(), files, {}, len({o['query'] for o in gold}), share, seed, leaks, marks)
@@ -180,9 +184,10 @@ def _refuse_place(lab, to):
     if to.exists() and not to.is_dir(): raise LabError(f"{short_path(to)} is not a folder; name one with --to")
 
 def _write_checked(path:Path, content:bytes): # Raises `LabError` where another file is there, or not what was written is read
-    if path.exists() and file_hash(path) != _sha256(content): raise LabError(f"{short_path(path)} already exists and is another file; move it away")
+    name, wanted = short_path(path), _sha256(content)
+    if path.exists() and file_hash(path) != wanted: raise LabError(f"{name} already exists and is another file; move it away")
     write_atomic(path, content)
-    if file_hash(path) != _sha256(content): raise LabError(f"{short_path(path)} is not what was written to it; is the disk sound?")
+    if file_hash(path) != wanted: raise LabError(f"{name} is not what was written to it; is the disk sound?")
 
 def _put_away(lab:Lab, seal:GoldSeal, contents:dict, passphrase:str|None, to:Path|None)->dict: # `GoldSeal.vault`
     "Write what goes, and read it back"
@@ -193,10 +198,12 @@ def _put_away(lab:Lab, seal:GoldSeal, contents:dict, passphrase:str|None, to:Pat
     path = lab.data/vault_file
     old = _head(path.read_bytes()) if path.is_file() else None
     if path.exists() and not (old and old.files == seal.files):
-        raise LabError(f"{short_path(path)} is there, and holds another gold than data/ does; move it away, or open it by its own gold.seal")
+        raise LabError(f"{short_path(path)} is there, and holds another gold than data/ does; "
+            "move it away, or open it by its own gold.seal")
     vault = _locked(contents, msgspec.to_builtins(seal.files), passphrase or '')
     write_atomic(path, vault)
-    if _opened(path.read_bytes(), passphrase, short_path(path)) != contents: raise LabError(f"{short_path(path)}: not what was written to it; is the disk sound?")
+    if _opened(path.read_bytes(), passphrase, short_path(path)) != contents:
+        raise LabError(f"{short_path(path)}: not what was written to it; is the disk sound?")
     return dict(kind='encrypted', file=vault_file, sha256=_sha256(vault))
 
 # %% ../../nbs/runs/17_seal.ipynb #89a966b2
@@ -205,12 +212,14 @@ def _vault_path(lab:Lab, seal:GoldSeal, source:Path|None=None)->Path: # The vaul
     vault = seal.vault
     path = source or (Path(vault['folder']) if vault['kind'] == 'moved' else lab.data/vault['file'])
     if vault['kind'] == 'encrypted' and path.is_dir(): path = path/vault['file']
-    if not path.exists(): raise LabError(f"{short_path(path)}: no such file or folder, and gold is in it; bring it back, or name it with --from")
+    name = short_path(path)
+    if not path.exists(): raise LabError(f"{name}: no such file or folder, and gold is in it; bring it back, or name it with --from")
     if vault['kind'] == 'encrypted':
-        if file_hash(path) != vault['sha256']: raise LabError(f"{short_path(path)} has changed since it was sealed; restore it, with git or from a copy")
-        return path
+        if file_hash(path) == vault['sha256']: return path
+        raise LabError(f"{name} has changed since it was sealed; restore it, with git or from a copy")
     for k,o in seal.files.items():
-        if not (path/k).is_file(): raise LabError(f"{short_path(path/k)}: no such file, and it is part of gold; bring it back, or name its folder with --from")
+        if not (path/k).is_file(): raise LabError(f"{short_path(path/k)}: no such file, and it is part of gold; "
+            "bring it back, or name its folder with --from")
         if file_hash(path/k) != o.sealed: raise LabError(f"{short_path(path/k)} has changed since it was sealed; restore it")
     return path
 
@@ -232,7 +241,8 @@ def _still_readable(lab:Lab, names:list)->list: # Sentences
     "Where gold can be read all the same"
     data, found = lab.data, []
     commits = {k: o for k in names if (o := commit_with(lab, data/k))}
-    if commits: found.append(f"git history still holds {' and '.join(f'{k} ({o})' for k,o in commits.items())}: whoever has the repository has this gold; "
+    named = ' and '.join(f'{k} ({o})' for k,o in commits.items())
+    if named: found.append(f"git history still holds {named}: whoever has the repository has this gold; "
         "seal gold before it is committed, or take fresh queries")
     seen = [k for k,o in list_runs(lab).items() if judged_split(o['inputs']) == 'gold' and (lab.results/k/RunFiles.per_query).is_file()]
     if seen: found.append(f"{count(len(seen), 'run')} in results/ {'was' if len(seen) == 1 else 'were'} judged by this gold before, "
@@ -255,7 +265,8 @@ def seal_gold(
         files = _gold_files(lab.data)
         if to: _refuse_place(lab, to := to.absolute())
         there = present_files(lab.data)
-        if share is None and 'dev.jsonl' not in there: raise LabError(f"{short_path(lab.data)} has no dev.jsonl, which runs would be judged by; "
+        if share is None and 'dev.jsonl' not in there: raise LabError(
+            f"{short_path(lab.data)} has no dev.jsonl, which runs would be judged by; "
             "bring one, or put a part of gold away with --share 0.5")
         tick('checking the data', 0, None)
         check_data(lab.data, 'train.jsonl' in there)
@@ -305,7 +316,8 @@ def _open_again(lab:Lab, seal:GoldSeal, contents:dict):
     new = {k: o for k,o in contents.items() if not (lab.data/k).is_file() or file_hash(lab.data/k) != seal.files[k].sealed}
     for k in new:
         here, seen = lab.data/k, lab.data/_seen_name(k)
-        if seal.share is None and here.exists(): raise LabError(f"{short_path(here)} is another file than was sealed; move it away, and unseal again")
+        if seal.share is None and here.exists():
+            raise LabError(f"{short_path(here)} is another file than was sealed; move it away, and unseal again")
         if seal.share is not None and here.exists(): _write_checked(seen, here.read_bytes())
     for k,o in new.items(): write_atomic(lab.data/k, o)
 
