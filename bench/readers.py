@@ -45,30 +45,18 @@ from pathlib import Path
 from fastembed import TextEmbedding
 from fastembed.common.model_description import ModelSource, PoolingType
 folder = Path(sys.argv[1])
-canary, said = json.load(open(folder/"canary.json")), json.load(open(folder/"1_Pooling"/"config.json"))
-assert said["pooling_mode_mean_tokens"]
-TextEmbedding.add_custom_model(model="lab/own", pooling=PoolingType.MEAN, normalization=True, sources=ModelSource(hf="lab/own"), dim=canary["dimension"], model_file="onnx/model.onnx")
+canary = json.load(open(folder/"canary.json"))
+TextEmbedding.add_custom_model(model="lab/own", pooling=PoolingType.DISABLED, normalization=False, sources=ModelSource(hf="lab/own"), dim=canary["dimension"], model_file="onnx/model.onnx")
 model = TextEmbedding("lab/own", specific_model_path=str(folder), cache_dir=tempfile.mkdtemp())
 for side in ("query", "passage"):
     print(json.dumps(np.stack([*model.embed([canary["facts"]["prompts"][side] + o for o in canary["texts"]])]).astype(float).tolist()))
 '''
 
-def token_graph(folder):
-    "Leave the transformer alone as a graph in a folder, as readers expect that pool by themselves"
-    import torch
-    from embed_lab.delivery.onnx import quiet_onnx
+def graph(folder):
+    "Leave the whole model as a graph in a folder, as `emb export --onnx` writes it"
+    from embed_lab.delivery.onnx import write_graph
     from embed_lab.models.base import load_model
-    model = load_model(folder)
-    made = {k: v for k,v in model.preprocess(['a text', 'a longer text of some words']).items() if k in ('input_ids', 'attention_mask', 'token_type_ids')}
-    class Tokens(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.model = model.transformers_model
-        def forward(self, *inputs): return self.model(**dict(zip(made, inputs))).last_hidden_state
-    (folder/'onnx').mkdir(exist_ok=True)
-    sizes = {0: torch.export.Dim('texts', min=1, max=4096), 1: torch.export.Dim('tokens', min=2, max=512)}
-    with quiet_onnx(): torch.onnx.export(Tokens().eval(), (*made.values(),), folder/'onnx'/'model.onnx', dynamo=True, verbose=False, dynamic_shapes=((sizes,)*len(made),),
-        input_names=[*made], output_names=['last_hidden_state'], external_data=False)
+    write_graph(load_model(folder), folder/'onnx'/'model.onnx')
 
 def linked(folder):
     "A folder with this environment's torch and what that needs, and nothing else"
@@ -152,7 +140,7 @@ def main():
         if args.only and name not in args.only: continue
         python = environment(name, wanted, at)
         for model,folder in models.items():
-            if kind == 'fastembed': token_graph(folder)
+            if kind == 'fastembed': graph(folder)
             print(f"{name}, {model}:", served(python, folder) if kind == 'server' else cosines(globals()[kind], python, folder), flush=True)
 
 if __name__ == '__main__': main()
