@@ -296,7 +296,7 @@ def generate_command(
     costs = _checked_options(to, drop, prices, per)
     seed, corpus = seed if seed is not None else lab.seed if lab else 42, lab.corpus if lab else 'open'
     if not dry_run: g.refuse_written(to, gold, add)
-    every = g.read_passages(source)
+    every = g.corpus_passages(source)
     docs, there = g.drawn_passages(every, passages, seed), g.present_rows(to)
     chat, requests = _asked_chat(g, docs, there, like, per, seed, costs, source.parent/'.questions', jobs, dry_run)
     if dry_run and chat is None: docs = g.drawn_passages(docs, 10, seed)

@@ -18,7 +18,7 @@ import msgspec, numpy as np
 from ..data.files import read_whole
 from ..data.folder import read_folder
 from ..data.metrics import system_names
-from ..data.task import Task, retrieval_task, text_hash
+from ..data.task import refuse_sealed, Task, retrieval_task, text_hash
 from .comparable import completed_runs, list_some
 from ..lab import Lab, LabError, one_line, short_path
 from ..runs.results import RunFiles
@@ -160,6 +160,7 @@ def current_gold(
     lab:Lab # Whose data
 )->Task:    # Raises `LabError` where it cannot be read
     "Gold as it is in `data/` now"
+    refuse_sealed(lab.data, 'judging adds to it')
     found = read_folder(lab.data, False)
     return retrieval_task(found['gold'], found.get('corpus'), found.get('qrels'))
 
