@@ -255,9 +255,13 @@ def _show_questions(found):
     say(f'\nNothing was written. {found.spent.line()}' if not found.own else f'\nNothing was written. {found.weaker}')
 
 def _tell_generated(found, files, notes, to):
+    from embed_lab.data.task import present_files
     for o in [*found.lines(), *notes]: say(one_line(o))
     if not found.own: say(one_line(f'spent: {found.spent.line()}'))
     for o in files: say(f'written  {one_line(o)}')
+    if to.suffix != '.jsonl' and 'gold.jsonl' not in present_files(to):
+        say(f"\nGold wants real questions: write some with their passages to {one_line(to/'gold.jsonl')}; "
+            "`emb generate --gold` would make synthetic ones, and every score would say so")
     say(f"\nNext: emb {'split' if to.suffix == '.jsonl' else 'check'} {one_line(quote(str(to)))}")
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #6e0a0004
@@ -1227,6 +1231,7 @@ def _finish_judging(lab, json, models):
     if json: return print_json(res.to_dict())
     print_table(res.rows())
     say('\n' + '\n'.join(map(one_line, res.lines())))
+    say('\nNext: emb check, since what is relevant now may answer questions of train too')
 
 # %% ../../nbs/cli/02_lab_commands.ipynb #615ba3a7
 @app.command('mirror', epilog="Example: emb mirror 'exp_02*'")

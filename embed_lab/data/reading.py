@@ -22,7 +22,7 @@ from pathlib import Path
 import msgspec
 from ..lab import LabError, short_path
 from .files import ContentHash, find_data_file, open_data, stored_hash
-from .rows import Decision, Doc, line_flaws, Row, row_rules, scores_match, texts_of, unknown_key
+from .rows import Decision, Doc, line_flaws, Row, row_rules, scores_match, texts_of, unknown_key, unread_keys
 
 # %% ../../nbs/data/04_reading.ipynb #53d31715
 def _times(
@@ -204,6 +204,7 @@ class Scan:
 
     def flaw(self, line:int, rule:str, key:str, why:str, n:int=1):
         "Note a flaw that `n` lines from `line` on have"
+        if rule == 'unknown' and key in unread_keys.get(self.kind, ()): return
         if (rule, key) not in self.flaws and len(self.flaws) > 100: key = ''
         seen = self.flaws.setdefault((rule, key), _Seen())
         seen.count += n

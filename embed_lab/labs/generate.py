@@ -27,12 +27,13 @@ from random import Random
 from shutil import copyfile
 import numpy as np
 from fastcore.basics import patch
-from ..data.files import WorkFolder, find_data_file, jsonl_bytes, move_all, read_whole, write_atomic, write_rows
+from ..data.files import WorkFolder, find_data_file, jsonl_bytes, make_folder, move_all, only_writer, read_whole
+from ..data.files import write_atomic, write_rows
 from ..data.leaks import Nearness, near_pairs, table_of
 from ..data.reading import numbered_rows, read_rows
 from ..data.removals import leaking_rows, repeated_rows
 from ..data.rows import Doc
-from ..data.split import cut_missing
+from ..data.split import Division, cut_missing
 from ..data.task import document_text, present_files
 from ..data.texts import normalised, search_words
 from ..lab import LabError, count, short_path
@@ -353,8 +354,8 @@ def write_questions(
     there = present_files(to)
     if add: return _added(there['train.jsonl'], rows), []
     missing = [o for o in ('dev', 'gold') if f'{o}.jsonl' not in there and (o == 'dev' or gold)]
-    to.mkdir(parents=True, exist_ok=True)
-    with WorkFolder('.generate', to) as folder:
+    make_folder(to)
+    with only_writer(to), WorkFolder('.generate', to) as folder:
         folder = Path(folder)
         write_rows(folder/'train.jsonl', rows)
         notes = _cut(folder/'train.jsonl', missing, corpus, tick) if missing else []
@@ -362,7 +363,7 @@ def write_questions(
         return move_all(folder, to), notes
 
 def _cut(train, missing, corpus, tick):
-    try: return cut_missing(train, missing, corpus, tick)
+    try: return cut_missing(train, missing, Division(corpus), tick)
     except LabError as e:
         why = str(e).partition('; shares that work')[0].partition('; or bring your own')[0]
         raise LabError(f'{why}; or write one file with --to questions.jsonl and divide it with `emb split`') from None
@@ -411,8 +412,8 @@ def lines(self:Generated)->list: # One text a line
 @patch(as_prop=True)
 def weaker(self:Generated)->str: # A sentence
     "What to expect of questions that no model wrote"
-    return ('made from the documents alone, without a language model: weaker than real questions, and harmful for '
-        f'passages of bare code; set {chat_url_variable} to have a model write them')
+    return ('These are made from the documents alone, without a language model: weaker than real questions, and harmful for '
+        f'passages of bare code. Set {chat_url_variable} to have a model write them.')
 
 @patch
 def to_dict(self:Generated)->dict: # Of numbers and texts

@@ -393,7 +393,8 @@ def _first_experiment(
     return next((o for o in names if o.endswith('in_batch')), names[0])
 
 # %% ../../nbs/labs/01_scaffold.ipynb #d291a51b
-_first_recipes = ('pairwise', 'in-batch')
+_first_recipes = 'pairwise', 'in-batch'
+_pair_recipes = 'hard-negatives', 'in-batch' # for questions that are to be made: each has its passage, and nothing else
 
 def _judges_alone(
     lab:Lab,     # Which may have data
@@ -403,9 +404,9 @@ def _judges_alone(
     files = {o.removesuffix('.gz') for o in content} | {*present_files(lab.data)}
     return 'gold.jsonl' in files and not {'train.jsonl', 'dev.jsonl'} & files
 
-def _holds_passages_alone(lab:Lab)->bool:
+def _holds_passages_alone(lab:Lab, content:dict)->bool: # As for `_judges_alone`
     "Is there a corpus, and no split with questions?"
-    there = {*present_files(lab.data)}
+    there = {o.removesuffix('.gz') for o in content} | {*present_files(lab.data)}
     return 'corpus.jsonl' in there and not {f'{o}.jsonl' for o in split_names} & there
 
 def init_lab(
@@ -423,6 +424,7 @@ def init_lab(
     content, said = _data_content(lab, data)
     fits = []
     if not names and _judges_alone(lab, content): chosen = [find_recipe('untuned')]
+    elif not names and _holds_passages_alone(lab, content): chosen = list(map(find_recipe, _pair_recipes))
     elif choose and data and not names: fits = choose(content)
     if fits: chosen = [o.recipe for o in reversed(fits)] # a lab's README begins with the last
     toml, old, project = _project(lab, chosen, fresh)
@@ -434,7 +436,7 @@ def init_lab(
     if old and not project: kept.append(toml)
     first = fits[0].command if fits else _first_experiment(lab)
     made = _made(read_lab(path), created, kept, ['pyproject.toml'] if project and old else [], first, said)
-    return replace(made, unasked=_holds_passages_alone(lab))
+    return replace(made, unasked=_holds_passages_alone(lab, content))
 
 # %% ../../nbs/labs/01_scaffold.ipynb #15dd3401
 def _derived(
