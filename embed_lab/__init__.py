@@ -35,6 +35,7 @@ Modules:
 - `embed_lab.delivery.forms`: A row for each way: what it scores on gold beside the run itself, what it takes, and whether that may leave the lab
 - `embed_lab.delivery.gate`: What leaves the lab was judged as it leaves it, and what loses too much stays
 - `embed_lab.delivery.onnx`: Transformer, pooling and normalisation in one file that needs no torch, with all that decides its vectors beside it
+- `embed_lab.delivery.pair_parity`: Whether a re-ranker is the same where it is served, and if not, what is wrong there
 - `embed_lab.delivery.parity`: Whether a model is the same where it is served, and if not, what is wrong there
 - `embed_lab.delivery.precision`: A graph's weights in a byte each, computed in float or in int8, and which products bear that
 - `embed_lab.delivery.push`: A run's model, its card and its canary to a model hub, and nothing else that lies beside them
@@ -78,6 +79,7 @@ Modules:
 - `embed_lab.models.index`: The best documents for very many queries in a very large corpus, nearly all of them, with the share that was found
 - `embed_lab.models.inference`: A transformer that is not being trained, computed on a CPU by the fastest way to the same products
 - `embed_lab.models.light`: The vector of one query from a small model, without the seconds that importing torch takes
+- `embed_lab.models.pair_canary`: Sixteen pairs of texts whose scores travel with a cross-encoder
 - `embed_lab.models.portable`: A saved model that other readers than ours read alike
 - `embed_lab.models.search`: The best documents for every query, exactly, in memory that does not grow with their number
 - `embed_lab.models.vectors`: Texts encoded once, and kept on disk under everything that decided their vectors

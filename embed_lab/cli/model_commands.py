@@ -343,7 +343,7 @@ def _parity(
     run:Annotated[str, typer.Argument(
         help="A completed run of results/, by name, or a model's folder.", autocompletion=run_names)],
     served:Annotated[str, typer.Argument(metavar='URL|FOLDER', help='Server of embeddings (OpenAI-compatible, '
-        'text-embeddings-inference, infinity), or another folder or run. EMBEDDINGS_API_KEY holds its key.')],
+        'text-embeddings-inference, infinity) or of a re-ranker (/rerank), or another folder or run. EMBEDDINGS_API_KEY holds its key.')],
     model:Annotated[Optional[str], typer.Option(help='Name of the model there, where the server has several.')] = None,
     bare:Annotated[bool, typer.Option('--bare', help='Send texts without prompts, because the server puts them there.')] = False,
     gold:Annotated[bool, typer.Option('--gold', help='Score gold through the server too, beside the recorded score.')] = False,
@@ -352,17 +352,44 @@ def _parity(
     from embed_lab.delivery.parity import compare_answers, folder_canary
     from embed_lab.lab import LabError
     from embed_lab.models.base import load_model
+    from embed_lab.models.crossencoders import model_kind
     from embed_lab.models.endpoint import is_url
     from embed_lab.secrets import hide_secrets
     if not is_url(served) and (gold or bare or model):
         raise LabError(f"--gold, --bare and --model are about a server, and {one_line(served)} is not a URL; leave them out")
     path, _ = _encoder_folder(run)
+    names = run, hide_secrets(one_line(served))
+    if model_kind(path) == 'cross-encoder': return _tell_parity(_pair_parity(path, served, model, bare or gold, names), json)
     _refuse_other_kinds(path)
     with progress_bar('parity', False) as show:
         show('reading the canary', 0, None)
         answers, endpoint = _answers_of(served, canary := folder_canary(path), model, bare, show)
         show('comparing', 0, None)
-        res = compare_answers(canary, answers, lambda: load_model(path), (run, hide_secrets(one_line(served))), bare)
+        res = compare_answers(canary, answers, lambda: load_model(path), names, bare)
         if gold: res.gold = _gold_served(run, endpoint, show)
+    _tell_parity(res, json)
+
+def _tell_parity(res, json):
     print_json(res.to_dict()) if json else say(repr(res))
     if not res.same: raise typer.Exit(1)
+
+def _pair_parity(path, served, name, more, names):
+    "The same of a re-ranker, which gives scores of pairs in place of vectors"
+    from embed_lab.delivery.pair_parity import ask_reranker, compare_scores
+    from embed_lab.lab import LabError, short_path
+    from embed_lab.models.crossencoders import load_cross_encoder, model_kind
+    from embed_lab.models.endpoint import is_url
+    from embed_lab.models.pair_canary import pair_canary, plain_scores
+    if more: raise LabError(f'{short_path(path)} is a re-ranker; --bare and --gold are about encoders, so leave them out')
+    with progress_bar('parity', False) as show:
+        show('reading the canary', 0, None)
+        canary = pair_canary(path)
+        if is_url(served):
+            show('asking the server', 0, None)
+            scores = ask_reranker(served, canary, name)
+        else:
+            other, _ = _encoder_folder(served)
+            if model_kind(other) != 'cross-encoder': raise LabError(f'{short_path(other)} is no re-ranker; name the folder of one')
+            scores = plain_scores(load_cross_encoder(other), canary.pairs)
+        show('comparing', 0, None)
+        return compare_scores(canary, scores, lambda: load_cross_encoder(path), names)

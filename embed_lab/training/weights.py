@@ -15,6 +15,7 @@ from pathlib import Path
 from ..data.files import write_json, write_rows
 from ..lab import LabError, short_path
 from ..models.canary import write_canary
+from ..models.pair_canary import write_pair_canary
 from ..models.base import computing_facts, find_model, load_model, weights_hash, overrides
 from ..models.crossencoders import model_kind, load_cross_encoder
 from ..models.families import apply_prompts, conventions, guessed_pooling
@@ -111,7 +112,8 @@ def _save_portable(model, run):
     if any(run.final.rglob('adapter_config.json')): return
     length = getattr(model, 'max_seq_length', None)
     remarks = make_portable(run.final, length if isinstance(length, int) else None, getattr(model[0], 'do_lower_case', False))
-    if model_kind(run.final) != 'cross-encoder': write_canary(run.final, model, run.base, remarks)
+    canary = write_pair_canary if model_kind(run.final) == 'cross-encoder' else write_canary
+    canary(run.final, model, run.base, remarks)
 
 def save_model(
     model,         # A trained `SentenceTransformer` or `CrossEncoder`
