@@ -64,7 +64,7 @@ def said(*args):
 
 refusing = [('run', '{}'), ('run', '{}', '--estimate'), ('run', '{}', '--estimate', '--json'), ('sweep', '{}', '-g', 'lr=.1,.2'), ('sweep', '{}', '-g', 'lr=.1..1', '--trials', '2'), ('reproduce', '{}'), ('reproduce', '{}', '--archive', 'a.tar.gz'),
     ('compare', '{}'), ('encode', '{}', 'data/gold.jsonl', '--out', 'vectors'), ('search', '{}', 'words'), ('promote', '{}'),
-    ('threshold', '{}'), ('drift', '{}', 'data/gold.jsonl'), ('merge', '{}'), ('export', '{}'), ('parity', '{}', 'data'), ('push', '{}', 'org/name'), ('stamp', '{}'), ('mirror', '{}')]
+    ('threshold', '{}'), ('drift', '{}', 'data/gold.jsonl'), ('merge', '{}'), ('export', '{}'), ('parity', '{}', 'data'), ('push', '{}', 'org/name'), ('stamp', '{}'), ('mirror', '{}'), ('judge', '{}')]
 showing = [('run', '{}', '--help'), ('sweep', '{}', '--help'), ('ls',), ('ls', '--verify', '--json'), ('recipes',), ('recipes', '--for', 'data'), ('check',), ('corpus',), ('init', '.'),
     ('board',), ('doctor',), ('note', '{}', 'words'), ('tag', '{}', 'odd'), ('tidy',), ('mv', '{}', '{},seed=1'), ('rm', '{},seed=1', '--yes')]
 
@@ -94,7 +94,7 @@ def test_what_is_no_experiment_is_refused_in_one_line_by_every_command(home, mon
 def test_every_command_that_takes_an_experiment_or_a_run_has_met_them():
     "A command that is new has its place in `refusing` or `showing`"
     tried = {o[0] for o in refusing + showing} | {'new'}
-    other = {'import', 'split', 'demo'} # neither reads nor runs an experiment
+    other = {'import', 'split', 'demo', 'generate', 'seal', 'unseal'} # neither reads nor runs an experiment
     assert {*typer.main.get_command(app).commands} - other == tried
 
 def test_what_is_no_file_is_refused_too(home):
