@@ -37,5 +37,6 @@ __all__ = ['skill_file']
 # %% ../nbs/06_skill.ipynb #5k111f11
 def skill_file()->str: # Markdown, headed by what agents choose a skill by
     "This page as the file `SKILL.md`"
-    head = 'name: embed-lab\ndescription: Fine-tune a text-embedding model for retrieval in an Embed Lab, and say truthfully whether it got better'
+    does = 'Fine-tune a text-embedding model for retrieval in an Embed Lab, and say truthfully whether it got better'
+    head = f'name: embed-lab\ndescription: {does}'
     return f'---\n{head}\n---\n\n{__doc__.strip()}\n'

@@ -1255,7 +1255,8 @@ def mirror_command(
 @app.command('doctor', epilog='Example: emb doctor --json')
 def doctor_command(
     json:Annotated[bool, typer.Option('--json', help='Print what was found as JSON.')] = False):
-    "Look at the installation, this machine and the lab around: versions, extras, hardware, disk, hub. Nothing secret. Exit code 1: something is wrong."
+    """Look at the installation, this machine and the lab around: versions, extras, hardware, disk, hub. Nothing secret.
+    Exit code 1: something is wrong."""
     from embed_lab.labs.doctor import examine
     found = examine()
     if json: print_json(found.to_dict())

@@ -71,7 +71,8 @@ def _cut_like(run, path, source, out):
     if not said:
         raise LabError(f"{one_line(run)} does not say how documents are to be cut, as its lab's corpus was not made of documents; "
             "cut them with `emb import`, and encode that corpus.jsonl")
-    with progress_bar('encode') as show: made, file = cut_again([source], read_cut(said, f'{one_line(run)}, {RunFiles.manifest}'), out, show)
+    cut = read_cut(said, f'{one_line(run)}, {RunFiles.manifest}')
+    with progress_bar('encode') as show: made, file = cut_again([source], cut, out, show)
     for o in passages_lines(made): say(one_line(o))
     return file
 

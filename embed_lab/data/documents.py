@@ -207,7 +207,8 @@ def _text_document(name:str, data:bytes)->Document:
 _unseen_parts = ', '.join(('script', 'style', 'noscript', 'template', 'svg', 'nav', 'footer', 'button', 'select', 'iframe', 'head',
     '[hidden]', '[aria-hidden="true" i]', '[role="navigation" i]', '[style*="display:none" i]', '[style*="display: none" i]',
     '[style*="visibility:hidden" i]', '[style*="visibility: hidden" i]'))
-_inline = {*'a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span strong sub sup time tt u var wbr'.split()}
+_inline = {*'''a abbr b bdi bdo cite code data del dfn em font i ins kbd label mark q s samp small span strong sub sup time
+    tt u var wbr'''.split()}
 
 def _cells(row)->str:
     "A row of a table"

@@ -602,7 +602,9 @@ def import_data(
     _refuse_present(to, sources)
     found, root, fresh = find_collection(sources), find_lab(to), not to.exists()
     documents = not found and are_documents(sources)
-    if cutting and not documents: raise LabError(f"{one_line(sources[0])}: no documents to cut; leave --{'drop-duplicates' if 'drop' in cutting else [*cutting][0]} out")
+    if cutting and not documents:
+        asked = 'drop-duplicates' if 'drop' in cutting else [*cutting][0]
+        raise LabError(f'{one_line(sources[0])}: no documents to cut; leave --{asked} out')
     corpus = asked_corpus(root, read_lab(root).corpus if root else 'open', corpus)
     division = Division(corpus, dev, gold, threshold)
     make_folder(to)

@@ -276,6 +276,7 @@ def notes(self:Drift)->list: # Sentences
 @patch
 def to_dict(self:Drift)->dict:
     "For JSON"
-    facts = dict(run=self.run, drifted=self.drifted, questions=self.asked, unread=dict(zip(('today', 'train'), self.unread)), tested=dict(zip(('today', self.reference), self.tested)))
+    facts = dict(run=self.run, drifted=self.drifted, questions=self.asked, unread=dict(zip(('today', 'train'), self.unread)),
+        tested=dict(zip(('today', self.reference), self.tested)))
     traits = {o['what']: {self.reference: o['before'], 'today': o['today']} for o in self.traits}
     return facts | dict(**vars(self.distance), far_below=self.limit, traits=traits, far=self.far, worth_judging=self.worth)

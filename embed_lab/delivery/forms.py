@@ -116,7 +116,8 @@ def gate_figure(
         for col,x in enumerate((lambda o: o.stored, lambda o: o.milliseconds), 1):
             fig.add_trace(go.Scatter(**_trace(name, rows, x, series_colours[i % len(series_colours)], col == 1)), 1, col)
     fig.add_hline(y=-found.within, line=dict(color=palette['vermilion'], dash='dash', width=1))
-    fig.update_xaxes(title='bytes a vector', type='log', dtick=1, col=1).update_xaxes(title='ms to encode a query', rangemode='tozero', col=2)
+    fig.update_xaxes(title='bytes a vector', type='log', dtick=1, col=1)
+    fig.update_xaxes(title='ms to encode a query', rangemode='tozero', col=2)
     fig.update_yaxes(title='nDCG@10 less the run\'s own', col=1)
     note = f'circles: floats, squares: bytes, diamonds: bits, open: rescored; below the line more than {found.within:g} is lost'
     return styled_figure(fig, 'Quality against cost', 480, note, margin=dict(l=70, r=20, t=80, b=60), legend=dict(orientation='h', y=-.2))

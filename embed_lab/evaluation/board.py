@@ -363,7 +363,8 @@ def to_dict(self:BoardRecipe)->dict:
 def to_dict(self:Board)->dict:
     "Everything on the board"
     def all_of(some): return [o.to_dict() for o in some]
-    def gold(o): return dict(looks=o.looks, queries=o.queries, documents=o.documents, synthetic=bool(o.synthetic), recipes=all_of(o.recipes))
+    def gold(o):
+        return dict(looks=o.looks, queries=o.queries, documents=o.documents, synthetic=bool(o.synthetic), recipes=all_of(o.recipes))
     def tree(o): return dict(name=o.name, how=o.how, more=[*map(tree, o.more)])
     return dict(lab=self.lab.path.name, made=self.made, golds=[*map(gold, self.golds)], rest=all_of(self.rest),
         others={k: all_of(v) for k,v in self.others.items()}, unreadable=self.unreadable, origins=[*map(tree, self.origins)])

@@ -260,7 +260,8 @@ def _score_again(lab, path, run, task, version, facts):
     log_look(lab, path.name, run['inputs'] | dict(data=own | now), path.name, 'rescored')
     write_rows(at/Path(RunFiles.per_query).name, map(line, next(iter(scores.values()))))
     write_json(at/Path(RunFiles.gold_metrics).name, dict(gold=version,
-        scored='from the first ten documents that the run kept', when=timestamp(), systems=means, task=task_hashes(task), measures=metrics_version()))
+        scored='from the first ten documents that the run kept', when=timestamp(), systems=means, task=task_hashes(task),
+        measures=metrics_version()))
 
 # %% ../../nbs/evaluation/18_versions.ipynb #a1a3cc7a
 def _judged_share(qrels, hits): # Share of the first tens that has a judgement

@@ -108,8 +108,11 @@ class Health:
         lack = [f'{k}: {", ".join(v)}' for k,v in self.extras.items() if v]
         whole = ', '.join(k for k,v in self.extras.items() if k and not v)
         packages = ', '.join(f'{k} {v}' for k,v in self.packages.items())
-        rows = self.facts | dict(extras=whole or 'none is complete') | ({'not there': '; '.join(lack)} if lack else {}) | dict(packages=packages)
-        def row(k, v): return fill(v, 100, initial_indent=f'{k:<{width}}', subsequent_indent=' '*width, break_long_words=False, break_on_hyphens=False)
+        rows = self.facts | dict(extras=whole or 'none is complete')
+        rows |= ({'not there': '; '.join(lack)} if lack else {}) | dict(packages=packages)
+        def row(k, v):
+            return fill(v, 100, initial_indent=f'{k:<{width}}', subsequent_indent=' '*width, break_long_words=False,
+                break_on_hyphens=False)
         return [*(f'wrong: {o}' for o in self.wrong), *(row(k, v) for k,v in rows.items())]
 
 # %% ../../nbs/labs/10_doctor.ipynb #cb60bc77
@@ -123,7 +126,8 @@ def examine(
     facts = {'embed lab': f'{__version__}, in {where}', 'installed as': toolkit_requirement()}
     env = environment_facts()
     facts |= dict(python=f"{env['python']}, {sys.prefix}", system=env['platform'])
-    wrong = [f"the extra `{k or 'core'}` is incomplete ({', '.join(extras[k])}); pip install 'embed-lab[lab]'" for k in ('', 'lab') if extras.get(k)]
+    wrong = [f"the extra `{k or 'core'}` is incomplete ({', '.join(extras[k])}); pip install 'embed-lab[lab]'"
+        for k in ('', 'lab') if extras.get(k)]
     more, odd = _computing()
     facts |= more
     wrong += [] if extras.get('lab') else odd
