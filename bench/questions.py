@@ -9,7 +9,7 @@ from arguments import known, parser
 from recipes import settings
 from remedies import change, drawn, rows, timed, write
 from support import emb
-from verdicts import base_model, data
+from verdicts import chosen_base, data
 
 sets = 'medquad', 'nl2bash'
 gentle = dict(static=dict(lr='.003', batch_size='64', max_length='128')) # one epoch of few pairs: chosen on medquad's dev
@@ -91,9 +91,7 @@ def arguments(words:list|None=None):
 def main():
     args = arguments()
     home = args.folder.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    from embed_lab.models.base import minilm
-    base = minilm if args.model == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
+    base = chosen_base(home, args.model)
     for name in args.data:
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
         lab = make(home, name, args, base)

@@ -7,7 +7,7 @@ from pathlib import Path
 from random import Random
 from arguments import known, parser
 from kills import bin
-from verdicts import base_model, data
+from verdicts import chosen_base, data
 
 settings = dict(static=dict(lr='.05', batch_size='256', max_length='128'), minilm=dict(lr='1e-4', batch_size='64', max_length='128'))
 lengths = dict(medquad='256') # where the texts are long, for a model that reads more than 128 tokens
@@ -99,9 +99,7 @@ def arguments(words:list|None=None):
 def main():
     args = arguments()
     home = args.folder.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    from embed_lab.models.base import minilm
-    base = minilm if args.model == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
+    base = chosen_base(home, args.model)
     for name in args.data:
         if not (data/name).exists(): print(f'{name}: no development data beside the repository'); continue
         lab = home/f'{args.model}_{name}'

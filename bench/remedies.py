@@ -9,7 +9,7 @@ from random import Random
 from arguments import known, parser
 from recipes import settings
 from support import emb
-from verdicts import base_model, data
+from verdicts import chosen_base, data
 
 guards = dict(nl2bash='medquad', medquad='nl2bash')
 arms = {'full fine-tune': 'exp_02_in_batch', 'merged with base': 'exp_12_merge', 'query adapter': 'exp_11_query_adapter'}
@@ -85,9 +85,7 @@ def arguments(words:list|None=None):
 def main():
     args = arguments()
     home = args.folder.resolve()
-    home.mkdir(parents=True, exist_ok=True)
-    from embed_lab.models.base import minilm
-    base = minilm if args.model == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
+    base = chosen_base(home, args.model)
     for name in args.data:
         if not all((data/o).exists() for o in (name, guards[name])): print(f'{name}: no development data beside the repository'); continue
         lab = make(home, name, args, base)

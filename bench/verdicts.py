@@ -19,6 +19,12 @@ def base_model(home:Path)->Path:
     SentenceTransformer(modules=[StaticEmbedding(tok, vecs.detach().float().cpu().numpy())], device='cpu').save_pretrained(str(home/'base'))
     return home/'base'
 
+def chosen_base(home:Path, model:str)->str: # What `find_model` takes
+    "The base of labs in a folder that is made where it is missing: 'minilm', or the static model, which is kept there"
+    from embed_lab.models.base import minilm
+    home.mkdir(parents=True, exist_ok=True)
+    return minilm if model == 'minilm' else str(home/'base' if (home/'base').exists() else base_model(home))
+
 def load(path:Path): # Splits
     from embed_lab.inventory.datasets import Splits, load_splits, to_dataset
     from embed_lab.data.folder import read_beir, read_corpus

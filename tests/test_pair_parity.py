@@ -1,4 +1,4 @@
-"`emb parity` of re-rankers: what is served is told from what was judged, and what is wrong is named"
+"`emb parity` of re-rankers: what is served is compared with what was judged, and what is wrong is named"
 import json, shutil
 import numpy as np, pytest
 from typer.testing import CliRunner

@@ -1,5 +1,5 @@
 "One reading: what `emb check` calls clean, a run takes, and what stops a run is named with the same words and place in both"
-import gzip, random, shutil
+import gzip, json, random, shutil
 import numpy as np, pytest
 from hypothesis import given, settings, strategies as st
 from embed_lab.data.check import check_folder, failing_leaks
@@ -406,3 +406,13 @@ def test_judgements_without_a_relevant_one_are_to_be_mended_where_they_are(tmp_p
     write_rows(tmp_path/'corpus.jsonl', [dict(_id=o['passage_id'], text=o['passage']) for o in rows])
     (tmp_path/'qrels.tsv').write_text('query-id\tcorpus-id\tscore\n' + ''.join(f'q{i}\td{i}\t0\n' for i in range(3)))
     with pytest.raises(LabError, match='add judgements above 0 to qrels.tsv, which wins over labels'): check_data(tmp_path)
+
+@pytest.mark.parametrize('end', ['', '\n\n'], ids=['at once', 'line by line'])
+def test_what_an_import_of_documents_notes_beside_a_passage_is_no_unknown_key(tmp_path, end):
+    from embed_lab.data.reading import Scan, scan_blocks
+    from embed_lab.data.rows import Doc
+    path = tmp_path/'corpus.jsonl'
+    path.write_text(json.dumps(dict(_id='a', text='one', group='a.md', place=dict(heading=['A'], start=0), other=1)) + '\n' + json.dumps(dict(_id='b', text='two', group='a.md', place=None)) + '\n' + end)
+    scan = Scan(path, Doc)
+    assert [len(o.rows) for o in scan_blocks(scan)] == [2]
+    assert [k for rule,k in scan.flaws if rule == 'unknown'] == ['other']

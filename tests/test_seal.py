@@ -179,3 +179,12 @@ def test_git_history_that_holds_gold_is_named(data_lab, monkeypatch):
     os.system('git init -q . && git add -A && git commit -qm data')
     said = '\n'.join(seal_gold(data_lab, words).said)
     assert 'git history still holds' in said and 'gold.jsonl (' in said
+
+def test_no_second_gold_is_made_and_nothing_is_judged_under_a_seal(data_lab, tmp_path):
+    from embed_lab.evaluation.pool import current_gold
+    from embed_lab.labs.generate import refuse_written
+    seal_gold(data_lab, to=tmp_path/'away')
+    (data_lab.data/'train.jsonl').unlink()
+    with pytest.raises(LabError, match='gold is sealed, and this would cut another one; open it first with `emb unseal`'): refuse_written(data_lab.data, True, False)
+    refuse_written(data_lab.data, False, False)
+    with pytest.raises(LabError, match='gold is sealed, and judging adds to it'): current_gold(data_lab)

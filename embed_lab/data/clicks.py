@@ -248,7 +248,7 @@ class PlaceWorth:
 
     def __repr__(self)->str:
         some = ', '.join(f'{p} {e:.1%}' for p,e in zip(self.places[:5], self.expected[:5]) if e == e)
-        how = (f'told from the documents by {count(self.moved, "pair")} shown at several places' if self.moved else
+        how = (f'estimated from {count(self.moved, "pair")} shown at several places' if self.moved else
             'by click rate alone, as too few pairs were shown at several places: first places have the better documents, '
             'so what was ranked well is judged too strictly')
         return f'expected clicks by position ({some}{", …" if len(self.places) > 5 else ""}): {how}'
@@ -267,7 +267,7 @@ def place_worth(
     shown:np.ndarray,   # How often
     clicks:np.ndarray   # How often it was clicked there; all of one length, each pair and position once
 )->PlaceWorth:
-    "What each position is worth, told from what the documents are worth where the log can tell"
+    "What each position is worth, estimated apart from what the documents are worth where the log allows it"
     places, at = np.unique(position, return_inverse=True)
     n, several = len(places), np.bincount(pair)[pair] > 1
     link = _linked(pair[several], at[several], clicks[several], n)

@@ -1,7 +1,7 @@
 """Questions for the passages of a corpus, as rows that say they are synthetic, checked before they are written
 
-`emb generate` turns a corpus into rows to train on. Whoever writes the questions, a language model behind
-`EMB_CHAT_URL` or the documents themselves, what follows is the same:
+`emb generate` turns a corpus into rows to train on. The questions come from a language model behind
+`EMB_CHAT_URL` or from the documents themselves; what follows is the same:
 
     corpus.jsonl → questions → without duplicates and leaks → found again? → train.jsonl and dev.jsonl
 
@@ -34,7 +34,7 @@ from ..data.reading import numbered_rows, read_rows
 from ..data.removals import leaking_rows, repeated_rows
 from ..data.rows import Doc
 from ..data.split import Division, cut_missing
-from ..data.task import document_text, present_files
+from ..data.task import document_text, present_files, refuse_sealed
 from ..data.texts import normalised, search_words
 from ..lab import LabError, count, short_path
 from .questions import passage_questions, word_counts
@@ -326,6 +326,7 @@ def refuse_written(
             "--to questions.jsonl")
     if add and 'train.jsonl' not in there:
         raise LabError(f'{short_path(to)} has no train.jsonl to add to; leave out --add')
+    if gold: refuse_sealed(to, 'this would cut another one')
     if gold and 'gold.jsonl' in there:
         raise LabError(f"{short_path(there['gold.jsonl'])} exists and is kept; leave out --gold")
     if gold and add:
@@ -352,7 +353,8 @@ def write_questions(
     if to.suffix == '.jsonl': return [_new_file(to, rows)], []
     refuse_written(to, gold, add)
     there = present_files(to)
-    if add: return _added(there['train.jsonl'], rows), []
+    if add:
+        with only_writer(to): return _added(there['train.jsonl'], rows), []
     missing = [o for o in ('dev', 'gold') if f'{o}.jsonl' not in there and (o == 'dev' or gold)]
     make_folder(to)
     with only_writer(to), WorkFolder('.generate', to) as folder:

@@ -26,7 +26,8 @@ from .manifest import hardware_changes, machine_facts, under_seal
 from .manifest import refuse_changed, run_inputs, same_inputs, scrub_secrets, training_differences
 from .manifest import with_imported
 from .results import drop_checkpoints, list_runs, lock_run, read_notes, read_run, record_killed
-from .results import reserved_names, result_facts, run_name, RunFiles, seconds_since, set_aside, timestamp, verify_runs, with_origins
+from .results import reserved_names, result_facts, run_name, RunFiles, seconds_since, set_aside, timestamp
+from .results import verify_runs, with_origins
 from ..code import export_inventory
 from ..secrets import hide_output_secrets
 from ..data.files import read_whole, write_atomic, write_json
